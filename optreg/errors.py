@@ -1,0 +1,63 @@
+"""What can go wrong, told to the person who can mend it: where it is, what is wrong, what to write instead."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SHOWN = 50
+"""How many problems one message spells out; a file of garbage has thousands."""
+
+
+class OptregError(Exception):
+    """The root of every error that optreg raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a spec: a file with line and column (both from 1), or the override that set the value."""
+
+    source: str
+    line: int | None = None
+    column: int | None = None
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.source, self.line, self.column) if part is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a spec: its place, and a message that says what to write instead."""
+
+    where: Position | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class SpecError(OptregError, ValueError):
+    """A spec, or a hyperparameter given in Python, is wrong. Carries every problem found, not the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        lines = [str(problem) for problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"... and {len(self.problems) - SHOWN} more problems")
+        return "\n".join(lines)
+
+
+class PluginError(OptregError):
+    """A plugin cannot be used: it fails to import, breaks the contract, or its name is not to be had.
+
+    The message names the distribution, its version and the module; the cause, where there is one, is chained.
+    """
+
+
+class UnknownPluginError(PluginError, LookupError):
+    """No plugin, or more than one, answers to a name; or an environment variable hides it."""
+
+
+class PluginWarning(UserWarning):
+    """An ambient plugin (entry-point group `optreg.hooks`) failed; what was being built is unharmed."""

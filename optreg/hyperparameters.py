@@ -1,0 +1,191 @@
+"""Hyperparameters: values checked against the typed, bounded fields of a plugin's reference.
+
+One reading of those fields serves everybody: specs, Python calls, the optimizer's own constructor, the JSON
+Schema and `optreg show`.
+"""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from optreg.errors import Problem, SpecError
+
+Path = tuple[str | int, ...]
+"""Where a value sits inside a mapping: `("betas", 0)`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Complaint:
+    """One thing wrong with a set of hyperparameters: the path of the value, and what to write instead."""
+
+    path: Path
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Field:
+    """A hyperparameter as a reader wants to see it."""
+
+    name: str
+    type: str
+    range: str
+    default: str
+
+
+@functools.cache
+def _model(reference: type) -> type[BaseModel]:
+    """The reference's fields as a strict pydantic model: no coercion, nothing infinite, nothing unknown."""
+    hints = get_type_hints(reference, include_extras=True)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(reference):
+        required = field.default is dataclasses.MISSING
+        fields[field.name] = (hints[field.name], ... if required else field.default)
+    config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    return create_model(reference.__name__, __config__=config, **fields)
+
+
+def names(reference: type) -> list[str]:
+    """The names of the hyperparameters, in the order of declaration."""
+    return [field.name for field in dataclasses.fields(reference)]
+
+
+def defaults(reference: type) -> dict[str, Any]:
+    """The hyperparameters that have a default, with it."""
+    fields = dataclasses.fields(reference)
+    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """`"; did you mean 'weight_decay'?"`, or the choices where none is close."""
+    choices = list(choices)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; choose from: {', '.join(choices)}" if choices else ""
+
+
+def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iterator[Complaint]:
+    """Everything that is wrong with `settings` as the hyperparameters of `reference`; nothing when all is right.
+
+    Args:
+        reference: a dataclass whose fields are typed and bounded.
+        settings: the values by name; sequences as tuples.
+        owner: who the messages speak of, for instance the plugin's name.
+    """
+    model = _model(reference)
+    known = {key: value for key, value in settings.items() if key in model.model_fields}
+    for key in settings.keys() - known.keys():
+        yield Complaint((key,), f"{owner} has no parameter '{key}'{did_you_mean(key, model.model_fields)}")
+    try:
+        model.model_validate(known)
+    except ValidationError as error:
+        for detail in error.errors(include_url=False, include_context=False):
+            yield _complaint(owner, detail["loc"], detail["type"], detail["msg"], detail["input"])
+        return
+    try:
+        reference(**known)          # the conditions that join several fields
+    except ValueError as error:
+        yield Complaint((), f"{owner}: {error}")
+
+
+def _complaint(owner: str, path: Path, kind: str, message: str, value: object) -> Complaint:
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    if kind == "missing":
+        return Complaint(path[:-1], f"{owner} needs '{name}', which has no default; add it")
+    hint = ""
+    if isinstance(value, str) and kind in {"float_type", "int_type", "bool_type"}:
+        hint = "; remove the quotes" if _is_number(value) else ""
+    message = message.removeprefix("Input should be ").removeprefix("a valid ")
+    return Complaint(path, f"{owner}: {name} must be {message}, not {_shown(value)}{hint}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    text = {True: "true", False: "false", None: "null"}[value] if value in (True, False, None) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def check(reference: type, settings: Mapping[str, Any], owner: str | None = None) -> dict[str, Any]:
+    """Return `settings` completed with the defaults of `reference`, or raise with everything that is wrong.
+
+    Args:
+        reference: a dataclass whose typed, bounded fields are the hyperparameters.
+        settings: values by name. A one-element tensor is checked as the number it holds, and returned as it is.
+        owner: who the messages speak of; the name of the reference unless given.
+
+    Raises:
+        SpecError: (a `ValueError`) a name is unknown, or a value missing, of the wrong type or out of range.
+    """
+    owner = owner or reference.__name__
+    plain = {name: _plain(value) for name, value in settings.items()}
+    problems = [Problem(None, complaint.message) for complaint in complaints(reference, plain, owner)]
+    if problems:
+        raise SpecError(problems)
+    return {**defaults(reference), **settings}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item) for item in value)
+    is_scalar_array = hasattr(value, "item") and getattr(value, "ndim", None) is not None and value.size
+    return value.item() if is_scalar_array else value
+
+
+def describe(reference: type) -> list[Field]:
+    """The hyperparameters of `reference` as people read them: name, type, range, default."""
+    schema = json_schema(reference)
+    return [
+        Field(
+            name=field.name,
+            type=_type_name(schema["properties"][field.name]),
+            range=_range_name(schema["properties"][field.name]),
+            default="required" if field.default is dataclasses.MISSING else str(field.default),
+        )
+        for field in dataclasses.fields(reference)
+    ]
+
+
+def json_schema(reference: type) -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the hyperparameters: an object that allows no other key."""
+    schema = _model(reference).model_json_schema()
+    for name in schema.get("properties", {}):
+        schema["properties"][name].pop("title", None)
+    return schema
+
+
+_TYPE_NAMES = {"number": "float", "integer": "int", "boolean": "bool", "string": "str", "null": "null"}
+
+
+def _type_name(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " | ".join(_type_name(choice) for choice in schema["anyOf"])
+    if "prefixItems" in schema:
+        return f"({', '.join(_type_name(item) for item in schema['prefixItems'])})"
+    if "enum" in schema:
+        return " | ".join(repr(choice) for choice in schema["enum"])
+    return _TYPE_NAMES.get(schema.get("type", ""), schema.get("type", "any"))
+
+
+_BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def _range_name(schema: Mapping[str, Any]) -> str:
+    if "prefixItems" in schema:
+        inner = [_range_name(item) for item in schema["prefixItems"]]
+        return f"each {inner[0]}" if len(set(inner)) == 1 else f"({', '.join(inner)})"
+    return ", ".join(f"{sign} {schema[key]}" for key, sign in _BOUNDS.items() if key in schema)

@@ -1,0 +1,115 @@
+"""ScheduleLR: any pure function of the step as a torch `LRScheduler`."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+Schedule = Callable[[int], float]
+"""A pure function of the step t = 0, 1, 2, ... that returns the multiplier of the base learning rate."""
+
+
+class ScheduleLR(LRScheduler):
+    """Drive every param group's learning rate by `base_lr * schedule(t)`.
+
+    Update number t = 0, 1, 2, ... runs at `base_lr * schedule(t)`. Right after construction t is 0 and the
+    groups already hold that rate; each `step()` moves t by one, `step(t)` sets it. The rate depends on t
+    alone, never on the rate before it, so resuming, repeating and jumping are exact.
+
+    A group's base learning rate is its `initial_lr`: the `lr` it had when the scheduler first saw it. A group
+    added later is scheduled from the next `step()` on. A tensor `lr` stays the same tensor, written in place.
+
+    Args:
+        optimizer: the optimizer whose param groups are driven.
+        schedule: the multiplier of the base learning rate as a function of the step.
+        last_epoch: the number of the last update that was made, as torch counts: t becomes one more. The
+            default, -1, begins at t = 0.
+
+    Raises:
+        KeyError: `last_epoch` is given, and a group has no `initial_lr` to go on from.
+    """
+
+    def __init__(self, optimizer: Optimizer, schedule: Schedule, last_epoch: int = -1) -> None:
+        self.schedule = schedule
+        super().__init__(optimizer, last_epoch)
+
+    @property
+    def base_lrs(self) -> list[float]:
+        """Each group's base learning rate. It lives in the group, as `initial_lr`, and nowhere else."""
+        return [float(group.get("initial_lr", group["lr"])) for group in self.optimizer.param_groups]
+
+    @base_lrs.setter
+    def base_lrs(self, values: Iterable[float | Tensor]) -> None:
+        for group, value in zip(self.optimizer.param_groups, values, strict=True):
+            group["initial_lr"] = float(value)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The learning rate of each group at the current step, from the formula."""
+        factor = self.schedule(self.last_epoch)
+        return [base_lr * factor for base_lr in self.base_lrs]
+
+    def get_last_lr(self) -> list[float | Tensor]:
+        """The learning rate that each group holds; a tensor `lr` is returned as a copy."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        return [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
+
+    def step(self, epoch: int | None = None) -> None:
+        """Move on to the next step, or to step `epoch`.
+
+        torch's own check that `optimizer.step()` came first is left out: it also fires where a gradient scaler
+        rightly skipped the update.
+        """
+        self._step_count += 1
+        self._update_lr(epoch)
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        factor = self.schedule(self.last_epoch)
+        for group in self.optimizer.param_groups:
+            rate = group["lr"]
+            if "initial_lr" not in group:
+                group["initial_lr"] = float(rate)
+            if isinstance(rate, Tensor):
+                rate.fill_(group["initial_lr"] * factor)
+            else:
+                group["lr"] = group["initial_lr"] * factor
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as plain data: the step, each group's base learning rate, the schedule's parameters."""
+        return {"last_epoch": self.last_epoch, "base_lrs": self.base_lrs, "schedule": _parameters(self.schedule)}
+
+    def load_state_dict(self, state_dict: dict[str, Any], *, keep_schedule: bool = False) -> None:
+        """Go on from a checkpoint; every group's learning rate is set to what the formula says there.
+
+        Args:
+            state_dict: what `state_dict()` returned.
+            keep_schedule: go on under this scheduler's own schedule where the checkpoint's differs.
+
+        Raises:
+            ValueError: the checkpoint was written under another schedule, say another `total_steps`; or for
+                another number of param groups.
+        """
+        theirs, ours = state_dict["schedule"], _parameters(self.schedule)
+        if not keep_schedule and theirs != ours:
+            raise ValueError(
+                f"the checkpoint was written under the schedule {theirs}, this scheduler runs {ours}; build it "
+                "with the checkpoint's values, or load with keep_schedule=True to go on under the new schedule"
+            )
+        groups = len(self.optimizer.param_groups)
+        if len(state_dict["base_lrs"]) != groups:
+            raise ValueError(
+                f"the checkpoint schedules {len(state_dict['base_lrs'])} param groups, this optimizer has {groups}; "
+                "add the missing ones before loading"
+            )
+        self.base_lrs = state_dict["base_lrs"]
+        self._update_lr(state_dict["last_epoch"])
+
+
+def _parameters(schedule: Schedule) -> dict[str, Any] | None:
+    """The parameters of a schedule as plain data; None where it is a bare function and has none to compare."""
+    if dataclasses.is_dataclass(schedule) and not isinstance(schedule, type):
+        return {"name": type(schedule).__name__, **dataclasses.asdict(schedule)}
+    return None

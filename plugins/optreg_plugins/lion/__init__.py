@@ -1,0 +1,18 @@
+"""lion: the sign of an interpolated momentum, with decoupled weight decay."""
+
+from optreg import OptimizerPlugin, hookimpl
+from optreg_plugins.lion import reference
+from optreg_plugins.options import ForeachOptions
+
+
+@hookimpl
+def optreg_optimizers() -> list[OptimizerPlugin]:
+    """Offer `lion`."""
+    return [
+        OptimizerPlugin(
+            name="lion",
+            implementation="optreg_plugins.lion.optimizer:Lion",
+            reference=reference.Lion,
+            options=ForeachOptions,
+        )
+    ]

@@ -1,0 +1,40 @@
+"""Lion as its paper states it, in float64."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import numpy as np
+
+from optreg import Decay, NonNegative
+
+Array = np.ndarray
+
+
+@dataclass
+class Lion:
+    """Step by the sign of an interpolation between momentum and gradient; decay weights apart from it.
+
+    Chen et al. 2023, arXiv:2302.06675, Algorithm 2:
+
+        c_t     = beta1 m_{t-1} + (1 - beta1) g_t
+        theta_t = theta_{t-1} - eta_t (sign(c_t) + lambda theta_{t-1})
+        m_t     = beta2 m_{t-1} + (1 - beta2) g_t
+
+    with m_0 = 0, eta = lr, (beta1, beta2) = betas, lambda = weight_decay. The defaults are the paper's; it
+    advises a learning rate 3 to 10 times smaller than AdamW's, and a weight decay as much larger.
+    """
+
+    lr: NonNegative = 1e-4
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    weight_decay: NonNegative = 0.0
+
+    def trajectory(self, theta: Array) -> Generator[tuple[Array, dict[str, Array]], Array, None]:
+        """Send a gradient, receive the next parameters and the state, by its torch key."""
+        m = np.zeros_like(theta)
+        g = yield theta, {"exp_avg": m}
+        while True:
+            beta1, beta2 = self.betas
+            c = beta1 * m + (1 - beta1) * g
+            theta = theta - self.lr * (np.sign(c) + self.weight_decay * theta)
+            m = beta2 * m + (1 - beta2) * g
+            g = yield theta, {"exp_avg": m}

@@ -1,0 +1,25 @@
+"""Execution options that first-party optimizers share: how a step runs, never what it computes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ForeachOptions:
+    """Options of an optimizer that has a loop and a foreach path.
+
+    `maximize` ascends instead of descending. `foreach` asks for torch's multi-tensor kernels; None lets the
+    optimizer choose: foreach on accelerators, a plain loop on the CPU.
+    """
+
+    maximize: bool = False
+    foreach: bool | None = None
+
+
+@dataclass(frozen=True)
+class FusedOptions(ForeachOptions):
+    """Options of an optimizer that torch also has a fused kernel for.
+
+    `fused` asks for that kernel; None takes it wherever device and dtype have it, unless `foreach` is asked for.
+    """
+
+    fused: bool | None = None

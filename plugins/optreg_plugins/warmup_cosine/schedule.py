@@ -1,0 +1,36 @@
+"""warmup_cosine as a pure function of the step."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from optreg import check
+from optreg_plugins.warmup_cosine.reference import WarmupCosine as Formula
+
+
+@dataclass(frozen=True, slots=True)
+class WarmupCosine:
+    """Multiplier of the base learning rate: up linearly, down along half a cosine, then level.
+
+    Args:
+        warmup_steps: W, updates until the peak.
+        total_steps: T, updates until the floor; counts the warm-up.
+        min_lr_ratio: r, the floor as a fraction of the base learning rate.
+
+    0 at t = 0 (when W > 0), 1 at t = W, r from t = T on.
+    """
+
+    warmup_steps: int
+    total_steps: int
+    min_lr_ratio: float = Formula.min_lr_ratio
+
+    def __post_init__(self) -> None:
+        check(Formula, asdict(self))
+
+    def __call__(self, step: int) -> float:
+        """The multiplier at `step`."""
+        if step >= self.total_steps:
+            return self.min_lr_ratio
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        progress = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
+        return self.min_lr_ratio + (1 - self.min_lr_ratio) * (1 + math.cos(math.pi * progress)) / 2
