@@ -1,6 +1,7 @@
 """What can go wrong, told to the person who can mend it: where it is, what is wrong, what to write instead."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 SHOWN = 50
@@ -61,3 +62,12 @@ class UnknownPluginError(PluginError, LookupError):
 
 class PluginWarning(UserWarning):
     """An ambient plugin (entry-point group `optreg.hooks`) failed; what was being built is unharmed."""
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """`"; did you mean 'weight_decay'?"`, or the choices where none is close."""
+    choices = list(choices)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; choose from: {', '.join(choices)}" if choices else ""

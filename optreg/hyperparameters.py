@@ -5,14 +5,13 @@ Schema and `optreg show`.
 """
 
 import dataclasses
-import difflib
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from optreg.errors import Problem, SpecError
+from optreg.errors import Problem, SpecError, did_you_mean
 
 Path = tuple[str | int, ...]
 """Where a value sits inside a mapping: `("betas", 0)`."""
@@ -59,15 +58,6 @@ def defaults(reference: type) -> dict[str, Any]:
     return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`"; did you mean 'weight_decay'?"`, or the choices where none is close."""
-    choices = list(choices)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
-    return f"; choose from: {', '.join(choices)}" if choices else ""
-
-
 def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iterator[Complaint]:
     """Everything that is wrong with `settings` as the hyperparameters of `reference`; nothing when all is right.
 
@@ -95,7 +85,7 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
 def _complaint(owner: str, path: Path, kind: str, message: str, value: object) -> Complaint:
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     if kind == "missing":
-        return Complaint(path[:-1], f"{owner} needs '{name}', which has no default; add it")
+        return Complaint(path, f"{owner} needs '{name}', which has no default; add it")
     hint = ""
     if isinstance(value, str) and kind in {"float_type", "int_type", "bool_type"}:
         hint = "; remove the quotes" if _is_number(value) else ""
@@ -116,7 +106,7 @@ def _shown(value: object) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, Mapping):
         return "a mapping"
-    text = {True: "true", False: "false", None: "null"}[value] if value in (True, False, None) else repr(value)
+    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

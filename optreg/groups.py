@@ -1,0 +1,170 @@
+"""Param groups: ordered rules applied to a model, so that every trainable parameter lands in exactly one group."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from optreg.errors import Problem, SpecError
+from optreg.spec import Rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+Model: TypeAlias = "Module | Iterable[tuple[str, Tensor]] | Iterable[Tensor]"
+"""What parameters come from: a module, `(name, parameter)` pairs, or bare parameters."""
+
+
+@dataclass(slots=True)
+class Member:
+    """A parameter under every name it has (tied weights have several), with the module that each name leads to."""
+
+    param: "Tensor"
+    names: list[str] = field(default_factory=list)
+    owners: list[type] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The first name; empty where the parameter came without."""
+        return self.names[0] if self.names else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The parameters of one param group; `rule` is None for those that no rule matched."""
+
+    rule: Rule | None
+    members: tuple[Member, ...]
+
+    def as_param_group(self) -> dict[str, Any]:
+        """The group as a torch optimizer takes it, with the names of its parameters where they are known."""
+        named = all(member.names for member in self.members)
+        params = [(member.name, member.param) if named else member.param for member in self.members]
+        return {"params": params, **(self.rule.settings if self.rule else {})}
+
+
+def partition(model: Model, rules: Sequence[Rule]) -> list[Group]:
+    """Sort a model's trainable parameters into groups: first match wins, the unmatched come first.
+
+    Frozen parameters (`requires_grad=False`) are in no group; a rule may match nothing else.
+
+    Args:
+        model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
+        rules: in order of precedence.
+
+    Returns:
+        The group of unmatched parameters, unless there are none, then one group a rule, in the rules' order;
+        a rule whose parameters are all frozen has an empty group left out.
+
+    Raises:
+        SpecError: a rule matches nothing, speaks of names or modules that the model does not tell, or disagrees
+            with another about a tied parameter; or there is nothing to train.
+    """
+    members = _members(model)
+    problems = list(_unanswerable(members, rules))
+    if problems:
+        raise SpecError(problems)
+    chosen: dict[int | None, list[Member]] = {}
+    hits = [0] * len(rules)
+    for member in members:
+        matches = [_first_match(rules, name, owner, member.param.ndim) for name, owner in _aliases(member)]
+        for index, rule in enumerate(rules):
+            hits[index] += any(_matches(rule, name, owner, member.param.ndim) for name, owner in _aliases(member))
+        explicit = sorted({match for match in matches if match is not None})
+        if len(explicit) > 1:
+            problems.append(_tied(member, matches, rules))
+        if member.param.requires_grad:
+            chosen.setdefault(explicit[0] if explicit else None, []).append(member)
+        elif explicit:
+            chosen.setdefault(explicit[0], [])
+    for index, rule in enumerate(rules):
+        if index not in chosen:
+            problems.append(_unmatched(index, rule, hits[index], members))
+    if problems:
+        raise SpecError(problems)
+    if not any(chosen.values()):
+        raise SpecError([Problem(None, "the model has no parameter with requires_grad=True; there is nothing to train")])
+    order: list[int | None] = [None, *range(len(rules))]
+    return [Group(None if i is None else rules[i], tuple(chosen[i])) for i in order if chosen.get(i)]
+
+
+def _members(model: Model) -> list[Member]:
+    members: dict[int, Member] = {}
+    if hasattr(model, "named_modules"):
+        for prefix, module in model.named_modules(remove_duplicate=False):
+            for name, param in module.named_parameters(recurse=False, remove_duplicate=False):
+                member = members.setdefault(id(param), Member(param))
+                member.names.append(f"{prefix}.{name}" if prefix else name)
+                member.owners.append(type(module))
+        return list(members.values())
+    for item in model:
+        name, param = item if isinstance(item, tuple) else (None, item)
+        if not hasattr(param, "requires_grad"):
+            raise TypeError(f"expected a module, named parameters or parameters; found a {type(param).__name__} among them")
+        member = members.setdefault(id(param), Member(param))
+        if name is not None:
+            member.names.append(name)
+    return list(members.values())
+
+
+def _aliases(member: Member) -> list[tuple[str, type]]:
+    names = member.names or [""]
+    return list(zip(names, member.owners or [object] * len(names), strict=True))
+
+
+def _matches(rule: Rule, name: str, owner: type, ndim: int) -> bool:
+    return (
+        (not rule.match or any(fnmatchcase(name, glob) for glob in rule.match))
+        and (not rule.regex or any(re.search(pattern, name) for pattern in rule.regex))
+        and (not rule.ndim or ndim in rule.ndim)
+        and (not rule.type or any(fnmatchcase(base.__name__, glob) for base in owner.__mro__ for glob in rule.type))
+    )
+
+
+def _first_match(rules: Sequence[Rule], name: str, owner: type, ndim: int) -> int | None:
+    return next((index for index, rule in enumerate(rules) if _matches(rule, name, owner, ndim)), None)
+
+
+def _unanswerable(members: list[Member], rules: Sequence[Rule]) -> Iterable[Problem]:
+    """Rules that ask for what the model, as it was given, does not tell."""
+    named = all(member.names for member in members)
+    owned = all(member.owners for member in members)
+    for rule in rules:
+        if (rule.match or rule.regex) and not named:
+            yield Problem(rule.where, f"the rule '{rule}' asks for names, but the parameters came without; pass the "
+                                      "model or model.named_parameters()")  # fmt: skip
+        if rule.type and not owned:
+            yield Problem(rule.where, f"the rule '{rule}' asks for module types, but only parameters came; pass the "
+                                      "model itself")  # fmt: skip
+
+
+def _tied(member: Member, matches: list[int | None], rules: Sequence[Rule]) -> Problem:
+    claims = [
+        f"'{name}' falls to rule {match + 1} ({rules[match]})"
+        for name, match in zip(member.names, matches, strict=True)
+        if match is not None
+    ]
+    later = max(match for match in matches if match is not None)
+    return Problem(
+        rules[later].where,
+        f"a tied parameter has several names and rules disagree about it: {', '.join(claims)}; "
+        "put one rule that matches all its names before them",
+    )
+
+
+def _unmatched(index: int, rule: Rule, hits: int, members: list[Member]) -> Problem:
+    if hits:
+        message = (
+            f"the rule '{rule}' matches {hits} parameters, but earlier rules take them all; move it up or remove it"
+        )
+        return Problem(rule.where, message)
+    names = [name for member in members for name in member.names]
+    wanted = next(iter((*rule.match, *rule.regex)), "").strip("*.^$")
+    close = [name for name in names if wanted and wanted.lower() in name.lower()]
+    close = close or difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
+    examples = close[:3] or names[:3]
+    there_is = f"; the model has, for example, {', '.join(repr(name) for name in examples)}" if examples else ""
+    return Problem(rule.where, f"the rule '{rule}' (number {index + 1}) matches no parameter{there_is}")

@@ -1,0 +1,144 @@
+"""The straight line's end: a checked spec and a model become an optimizer and its scheduler."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
+
+from optreg.groups import Model, partition
+from optreg.registry import Entry, default_registry
+from optreg.spec import Component, Overrides, Rule, Source, Spec, check_optimizer, check_scheduler, load_spec
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+
+class _Pair(NamedTuple):
+    optimizer: "Optimizer"
+    scheduler: "LRScheduler"
+
+
+class Run(_Pair):
+    """An optimizer with its scheduler, and what they were made of: `optimizer, scheduler = run`."""
+
+    spec: Spec
+    """The spec with every default filled in."""
+
+    def __new__(cls, optimizer: "Optimizer", scheduler: "LRScheduler", spec: Spec) -> "Run":
+        run = super().__new__(cls, optimizer, scheduler)
+        run.spec = spec
+        return run
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return (self.optimizer, self.scheduler, self.spec)
+
+    @property
+    def plugins(self) -> tuple[Entry, Entry]:
+        """Where optimizer and scheduler came from: name, distribution, version, module."""
+        return self.spec.optimizer.entry, self.spec.scheduler.entry
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked spec, waiting for its model: `optimizer, scheduler = recipe(model)`. Can be pickled."""
+
+    spec: Spec
+
+    def __call__(self, model: Model) -> Run:
+        """Build the optimizer and the scheduler.
+
+        Args:
+            model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
+
+        Raises:
+            SpecError: the rules for param groups do not fit the model.
+            PluginError: an implementation cannot be imported.
+        """
+        optimizer = _optimizer(self.spec.optimizer, self.spec.groups, model)
+        scheduler = _scheduler(self.spec.scheduler, optimizer)
+        default_registry().notify_built(self.spec, optimizer, scheduler)
+        return Run(optimizer, scheduler, self.spec)
+
+
+@overload
+def build(spec: Source, model: None = None, overrides: Overrides = ()) -> Recipe: ...
+
+
+@overload
+def build(spec: Source, model: Model, overrides: Overrides = ()) -> Run: ...
+
+
+def build(spec: Source, model: "Model | None" = None, overrides: Overrides = ()) -> Recipe | Run:
+    """Build an optimizer and its learning-rate scheduler from a spec.
+
+        optimizer, scheduler = optreg.build("configs/run.yaml", model)
+
+    Args:
+        spec: the path of a YAML file, or a mapping of the same shape.
+        model: a module, an iterable of `(name, parameter)`, or an iterable of parameters; without it the checked
+            recipe is returned, to be called with a model later.
+        overrides: values to set first, by dotted path: `["scheduler.total_steps=5000"]`.
+
+    Raises:
+        SpecError: the spec is wrong, or its rules do not fit the model; every problem is listed, each with its
+            place and what to write instead.
+        PluginError: a plugin that the spec names is broken.
+    """
+    recipe = Recipe(load_spec(spec, overrides))
+    return recipe if model is None else recipe(model)
+
+
+def optimizer(
+    name: str, model: Model, *, groups: Sequence[Mapping[str, Any]] = (), **settings: Any
+) -> "Optimizer":
+    """Build an optimizer without YAML: `optreg.optimizer("lion", model, lr=1e-4)`.
+
+    Args:
+        name: the plugin's name.
+        model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
+        groups: rules for param groups, as in a spec: `[{"match": "*.bias", "weight_decay": 0.0}]`.
+        settings: hyperparameters and execution options. `lr` may be a one-element tensor.
+
+    Raises:
+        SpecError: a setting is unknown, of the wrong type or out of range.
+        PluginError: there is no such plugin, or it is broken.
+    """
+    tensors = {key: value for key, value in settings.items() if hasattr(value, "item")}
+    plain = {key: value.item() if key in tensors else value for key, value in settings.items()}
+    component, rules = check_optimizer(name, plain, groups)
+    return _optimizer(component, rules, model, tensors)
+
+
+def scheduler(name: str, optimizer: "Optimizer", **settings: Any) -> "LRScheduler":
+    """Build a scheduler without YAML: `optreg.scheduler("cosine", optimizer, total_steps=100)`.
+
+    Args:
+        name: the plugin's name.
+        optimizer: the optimizer whose learning rate it drives.
+        settings: the schedule's hyperparameters.
+
+    Raises:
+        SpecError: a setting is unknown, of the wrong type or out of range.
+        PluginError: there is no such plugin, or it is broken.
+    """
+    return _scheduler(check_scheduler(name, settings), optimizer)
+
+
+def _optimizer(
+    component: Component, rules: Sequence[Rule], model: Model, tensors: Mapping[str, Any] | None = None
+) -> "Optimizer":
+    groups = [group.as_param_group() for group in partition(model, rules)]
+    implementation = component.registration.implementation()
+    built: Optimizer = implementation(groups, **component.settings | dict(tensors or {}))
+    return built
+
+
+def _scheduler(component: Component, optimizer: "Optimizer") -> "LRScheduler":
+    from torch.optim.lr_scheduler import LRScheduler  # noqa: PLC0415  (building is what needs torch)
+
+    from optreg.schedule import ScheduleLR  # noqa: PLC0415
+
+    implementation = component.registration.implementation()
+    if isinstance(implementation, type) and issubclass(implementation, LRScheduler):
+        return implementation(optimizer, **component.settings)
+    return ScheduleLR(optimizer, implementation(**component.settings))

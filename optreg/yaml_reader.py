@@ -1,0 +1,307 @@
+"""Strict YAML with positions: text in, plain data out, and every fault of the text named by line and column.
+
+The scalars are those of YAML 1.2 (`1e-3` is a float, `100_000` an int); what YAML 1.1 and 1.2 read differently
+is refused, with the spelling that both agree on. Tags, anchors, aliases, merge keys, duplicate keys, over-large
+and over-deep input are refused. The text goes through PyYAML's parser one event at a time, so that memory and
+time are bounded by the limits below whatever is fed in.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any, Final
+
+import yaml
+
+from optreg.errors import Position, Problem, SpecError
+
+MAX_BYTES: Final = 256 * 1024
+MAX_DEPTH: Final = 16
+MAX_DIGITS: Final = 100
+
+Path = tuple[str | int, ...]
+"""Where a value sits: `("groups", 0, "match")`."""
+
+
+class Faulty:
+    """The type of `FAULTY`."""
+
+    def __repr__(self) -> str:
+        return "FAULTY"
+
+
+FAULTY: Final = Faulty()
+"""Stands where a value could not be read; the fault has been reported already."""
+
+
+@dataclass(slots=True)
+class Document:
+    """Plain data (dicts, tuples, scalars) with the places where its keys and values stand, and what is wrong."""
+
+    data: Any = None
+    values: dict[Path, Position] = field(default_factory=dict)
+    keys: dict[Path, Position] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def where(self, path: Path, *, key: bool = False) -> Position | None:
+        """The place of a value, or of its key; failing that, of what it sits in."""
+        if key and path in self.keys:
+            return self.keys[path]
+        while path and path not in self.values:
+            path = path[:-1]
+        return self.values.get(path)
+
+    def report(self, path: Path, message: str, *, key: bool = False) -> None:
+        """Note a problem at the value of `path`, or at its key; data that has no positions is named by its path."""
+        where = self.where(path, key=key)
+        self.problems.append(Problem(where, message if where or not path else f"{dotted(path)}: {message}"))
+
+    def put(self, path: Path, value: Any, where: Position) -> None:
+        """Set the value at `path`, on behalf of `where`; mappings on the way are made.
+
+        Raises:
+            SpecError: the path leads through something that is neither mapping nor list, or past a list's end.
+        """
+        self.data = _put(self.data, path, value, where)
+        for places in (self.keys, self.values):
+            for place in [place for place in places if place[: len(path)] == path]:
+                del places[place]
+            places[path] = where
+
+
+def read_file(path: str | os.PathLike[str]) -> Document:
+    """Read a YAML file.
+
+    Raises:
+        SpecError: it cannot be opened, is too large, or is no UTF-8 text.
+    """
+    source = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise _fatal(Position(source), f"cannot be read: {reason}") from error
+    if len(raw) > MAX_BYTES:
+        raise _fatal(Position(source), f"is larger than {MAX_BYTES // 1024} KiB; a spec is a page of text")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _fatal(Position(source, 1, 1), "is UTF-16 text; save it as UTF-8")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        column = error.start - before.rfind(b"\n")
+        where = Position(source, before.count(b"\n") + 1, column)
+        raise _fatal(where, f"is no UTF-8 text (byte 0x{raw[error.start]:02x}); save it as UTF-8") from error
+    return read_text(text, source)
+
+
+def read_text(text: str, source: str) -> Document:
+    """Read YAML text; `source` is what positions call it. Faults are collected in the document's `problems`."""
+    document = Document()
+    try:
+        document.data = _Builder(text, source, document).build()
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        where = Position(source, before.count("\n") + 1, error.position - before.rfind("\n"))
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        raise _fatal(where, f"has a control character (U+{code:04X}), which YAML does not allow") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
+        context = f" {error.context}" if error.context else ""
+        raise _fatal(where, f"is no valid YAML: {error.problem}{context}", document.problems) from error
+    except _Stop as stop:
+        raise SpecError([*document.problems, stop.problem]) from None
+    return document
+
+
+def read_mapping(data: Mapping[Any, Any], source: str | None = None) -> Document:
+    """Take plain data as if it had been read: mappings, sequences, numbers, text, booleans, None.
+
+    Raises:
+        SpecError: something in it is none of these, or it is nested too deep.
+    """
+    document = Document()
+    document.data = _plain(data, (), document.problems)
+    if source:
+        document.values[()] = Position(source)
+    return document
+
+
+def dotted(path: Path) -> str:
+    """A path as people write it: `groups.0.match`."""
+    return ".".join(str(part) for part in path)
+
+
+def _fatal(where: Position, message: str, earlier: list[Problem] | None = None) -> SpecError:
+    return SpecError([*(earlier or []), Problem(where, message)])
+
+
+class _Stop(Exception):
+    """The text breaks a limit: nothing after it is read."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class _Builder:
+    """Builds one document from the parser's events, depth first, no deeper than `MAX_DEPTH`."""
+
+    def __init__(self, text: str, source: str, document: Document) -> None:
+        self.events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
+        self.source = source
+        self.document = document
+
+    def build(self) -> Any:
+        next(self.events)  # the stream starts
+        start = next(self.events)
+        if isinstance(start, yaml.StreamEndEvent):
+            self._problem(start, "is empty; a spec has the sections 'optimizer' and 'scheduler'")
+            return FAULTY
+        if start.version or start.tags:
+            self._problem(start, "directives (%YAML, %TAG) are not allowed; remove them")
+        value = self._value(next(self.events), ())
+        next(self.events)  # the document ends
+        rest = next(self.events)
+        if isinstance(rest, yaml.DocumentStartEvent):
+            self._problem(rest, "a second document begins; a spec is one, so remove '---' or split the file")
+        return value
+
+    def _value(self, event: Any, path: Path) -> Any:
+        self.document.values[path] = self._position(event)
+        if isinstance(event, yaml.AliasEvent):
+            self._problem(event, f"aliases (*{event.anchor}) are not allowed; write the value out")
+            return FAULTY
+        if event.anchor is not None:
+            self._problem(event, f"anchors (&{event.anchor}) are not allowed; write the value where it is used")
+        tagged = event.tag is not None
+        if tagged:
+            self._problem(event, f"tags ({_printable(event.tag)}) are not allowed; write a plain value")
+        if isinstance(event, yaml.ScalarEvent):
+            return FAULTY if tagged else self._scalar(event)
+        if len(path) >= MAX_DEPTH:
+            raise _Stop(Problem(self._position(event), f"is nested deeper than {MAX_DEPTH} levels"))
+        return self._sequence(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
+
+    def _sequence(self, path: Path) -> tuple[Any, ...]:
+        items: list[Any] = []
+        while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+            items.append(self._value(event, (*path, len(items))))
+        return tuple(items)
+
+    def _mapping(self, path: Path) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key = self._key(event, path)
+            value = self._value(next(self.events), (*path, key) if key is not None else (*path, "?"))
+            if key is None:
+                continue
+            here = (*path, key)
+            if key in items:
+                self._problem(event, f"'{key}' stands here for the second time; it is also on line "
+                                     f"{self.document.keys[here].line}, keep one")  # fmt: skip
+                continue
+            self.document.keys[here] = self._position(event)
+            items[key] = value
+        return items
+
+    def _key(self, event: Any, path: Path) -> str | None:
+        """The text of a key; None, with the fault reported, where it is not one."""
+        if not isinstance(event, yaml.ScalarEvent):
+            self._value(event, (*path, "?"))
+            self._problem(event, "a key must be a plain word")
+            return None
+        if event.anchor is not None or event.tag is not None:
+            self._problem(event, "a key has neither tag nor anchor; write a plain word")
+        if event.value == "<<" and event.implicit[0]:
+            self._problem(event, "merge keys (<<) are not allowed; write the values out")
+            return None
+        return str(event.value)
+
+    def _scalar(self, event: Any) -> Any:
+        text: str = event.value
+        if not event.implicit[0]:       # quoted, or a block of text
+            return text
+        for pattern, advice in _REFUSED:
+            if pattern.fullmatch(text):
+                self._problem(event, advice.format(_printable(text)))
+                return FAULTY
+        for pattern, convert in _SCALARS:
+            if pattern.fullmatch(text):
+                if len(text) > MAX_DIGITS:
+                    self._problem(event, f"a number of {len(text)} digits is out of range")
+                    return FAULTY
+                return convert(text)
+        return text
+
+    def _position(self, event: Any) -> Position:
+        return Position(self.source, event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _problem(self, event: Any, message: str) -> None:
+        self.document.problems.append(Problem(self._position(event), message))
+
+
+_SCALARS: Final = (
+    (re.compile(r"~|null|Null|NULL|"), lambda text: None),
+    (re.compile(r"true|True|TRUE"), lambda text: True),
+    (re.compile(r"false|False|FALSE"), lambda text: False),
+    (re.compile(r"[-+]?(0|[1-9][0-9]*(_[0-9]+)*)"), int),
+    (re.compile(r"[-+]?(\.[0-9]+|[0-9]+(_[0-9]+)*(\.[0-9]*)?)([eE][-+]?[0-9]+)?"), float),
+    (re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"), lambda text: float(text.replace(".", ""))),
+)
+"""Plain scalars of YAML 1.2's core schema, with `_` between digits."""
+
+_REFUSED: Final = (
+    (
+        re.compile(r"[-+]?0[0-9_]+|[-+]?0[xo][0-9a-fA-F_]+"),
+        "'{0}' is read as octal, hexadecimal or decimal, depending on the reader; write a decimal number, or quote it",
+    ),
+    (
+        re.compile(r"y|Y|n|N|(?i:yes|no|on|off)"),
+        "'{0}' is a boolean to some YAML readers and text to others; write true or false, or quote it",
+    ),
+)
+
+
+def _put(data: Any, path: Path, value: Any, where: Position) -> Any:
+    """A copy of `data` with `value` at `path`."""
+    if not path:
+        return value
+    head, rest = path[0], path[1:]
+    if data is None or data is FAULTY:
+        data = {}
+    if isinstance(data, dict) and isinstance(head, str):
+        return {**data, head: _put(data.get(head), rest, value, where)}
+    if isinstance(data, tuple) and isinstance(head, int) and head < len(data):
+        return (*data[:head], _put(data[head], rest, value, where), *data[head + 1 :])
+    what = f"a list of {len(data)}" if isinstance(data, tuple) else "a mapping" if isinstance(data, dict) else "a value"
+    raise _fatal(where, f"'{head}' leads nowhere: there stands {what}")
+
+
+def _printable(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
+    """Copy foreign data into dicts, tuples and Python's own scalars."""
+    if len(path) > MAX_DEPTH:
+        raise SpecError([Problem(None, f"{dotted(path[:3])}...: is nested deeper than {MAX_DEPTH} levels")])
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                problems.append(Problem(None, f"{dotted(path)}: the key {key!r} must be text"))
+        return {key: _plain(item, (*path, key), problems) for key, item in value.items() if isinstance(key, str)}
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return tuple(_plain(item, (*path, i), problems) for i, item in enumerate(value))
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        return float(value)
+    problems.append(Problem(None, f"{dotted(path)}: a {type(value).__name__} is no plain value"))
+    return FAULTY
