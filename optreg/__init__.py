@@ -41,8 +41,35 @@ _HOMES = {
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [  # noqa: PLE0604, RUF022
-    *_HOME,
+__all__ = [
+    "Decay",
+    "Fraction",
+    "NoOptions",
+    "NonNegative",
+    "OptimizerPlugin",
+    "OptregError",
+    "PluginError",
+    "PluginWarning",
+    "Position",
+    "Positive",
+    "PositiveSteps",
+    "Problem",
+    "Recipe",
+    "Registry",
+    "Run",
+    "ScheduleLR",
+    "SchedulePlugin",
+    "Spec",
+    "SpecError",
+    "Steps",
+    "UnknownPluginError",
+    "build",
+    "check",
+    "default_registry",
+    "hookimpl",
+    "load_spec",
+    "optimizer",
+    "scheduler",
 ]
 
 

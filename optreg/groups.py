@@ -57,7 +57,7 @@ def partition(model: Model, rules: Sequence[Rule]) -> list[Group]:
 
     Returns:
         The group of unmatched parameters, unless there are none, then one group a rule, in the rules' order;
-        a rule whose parameters are all frozen has an empty group left out.
+        a rule whose parameters are all frozen makes no group.
 
     Raises:
         SpecError: a rule matches nothing, speaks of names or modules that the model does not tell, or disagrees
@@ -86,7 +86,7 @@ def partition(model: Model, rules: Sequence[Rule]) -> list[Group]:
     if problems:
         raise SpecError(problems)
     if not any(chosen.values()):
-        raise SpecError([Problem(None, "the model has no parameter with requires_grad=True; there is nothing to train")])
+        raise SpecError([Problem(None, "no parameter of the model has requires_grad=True; there is nothing to train")])
     order: list[int | None] = [None, *range(len(rules))]
     return [Group(None if i is None else rules[i], tuple(chosen[i])) for i in order if chosen.get(i)]
 
@@ -103,7 +103,7 @@ def _members(model: Model) -> list[Member]:
     for item in model:
         name, param = item if isinstance(item, tuple) else (None, item)
         if not hasattr(param, "requires_grad"):
-            raise TypeError(f"expected a module, named parameters or parameters; found a {type(param).__name__} among them")
+            raise TypeError(f"a model is a module, named parameters or parameters; this holds a {type(param).__name__}")
         member = members.setdefault(id(param), Member(param))
         if name is not None:
             member.names.append(name)

@@ -168,7 +168,8 @@ def _type_name(schema: Mapping[str, Any]) -> str:
         return f"({', '.join(_type_name(item) for item in schema['prefixItems'])})"
     if "enum" in schema:
         return " | ".join(repr(choice) for choice in schema["enum"])
-    return _TYPE_NAMES.get(schema.get("type", ""), schema.get("type", "any"))
+    name: str = schema.get("type", "any")
+    return _TYPE_NAMES.get(name, name)
 
 
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}

@@ -25,6 +25,7 @@ class Run(_Pair):
     """The spec with every default filled in."""
 
     def __new__(cls, optimizer: "Optimizer", scheduler: "LRScheduler", spec: Spec) -> "Run":
+        """Pair an optimizer with its scheduler, and remember the spec."""
         run = super().__new__(cls, optimizer, scheduler)
         run.spec = spec
         return run
@@ -134,9 +135,9 @@ def _optimizer(
 
 
 def _scheduler(component: Component, optimizer: "Optimizer") -> "LRScheduler":
-    from torch.optim.lr_scheduler import LRScheduler  # noqa: PLC0415  (building is what needs torch)
+    from torch.optim.lr_scheduler import LRScheduler
 
-    from optreg.schedule import ScheduleLR  # noqa: PLC0415
+    from optreg.schedule import ScheduleLR
 
     implementation = component.registration.implementation()
     if isinstance(implementation, type) and issubclass(implementation, LRScheduler):

@@ -226,7 +226,7 @@ class Registry:
         """Call the hook of the one module behind `entry`, and take the record that bears its name."""
         module = self._register(entry)
         callers = self._manager.get_hookcallers(module) or []
-        functions = [
+        functions: list[Any] = [
             implementation.function
             for caller in callers
             if caller.name == hook
@@ -236,7 +236,7 @@ class Registry:
         if not functions:
             raise PluginError(f"{entry.origin} offers {entry.kind} '{entry.name}', but implements no hook '{hook}'")
         try:
-            records = [plugin for function in functions for plugin in function()]
+            records: list[Any] = [plugin for function in functions for plugin in function()]
         except Exception as error:
             raise PluginError(f"{entry.origin}: hook '{hook}' failed: {type(error).__name__}: {error}") from error
         for plugin in records:
@@ -311,7 +311,7 @@ def _canonical(distribution: str) -> str:
 def _listed(environ: Mapping[str, str], variable: str) -> frozenset[str] | None:
     if not environ.get(variable, "").strip():
         return None
-    marks = frozenset()
+    marks: frozenset[str] = frozenset()
     for item in environ[variable].split(","):
         distribution, slash, name = item.strip().partition("/")
         marks |= {_canonical(distribution) + slash + _normalised(name)}
@@ -322,8 +322,8 @@ def _several(kind: Kind, name: str, entries: list[Entry]) -> str:
     if len({entry.distribution for entry in entries}) == 1:
         modules = " and ".join(f"'{entry.module}'" for entry in entries)
         return (
-            f"distribution '{entries[0].distribution}' {entries[0].version} offers {kind} '{name}' twice, as {modules}; "
-            "its author must rename one"
+            f"distribution '{entries[0].distribution}' {entries[0].version} offers {kind} '{name}' twice, "
+            f"as {modules}; its author must rename one"
         )
     choices = ", ".join(f"'{entry.qualified}'" for entry in entries)
     return f"{kind} '{name}' is offered by {len(entries)} distributions; write one of {choices}, or hide one by {BLOCK}"

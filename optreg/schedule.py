@@ -37,7 +37,7 @@ class ScheduleLR(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     @property
-    def base_lrs(self) -> list[float]:
+    def base_lrs(self) -> list[float | Tensor]:
         """Each group's base learning rate. It lives in the group, as `initial_lr`, and nowhere else."""
         return [float(group.get("initial_lr", group["lr"])) for group in self.optimizer.param_groups]
 
@@ -108,7 +108,7 @@ class ScheduleLR(LRScheduler):
         self._update_lr(state_dict["last_epoch"])
 
 
-def _parameters(schedule: Schedule) -> dict[str, Any] | None:
+def _parameters(schedule: object) -> dict[str, Any] | None:
     """The parameters of a schedule as plain data; None where it is a bare function and has none to compare."""
     if dataclasses.is_dataclass(schedule) and not isinstance(schedule, type):
         return {"name": type(schedule).__name__, **dataclasses.asdict(schedule)}

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optreg.errors import PluginError, Position, Problem, SpecError, UnknownPluginError, did_you_mean
+from optreg.errors import Position, Problem, SpecError, UnknownPluginError, did_you_mean
 from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
 from optreg.hyperparameters import complaints, defaults, names
 from optreg.registry import Entry, Kind, Registration, Registry, default_registry
@@ -126,9 +126,7 @@ def check_optimizer(name: str, settings: Mapping[str, Any], groups: Sequence[Any
     checker = _Check(read_mapping({"optimizer": {"name": name, **settings}, "groups": groups}), default_registry())
     component = checker.component("optimizer", Kind.OPTIMIZER)
     rules = list(checker.rules(component))
-    checker.finish()
-    assert component is not None
-    return component, rules
+    return checker.settled(component), rules
 
 
 def check_scheduler(name: str, settings: Mapping[str, Any]) -> Component:
@@ -139,10 +137,7 @@ def check_scheduler(name: str, settings: Mapping[str, Any]) -> Component:
         PluginError: the plugin is broken.
     """
     checker = _Check(read_mapping({"scheduler": {"name": name, **settings}}), default_registry())
-    component = checker.component("scheduler", Kind.SCHEDULER)
-    checker.finish()
-    assert component is not None
-    return component
+    return checker.settled(checker.component("scheduler", Kind.SCHEDULER))
 
 
 def _override(document: Document, overrides: Overrides) -> None:
@@ -183,26 +178,26 @@ class _Check:
 
     def spec(self) -> Spec:
         data = self.document.data
-        if data is FAULTY:
-            self.finish()
         if not isinstance(data, dict):
-            self.document.report((), f"a spec is a mapping with the sections {', '.join(SECTIONS)}")
-            self.finish()
+            if data is not FAULTY:
+                self.document.report((), f"a spec is a mapping with the sections {', '.join(SECTIONS)}")
+            raise self._error()
         for key in data:
             if key not in SECTIONS:
                 self.document.report((key,), f"there is no section '{key}'{did_you_mean(key, SECTIONS)}", key=True)
         optimizer = self.component("optimizer", Kind.OPTIMIZER)
         rules = tuple(self.rules(optimizer))
         scheduler = self.component("scheduler", Kind.SCHEDULER)
-        self.finish()
-        assert optimizer is not None
-        assert scheduler is not None
-        return Spec(optimizer, scheduler, rules)
+        return Spec(self.settled(optimizer), self.settled(scheduler), rules)
 
-    def finish(self) -> None:
-        """Raise if anything was noted."""
-        if self.document.problems:
-            raise SpecError(sorted(self.document.problems, key=_place))
+    def settled(self, component: Component | None) -> Component:
+        """The component, once nothing is wrong anywhere; raises all that is."""
+        if component is None or self.document.problems:
+            raise self._error()
+        return component
+
+    def _error(self) -> SpecError:
+        return SpecError(sorted(self.document.problems, key=_place))
 
     def component(self, section: str, kind: Kind) -> Component | None:
         """The plugin and the settings of a section; None, with the problems noted, where it is wrong."""

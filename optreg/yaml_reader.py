@@ -113,7 +113,7 @@ def read_text(text: str, source: str) -> Document:
         where = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
         context = f" {error.context}" if error.context else ""
         raise _fatal(where, f"is no valid YAML: {error.problem}{context}", document.problems) from error
-    except _Stop as stop:
+    except _LimitError as stop:
         raise SpecError([*document.problems, stop.problem]) from None
     return document
 
@@ -140,7 +140,7 @@ def _fatal(where: Position, message: str, earlier: list[Problem] | None = None) 
     return SpecError([*(earlier or []), Problem(where, message)])
 
 
-class _Stop(Exception):
+class _LimitError(Exception):
     """The text breaks a limit: nothing after it is read."""
 
     def __init__(self, problem: Problem) -> None:
@@ -184,7 +184,7 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             return FAULTY if tagged else self._scalar(event)
         if len(path) >= MAX_DEPTH:
-            raise _Stop(Problem(self._position(event), f"is nested deeper than {MAX_DEPTH} levels"))
+            raise _LimitError(Problem(self._position(event), f"is nested deeper than {MAX_DEPTH} levels"))
         return self._sequence(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
 
     def _sequence(self, path: Path) -> tuple[Any, ...]:
@@ -293,9 +293,9 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                problems.append(Problem(None, f"{dotted(path)}: the key {key!r} must be text"))
+        problems += [
+            Problem(None, f"{dotted(path)}: the key {key!r} must be text") for key in value if not isinstance(key, str)
+        ]
         return {key: _plain(item, (*path, key), problems) for key, item in value.items() if isinstance(key, str)}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return tuple(_plain(item, (*path, i), problems) for i, item in enumerate(value))

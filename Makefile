@@ -1,0 +1,29 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Each makes the environment it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test bench clean
+
+demo: $(READY)
+	$(BIN)/python examples/char_lm/demo.py
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2 --cov --cov-fail-under=95 $(PYTEST_ARGS)
+
+bench: $(READY)
+	$(BIN)/python benchmarks/core.py
+
+# Made anew when it is missing or broken, brought up to date when what it depends on has changed.
+$(READY): pyproject.toml constraints.txt
+	$(BIN)/python -c 'import sys' 2>/dev/null || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv out build
