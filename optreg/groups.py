@@ -2,9 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optreg.errors import Problem, SpecError
@@ -67,15 +67,20 @@ def partition(model: Model, rules: Sequence[Rule]) -> list[Group]:
     problems = list(_unanswerable(members, rules))
     if problems:
         raise SpecError(problems)
+    matchers = [_matcher(rule) for rule in rules]
     chosen: dict[int | None, list[Member]] = {}
     hits = [0] * len(rules)
     for member in members:
-        matches = [_first_match(rules, name, owner, member.param.ndim) for name, owner in _aliases(member)]
-        for index, rule in enumerate(rules):
-            hits[index] += any(_matches(rule, name, owner, member.param.ndim) for name, owner in _aliases(member))
-        explicit = sorted({match for match in matches if match is not None})
+        ndim = member.param.ndim
+        claims = [
+            [index for index, matches in enumerate(matchers) if matches(name, owner, ndim)]
+            for name, owner in _aliases(member)
+        ]
+        for index in set().union(*claims):
+            hits[index] += 1
+        explicit = sorted({claim[0] for claim in claims if claim})
         if len(explicit) > 1:
-            problems.append(_tied(member, matches, rules))
+            problems.append(_tied(member, claims, rules))
         if member.param.requires_grad:
             chosen.setdefault(explicit[0] if explicit else None, []).append(member)
         elif explicit:
@@ -115,17 +120,21 @@ def _aliases(member: Member) -> list[tuple[str, type]]:
     return list(zip(names, member.owners or [object] * len(names), strict=True))
 
 
-def _matches(rule: Rule, name: str, owner: type, ndim: int) -> bool:
-    return (
-        (not rule.match or any(fnmatchcase(name, glob) for glob in rule.match))
-        and (not rule.regex or any(re.search(pattern, name) for pattern in rule.regex))
-        and (not rule.ndim or ndim in rule.ndim)
-        and (not rule.type or any(fnmatchcase(base.__name__, glob) for base in owner.__mro__ for glob in rule.type))
-    )
+def _matcher(rule: Rule) -> Callable[[str, type, int], bool]:
+    """Whether all criteria of a rule hold for a parameter's name, the class of its module, its dimensions."""
+    globs = [re.compile(translate(glob)) for glob in rule.match]
+    patterns = [re.compile(pattern) for pattern in rule.regex]
+    types = [re.compile(translate(glob)) for glob in rule.type]
 
+    def matches(name: str, owner: type, ndim: int) -> bool:
+        return (
+            (not rule.ndim or ndim in rule.ndim)
+            and (not globs or any(glob.match(name) for glob in globs))
+            and (not patterns or any(pattern.search(name) for pattern in patterns))
+            and (not types or any(glob.match(base.__name__) for base in owner.__mro__ for glob in types))
+        )
 
-def _first_match(rules: Sequence[Rule], name: str, owner: type, ndim: int) -> int | None:
-    return next((index for index, rule in enumerate(rules) if _matches(rule, name, owner, ndim)), None)
+    return matches
 
 
 def _unanswerable(members: list[Member], rules: Sequence[Rule]) -> Iterable[Problem]:
@@ -141,16 +150,16 @@ def _unanswerable(members: list[Member], rules: Sequence[Rule]) -> Iterable[Prob
                                       "model itself")  # fmt: skip
 
 
-def _tied(member: Member, matches: list[int | None], rules: Sequence[Rule]) -> Problem:
-    claims = [
-        f"'{name}' falls to rule {match + 1} ({rules[match]})"
-        for name, match in zip(member.names, matches, strict=True)
-        if match is not None
+def _tied(member: Member, claims: list[list[int]], rules: Sequence[Rule]) -> Problem:
+    said = [
+        f"'{name}' falls to rule {claim[0] + 1} ({rules[claim[0]]})"
+        for name, claim in zip(member.names, claims, strict=True)
+        if claim
     ]
-    later = max(match for match in matches if match is not None)
+    later = max(claim[0] for claim in claims if claim)
     return Problem(
         rules[later].where,
-        f"a tied parameter has several names and rules disagree about it: {', '.join(claims)}; "
+        f"a tied parameter has several names and rules disagree about it: {', '.join(said)}; "
         "put one rule that matches all its names before them",
     )
 
