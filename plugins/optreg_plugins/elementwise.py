@@ -82,7 +82,7 @@ class Elementwise(Optimizer):
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint; a key that it does not have yet means the default."""
+        """Take over a copy of a checkpoint; a key that it does not have yet means the default."""
         for param, values in state["state"].items():
             for name in self.state_names:
                 if name in values and values[name].shape != param.shape:
@@ -91,9 +91,16 @@ class Elementwise(Optimizer):
                         f"its parameter {tuple(param.shape)}; the checkpoint belongs to another model"
                     )
         super().__setstate__(state)
+        self.defaults.pop("differentiable", None)       # torch adds it, to nobody's use here
         for group in self.param_groups:
             for key, default in self.defaults.items():
                 group.setdefault(key, default)
+        for values in self.state.values():
+            for name, value in values.items():
+                if name == "step":                      # a number in old checkpoints, float64 under a changed default
+                    values[name] = torch.as_tensor(value, dtype=torch.float32).clone()
+                elif isinstance(value, Tensor):
+                    values[name] = value.clone()        # torch would go on writing to the checkpoint's own tensor
 
     @overload
     def step(self, closure: None = None) -> None: ...

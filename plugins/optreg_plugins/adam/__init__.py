@@ -1,0 +1,18 @@
+"""adam: momentum over the root of the mean square, both corrected for starting at zero."""
+
+from optreg import OptimizerPlugin, hookimpl
+from optreg_plugins.adam import reference
+from optreg_plugins.options import FusedOptions
+
+
+@hookimpl
+def optreg_optimizers() -> list[OptimizerPlugin]:
+    """Offer `adam`."""
+    return [
+        OptimizerPlugin(
+            name="adam",
+            implementation="optreg_plugins.adam.optimizer:Adam",
+            reference=reference.Adam,
+            options=FusedOptions,
+        )
+    ]

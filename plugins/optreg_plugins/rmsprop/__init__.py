@@ -1,0 +1,18 @@
+"""rmsprop: the gradient over the root of a moving average of its square."""
+
+from optreg import OptimizerPlugin, hookimpl
+from optreg_plugins.options import ForeachOptions
+from optreg_plugins.rmsprop import reference
+
+
+@hookimpl
+def optreg_optimizers() -> list[OptimizerPlugin]:
+    """Offer `rmsprop`."""
+    return [
+        OptimizerPlugin(
+            name="rmsprop",
+            implementation="optreg_plugins.rmsprop.optimizer:RMSprop",
+            reference=reference.RMSprop,
+            options=ForeachOptions,
+        )
+    ]
