@@ -17,6 +17,9 @@ class WarmupCosine:
         min_lr_ratio: r, the floor as a fraction of the base learning rate.
 
     0 at t = 0 (when W > 0), 1 at t = W, r from t = T on.
+
+    Raises:
+        ValueError: a parameter is out of its range, or W > T.
     """
 
     warmup_steps: int
@@ -32,5 +35,6 @@ class WarmupCosine:
             return self.min_lr_ratio
         if step < self.warmup_steps:
             return step / self.warmup_steps
-        progress = (step - self.warmup_steps) / (self.total_steps - self.warmup_steps)
-        return self.min_lr_ratio + (1 - self.min_lr_ratio) * (1 + math.cos(math.pi * progress)) / 2
+        # (1 + cos(pi x)) / 2 = sin(pi (1 - x) / 2)^2, which loses no digits near the end of the curve
+        remaining = (self.total_steps - step) / (self.total_steps - self.warmup_steps)
+        return self.min_lr_ratio + (1 - self.min_lr_ratio) * math.sin(math.pi * remaining / 2) ** 2

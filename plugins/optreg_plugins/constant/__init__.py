@@ -1,0 +1,16 @@
+"""constant: the same rate for ever."""
+
+from optreg import SchedulePlugin, hookimpl
+from optreg_plugins.constant import reference
+
+
+@hookimpl
+def optreg_schedulers() -> list[SchedulePlugin]:
+    """Offer `constant`."""
+    return [
+        SchedulePlugin(
+            name="constant",
+            implementation="optreg_plugins.constant.schedule:Constant",
+            reference=reference.Constant,
+        )
+    ]

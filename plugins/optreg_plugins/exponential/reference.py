@@ -1,0 +1,22 @@
+"""The formula of exponential, in arbitrary precision."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import Gt, Le
+
+
+@dataclass
+class Exponential:
+    """Multiply the learning rate by the same factor at every update.
+
+        f(t) = gamma^t
+
+    f(0) = 1; it never ends, and tends to zero.
+    """
+
+    gamma: Annotated[float, Gt(0), Le(1)]
+
+    def multiplier(self, t: int, mp: Any) -> Any:
+        """f(t), with the functions and the precision of the mpmath context `mp`."""
+        return mp.mpf(self.gamma) ** t

@@ -1,0 +1,36 @@
+"""linear as a pure function of the step."""
+
+from dataclasses import asdict, dataclass
+
+from optreg import check
+from optreg_plugins.linear.reference import Linear as Formula
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Multiplier of the base learning rate: a straight line, then level.
+
+    Args:
+        total_steps: T, updates until the end of the line, >= 1.
+        start_factor: a, the multiplier at t = 0, >= 0.
+        end_factor: b, the multiplier from t = T on, >= 0.
+
+    a at t = 0, b from t = T on.
+
+    Raises:
+        ValueError: a parameter is out of its range.
+    """
+
+    total_steps: int
+    start_factor: float = Formula.start_factor
+    end_factor: float = Formula.end_factor
+
+    def __post_init__(self) -> None:
+        check(Formula, asdict(self))
+
+    def __call__(self, step: int) -> float:
+        """The multiplier at `step`."""
+        if step >= self.total_steps:
+            return self.end_factor
+        remaining = self.total_steps - step
+        return (self.start_factor * remaining + self.end_factor * step) / self.total_steps
