@@ -1,0 +1,27 @@
+"""`optreg validate`: specs checked without a model, and without torch."""
+
+import click
+
+from optreg.cli.output import overrides_option
+from optreg.errors import OptregError
+from optreg.spec import load_spec
+
+
+@click.command("validate")
+@click.argument("specs", nargs=-1, required=True)
+@overrides_option
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of specs that are right.")
+@click.pass_context
+def command(context: click.Context, specs: tuple[str, ...], overrides: tuple[str, ...], quiet: bool) -> None:
+    """Check SPECS. Every problem is printed as file:line:column; exit 1 when there is one."""
+    wrong = False
+    for spec in specs:
+        try:
+            load_spec(spec, overrides)
+        except OptregError as error:
+            wrong = True
+            click.echo(str(error), err=True)
+        else:
+            if not quiet:
+                click.echo(f"{spec}: ok")
+    context.exit(int(wrong))
