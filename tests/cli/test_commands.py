@@ -1,0 +1,282 @@
+"""Every command as people run it: what it prints, how it exits, what it refuses."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+from click.testing import CliRunner
+
+from optreg import default_registry
+from optreg.cli import COMMANDS, main
+from optreg.cli.schema import make_schema
+from optreg.yaml_reader import read_file
+
+GOOD = """\
+optimizer:
+  name: adamw
+  lr: 1e-3
+groups:
+  - match: "*.bias"
+    weight_decay: 0.0
+scheduler:
+  name: warmup_cosine
+  warmup_steps: 10
+  total_steps: 100
+"""
+
+MODEL = """\
+import torch
+
+def make():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 5))
+    model[1].weight.requires_grad_(False)
+    return model
+
+whole = make()
+broken = lambda: 1 / 0
+number = lambda: 7
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a right spec, a wrong one and a model."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "bad.yaml").write_text(GOOD.replace("lr:", "lrr:").replace("100", "ten"))
+    (tmp_path / "my_model.py").write_text(MODEL)
+    yield tmp_path
+    sys.modules.pop("my_model", None)
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, arguments)
+
+
+def process(*arguments):
+    return subprocess.run([sys.executable, "-m", "optreg.cli", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_command():
+    result = run("--help")
+    assert result.exit_code == 0
+    assert all(name in result.output for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name):
+    assert "Usage:" in run(name, "--help").output
+
+
+def test_an_unknown_command_is_a_usage_error():
+    result = run("conjure")
+    assert result.exit_code == 2
+    assert "No such command 'conjure'" in result.output
+
+
+def test_list_names_the_first_party_plugins_with_distribution_and_state():
+    lines = [line.split("\t") for line in run("list").output.splitlines()]
+    assert lines[0] == ["kind", "name", "distribution", "version", "state"]
+    assert ["optimizer", "lion", "optreg"] in [line[:3] for line in lines]
+    assert {line[4] for line in lines[1:] if line[2] == "optreg"} == {"available"}
+
+
+def test_list_as_json_is_json():
+    rows = json.loads(run("list", "--json").output)
+    lion = next(row for row in rows if row["name"] == "lion")
+    assert lion["kind"] == "optimizer"
+    assert lion["module"] == "optreg_plugins.lion"
+
+
+def test_list_check_imports_every_plugin_and_finds_ours_in_order():
+    result = run("list", "--check")
+    assert result.exit_code == 0
+    assert {line.split("\t")[4] for line in result.output.splitlines()[1:]} == {"ok"}
+
+
+def test_show_prints_paper_equations_ranges_and_options():
+    output = run("show", "Lion").output
+    assert "arXiv:2302.06675" in output
+    assert "theta_t = theta_{t-1}" in output
+    assert "betas\t(float, float)\teach >= 0, < 1\t(0.9, 0.99)" in output
+    assert "foreach\tbool | null\t\tNone" in output
+
+
+def test_show_marks_what_has_no_default():
+    assert "total_steps\tint\t>= 1\trequired" in run("show", "warmup-cosine").output
+
+
+@pytest.mark.parametrize(("name", "hint"), [("lyon", "did you mean 'lion'?"), ("cosin", "did you mean"), ("zzz", "lion")])
+def test_show_of_an_unknown_name_suggests_one(name, hint):
+    result = run("show", name)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: there is no")
+    assert hint in result.stderr
+
+
+def test_validate_accepts_what_is_right(here):
+    result = run("validate", "good.yaml")
+    assert (result.exit_code, result.output) == (0, "good.yaml: ok\n")
+    assert run("validate", "-q", "good.yaml").output == ""
+
+
+def test_validate_prints_every_problem_with_its_place(here):
+    result = run("validate", "good.yaml", "bad.yaml")
+    assert result.exit_code == 1
+    assert result.stdout == "good.yaml: ok\n"
+    assert result.stderr.splitlines() == [
+        "bad.yaml:3:3: adamw has no parameter 'lrr'; did you mean 'lr'?",
+        "bad.yaml:10:16: warmup_cosine: total_steps must be a valid integer, not 'ten'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lr=-1", "override 'optimizer.lr=-1': adamw: lr must be greater than or equal to 0, not -1"),
+        ("optimizer.lr", "override 'optimizer.lr': has no '='; write 'optimizer.lr=1e-4'"),
+    ],
+)
+def test_a_wrong_override_is_named(here, override, message):
+    result = run("validate", "good.yaml", "--set", override)
+    assert result.exit_code == 1
+    assert result.stderr.strip() == message.replace("'optimizer.lr=-1'", "'optimizer.lr'")
+
+
+@pytest.mark.parametrize("make", ["missing", "folder", "garbage", "utf16"])
+def test_an_unreadable_spec_is_one_clear_line_and_no_traceback(here, make):
+    if make == "folder":
+        (here / "spec").mkdir()
+    elif make == "garbage":
+        (here / "spec").write_bytes(bytes(range(256)) * 10)
+    elif make == "utf16":
+        (here / "spec").write_text(GOOD, encoding="utf-16")
+    result = process("validate", "spec")
+    assert result.returncode == 1
+    assert result.stderr.startswith("spec")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_explain_prints_values_origins_and_telling_rates(here):
+    output = run("explain", "good.yaml", "--set", "optimizer.lr=0.5").output
+    assert "weight_decay: 0.01" in output
+    assert "optimizer\tadamw\toptreg\t" in output
+    rates = [line.split("\t") for line in output.splitlines()]
+    assert ["0", "0"] in rates
+    assert ["10", "0.5"] in rates
+    assert ["100", "0.05"] in rates
+
+
+@pytest.mark.parametrize("factory", ["make", "whole"])
+def test_explain_with_a_model_prints_the_groups(here, factory):
+    output = run("explain", "good.yaml", "--model", f"my_model:{factory}").output
+    assert "(all others)\t1\t12\t(the defaults)" in output
+    assert "match: *.bias\t2\t9\tweight_decay=0.0" in output
+    assert "(frozen)\t1\t20\tnot trained" in output
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("my_model", "is not of the form package.module:factory"),
+        ("no_model:make", "ModuleNotFoundError"),
+        ("my_model:nothing", "AttributeError"),
+        ("my_model:broken", "ZeroDivisionError"),
+        ("my_model:number", "made a int, no torch.nn.Module"),
+    ],
+)
+def test_explain_says_what_is_wrong_with_the_model(here, place, message):
+    result = run("explain", "good.yaml", "--model", place)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_plot_draws_several_specs(here, suffix):
+    result = run("plot", "good.yaml", "good.yaml", "-o", f"lr.{suffix}")
+    assert result.exit_code == 0, result.output
+    begins = {"png": b"\x89PNG", "svg": b"<?xml"}[suffix]
+    assert (here / f"lr.{suffix}").read_bytes().startswith(begins)
+
+
+@pytest.mark.parametrize("output", ["lr.gif", "no/such/folder/lr.png"])
+def test_plot_refuses_what_it_cannot_write(here, output):
+    result = run("plot", "good.yaml", "--steps", "50", "-o", output)
+    assert result.exit_code != 0
+    assert output in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_schema_is_one_and_accepts_right_specs_alone(here):
+    schema = json.loads(run("schema").stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+
+    def data(text):
+        (here / "spec.yaml").write_text(text)
+        return json.loads(json.dumps(read_file("spec.yaml").data))
+
+    assert validator.is_valid(data(GOOD))
+    for wrong in (
+        GOOD.replace("lr:", "rl:"),
+        GOOD.replace("1e-3", "-1"),
+        GOOD.replace("1e-3", "'1e-3'"),
+        GOOD.replace("adamw", "adamwww"),
+        GOOD.replace("total_steps: 100", "total_steps: 0"),
+        GOOD.replace("  total_steps: 100\n", ""),
+        GOOD.replace("match", "mach"),
+        GOOD.replace("weight_decay: 0.0", "weight_decay: -1"),
+        GOOD.replace("scheduler:", "shed:"),
+    ):
+        assert wrong != GOOD
+        assert not validator.is_valid(data(wrong)), wrong
+
+
+def test_the_schema_accepts_every_spec_of_this_project(request):
+    validator = jsonschema.Draft202012Validator(make_schema(default_registry()))
+    specs = sorted((request.config.rootpath / "specs").glob("**/*.yaml"))
+    assert specs
+    for spec in specs:
+        validator.validate(json.loads(json.dumps(read_file(spec).data)))
+        assert run("validate", str(spec)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unwanted"),
+    [
+        (["list"], ["torch", "numpy", "pydantic", "yaml", "optreg_plugins"]),
+        (["show", "adamw"], ["torch"]),
+        (["validate", "good.yaml"], ["torch"]),
+        (["explain", "good.yaml"], ["torch"]),
+        (["plot", "good.yaml", "-o", "lr.png"], ["torch"]),
+        (["schema"], ["torch"]),
+    ],
+)
+def test_a_command_imports_no_more_than_it_needs(here, arguments, unwanted):
+    code = (
+        "import sys\nfrom optreg.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False)\n"
+        f"print([name for name in {unwanted!r} if name in sys.modules], file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr.splitlines()[-1] == "[]"
+
+
+def test_on_a_terminal_the_list_is_a_drawn_table():
+    terminal, end = pty.openpty()
+    with subprocess.Popen([sys.executable, "-m", "optreg.cli", "list"], stdout=end, env={**os.environ, "COLUMNS": "100"}):
+        os.close(end)
+        output = b""
+        try:
+            while piece := os.read(terminal, 4096):
+                output += piece
+        except OSError:     # the other end was closed
+            pass
+    os.close(terminal)
+    assert b"\t" not in output
+    assert "──".encode() in output
+    assert b"warmup_cosine" in output
