@@ -1,0 +1,43 @@
+"""Real distributions for tests: written into a folder as an installer would leave them."""
+
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from optreg import default_registry
+
+
+class Site:
+    """A folder of installed distributions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, distribution, code="", *, module=None, version="1.0", group="optreg.optimizers", names=()):
+        """Write a distribution with one module, and entry points `names` that lead to it."""
+        module = module or distribution.replace("-", "_")
+        info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        lines = [f"{name} = {module}" for name in names]
+        (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
+        (self.folder / f"{module}.py").write_text(dedent(code))
+        return module
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """An empty folder of distributions on `sys.path`; nothing of it is left afterwards."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    before = set(sys.modules)
+    default_registry.cache_clear()
+    yield Site(folder)
+    default_registry.cache_clear()
+    for name in set(sys.modules) - before:
+        origin = getattr(sys.modules[name], "__file__", None) or ""
+        if origin.startswith(str(folder)):
+            del sys.modules[name]
