@@ -132,8 +132,12 @@ def check(reference: type, settings: Mapping[str, Any], owner: str | None = None
 def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_plain(item) for item in value)
-    is_scalar_array = hasattr(value, "item") and getattr(value, "ndim", None) is not None and value.size
-    return value.item() if is_scalar_array else value
+    if hasattr(value, "item") and hasattr(value, "ndim"):
+        try:
+            return value.item()
+        except (RuntimeError, ValueError):      # several elements: no number, as the check will say
+            return value
+    return value
 
 
 def describe(reference: type) -> list[Field]:

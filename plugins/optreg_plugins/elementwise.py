@@ -171,9 +171,22 @@ class Elementwise(Optimizer):
             return
         if self.counts_steps:
             hyperparameters = {**hyperparameters, "t": [int(step) for step in self._count(batch, torch.device("cpu"))]}
+        if batch.kind.dtype is torch.float16:           # whose smallest number is above the usual eps
+            half = [batch.params, batch.grads, *batch.moments]
+            wide = [[tensor.float() for tensor in tensors] for tensors in half]
+            kind = batch.kind._replace(dtype=torch.float32)
+            self._run(Batch(kind, wide[0], wide[1], wide[2:]), foreach, hyperparameters)
+            for targets, results in zip([half[0], *half[2:]], [wide[0], *wide[2:]], strict=True):
+                torch._foreach_copy_(targets, results)
+        else:
+            self._run(batch, foreach, hyperparameters)
+
+    def _run(self, batch: Batch, foreach: bool | None, hyperparameters: dict[str, Any]) -> None:
+        """Apply the rule to lists where that pays or is asked for, else to one tensor after the other."""
         if foreach or (foreach is None and batch.kind.plain and batch.kind.device.type != "cpu"):
             self.update_foreach(batch.params, batch.grads, *batch.moments, **hyperparameters)
             return
+        hyperparameters = dict(hyperparameters)
         counts = hyperparameters.pop("t", None)
         for i, tensors in enumerate(zip(batch.params, batch.grads, *batch.moments, strict=True)):
             count = {} if counts is None else {"t": counts[i]}

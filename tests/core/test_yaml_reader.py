@@ -1,0 +1,191 @@
+"""Strict YAML: what is read, what is refused, and where the fault is."""
+
+import math
+import os
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optreg import OptregError, SpecError
+from optreg.yaml_reader import FAULTY, MAX_BYTES, Document, read_file, read_mapping, read_text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1", 1), ("-7", -7), ("+3", 3), ("0", 0), ("100_000", 100_000), ("1_000_000", 1_000_000),
+        ("1e-3", 1e-3), ("1E5", 1e5), ("3.", 3.0), (".5", 0.5), ("-0.25", -0.25), ("1_0.5", 10.5), (".inf", math.inf),
+        ("-.INF", -math.inf), ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
+        ("'1'", "1"), ('"no"', "no"), ("lion", "lion"), ("1__0", "1__0"), ("_1", "_1"), ("1_", "1_"),
+        ("2024-01-01", "2024-01-01"), ("1:30", "1:30"), ("[1, [2]]", (1, (2,))), ("{b: 1}", {"b": 1}),
+        ("|\n  no", "no\n"),
+    ],
+)  # fmt: skip
+def test_scalars_are_those_of_yaml_1_2(text, value):
+    document = read_text(f"a: {text}\n", "x")
+    assert document.problems == []
+    assert document.data == {"a": value}
+    assert type(document.data["a"]) is type(value)
+
+
+def test_nan_is_read_and_left_to_the_schema():
+    assert math.isnan(read_text("a: .nan", "x").data["a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("a: no", "x:1:4", "'no' is a boolean to some YAML readers and text to others; write true or false, or quote"),
+        ("a: [1, On]", "x:1:8", "'On' is a boolean"),
+        ("a: 010", "x:1:4", "'010' is read as octal, hexadecimal or decimal"),
+        ("a: 0x1F", "x:1:4", "'0x1F' is read as octal"),
+        ("a: 1\nb: 2\na: 3", "x:3:1", "'a' stands here for the second time; it is also on line 1, keep one"),
+        ("a: !!python/object:os.system x", "x:1:4", "tags (tag:yaml.org,2002:python/object:os.sy...) are not allowed"),
+        ("a: !x [1]", "x:1:4", "tags (!x) are not allowed; write a plain value"),
+        ("a: &b 1", "x:1:4", "anchors (&b) are not allowed"),
+        ("a: *b", "x:1:4", "aliases (*b) are not allowed; write the value out"),
+        ("<<: {a: 1}", "x:1:1", "merge keys (<<) are not allowed"),
+        ("? [1]\n: 2", "x:1:3", "a key must be a plain word"),
+        ("!x a: 1", "x:1:1", "a key has neither tag nor anchor"),
+        ("a: 1\n---\nb: 2", "x:2:1", "a second document begins"),
+        ("%YAML 1.1\n---\na: 1", "x:1:1", "directives (%YAML, %TAG) are not allowed"),
+        ("", "x:1:1", "is empty"),
+        ("a: " + "1" * 200, "x:1:4", "a number of 200 digits is out of range"),
+    ],
+)
+def test_what_readers_disagree_about_is_refused_with_its_place_and_the_remedy(text, place, message):
+    problem, *_ = read_text(text, "x").problems
+    assert str(problem.where) == place
+    assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "message"),
+    [
+        ("a: [1", "x:1:6", "is no valid YAML"),
+        ("a: b: c", "x:1:5", "mapping values are not allowed here"),
+        ("a: '", "x:1:5", "is no valid YAML"),
+        ("a: 1\nb: \x07", "x:2:4", "has a control character (U+0007)"),
+        ("[" * 100_000, "x:1:17", "is nested deeper than 16 levels"),
+        ("- " * 100_000, "x:1:33", "is nested deeper than 16 levels"),
+        ("{a: " * 50_000, "x:1:65", "is nested deeper than 16 levels"),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_text_that_cannot_be_read_is_one_error_with_its_place(text, place, message):
+    with pytest.raises(SpecError) as caught:
+        read_text(text, "x")
+    (problem,) = caught.value.problems
+    assert str(problem.where) == place
+    assert message in problem.message
+
+
+def test_faults_before_a_fatal_one_are_told_too():
+    with pytest.raises(SpecError) as caught:
+        read_text("a: no\nb: [1", "x")
+    assert [str(problem.where) for problem in caught.value.problems][0] == "x:1:4"
+    assert len(caught.value.problems) == 2
+
+
+def test_a_faulty_value_stands_in_as_faulty():
+    assert read_text("a: no\nb: 1", "x").data == {"a": FAULTY, "b": 1}
+    assert repr(FAULTY) == "FAULTY"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: ä".encode("latin-1"), "spec:1:4: is no UTF-8 text (byte 0xe4); save it as UTF-8"),
+        ("a: 1".encode("utf-16"), "spec:1:1: is UTF-16 text; save it as UTF-8"),
+        (b"a: 1\n" + b"# " + b"x" * MAX_BYTES, "spec: is larger than 256 KiB"),
+        (bytes(range(128, 256)), "spec:1:1: is no UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "spec").write_bytes(content)
+    with pytest.raises(SpecError) as caught:
+        read_file("spec")
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.timeout(10)
+def test_a_huge_file_is_refused_without_being_read(tmp_path):
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(100_000_000)
+    for path in (tmp_path / "huge", "/dev/zero"):
+        with pytest.raises(SpecError, match="is larger than 256 KiB"):
+            read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("no/such", "No such file"), (".", "Is a directory"), ("a\0b", "null"), ("x" * 5000, "too long")]
+)
+def test_a_path_that_cannot_be_read_is_refused_with_the_reason(path, reason):
+    with pytest.raises(SpecError, match=reason):
+        read_file(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_refused(tmp_path):
+    (tmp_path / "spec").write_text("a: 1")
+    (tmp_path / "spec").chmod(0)
+    with pytest.raises(SpecError, match="Permission denied"):
+        read_file(tmp_path / "spec")
+
+
+def test_a_byte_order_mark_is_no_harm(tmp_path):
+    (tmp_path / "spec").write_bytes(b"\xef\xbb\xbfa: 1")
+    assert read_file(tmp_path / "spec").data == {"a": 1}
+
+
+def test_foreign_data_that_is_not_plain_is_refused_by_path():
+    document = read_mapping({"a": {"b": [object()], 3: 4}})
+    assert [problem.message for problem in document.problems] == ["a: the key 3 must be text", "a.b.0: a object is no plain value"]
+    endless: dict = {}
+    endless["a"] = endless
+    with pytest.raises(SpecError, match="nested deeper than 16 levels"):
+        read_mapping(endless)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcdefgh", min_size=1), inner, max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+def as_tuples(value):
+    if isinstance(value, list):
+        return tuple(as_tuples(item) for item in value)
+    return {key: as_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+@given(plain)
+@settings(derandomize=True, max_examples=200, deadline=None)
+def test_what_pyyaml_writes_is_read_back(value):
+    document = read_text(yaml.safe_dump({"a": value}, allow_unicode=True), "x")
+    assert document.problems == []
+    assert document.data == {"a": as_tuples(value)}
+
+
+@given(st.text() | st.text("[]{}:,-&*!|>'\"%@`#?\n\t 01anoe.~<"))
+@settings(derandomize=True, max_examples=500, deadline=None)
+def test_any_text_is_a_document_or_the_projects_own_error(text):
+    try:
+        assert isinstance(read_text(text, "x"), Document)
+    except OptregError as error:
+        assert str(error)
+
+
+@given(st.binary())
+@settings(derandomize=True, max_examples=200, deadline=None)
+def test_any_file_is_a_document_or_the_projects_own_error(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "garbage"
+    path.write_bytes(content)
+    try:
+        assert isinstance(read_file(path), Document)
+    except OptregError as error:
+        assert str(error)
