@@ -1,6 +1,6 @@
 """What the core costs: listing, validating, building. Medians of several runs, printed beside their goals.
 
-    python benchmarks/core.py
+python benchmarks/core.py
 """
 
 import datetime

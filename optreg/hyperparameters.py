@@ -77,7 +77,7 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
             yield _complaint(owner, detail["loc"], detail["type"], detail["msg"], detail["input"])
         return
     try:
-        reference(**known)          # the conditions that join several fields
+        reference(**known)  # the conditions that join several fields
     except ValueError as error:
         yield Complaint((), f"{owner}: {error}")
 
@@ -135,7 +135,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item") and hasattr(value, "ndim"):
         try:
             return value.item()
-        except (RuntimeError, ValueError):      # several elements: no number, as the check will say
+        except (RuntimeError, ValueError):  # several elements: no number, as the check will say
             return value
     return value
 

@@ -89,9 +89,7 @@ def build(spec: Source, model: "Model | None" = None, overrides: Overrides = ())
     return recipe if model is None else recipe(model)
 
 
-def optimizer(
-    name: str, model: Model, *, groups: Sequence[Mapping[str, Any]] = (), **settings: Any
-) -> "Optimizer":
+def optimizer(name: str, model: Model, *, groups: Sequence[Mapping[str, Any]] = (), **settings: Any) -> "Optimizer":
     """Build an optimizer without YAML: `optreg.optimizer("lion", model, lr=1e-4)`.
 
     Args:

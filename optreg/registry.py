@@ -152,9 +152,7 @@ class Registry:
         distribution, _, bare = name.rpartition("/")
         wanted = _normalised(bare)
         matches = [
-            entry
-            for entry in self.entries(kind)
-            if entry.name == wanted and distribution in ("", entry.distribution)
+            entry for entry in self.entries(kind) if entry.name == wanted and distribution in ("", entry.distribution)
         ]
         visible = [entry for entry in matches if not self.hidden_by(entry)]
         if len(visible) == 1:

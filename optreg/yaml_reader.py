@@ -224,7 +224,7 @@ class _Builder:
 
     def _scalar(self, event: Any) -> Any:
         text: str = event.value
-        if not event.implicit[0]:       # quoted, or a block of text
+        if not event.implicit[0]:  # quoted, or a block of text
             return text
         for pattern, advice in _REFUSED:
             if pattern.fullmatch(text):

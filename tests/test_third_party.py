@@ -85,7 +85,17 @@ class Environment:
 
     def install(self, built):
         """Install a wheel with this environment's pip, into that one."""
-        command = ["-m", "pip", "--python", str(self.python), "install", "--quiet", "--no-deps", "--no-index", str(built)]
+        command = [
+            "-m",
+            "pip",
+            "--python",
+            str(self.python),
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-index",
+            str(built),
+        ]
         subprocess.run([sys.executable, *command], check=True)
 
 
@@ -191,7 +201,9 @@ def test_a_misspelt_hook_is_an_error_that_names_the_distribution(environment, fo
     refused = environment.optreg("validate", "typo.yaml", check=False, PYTHONPATH=str(folder))
     assert refused.returncode == 1
     assert "distribution 'optreg-typo' 0.5" in refused.stderr
-    assert "implements 'optreg_optimizer', which is no hook of optreg; did you mean 'optreg_optimizers'?" in refused.stderr
+    assert (
+        "implements 'optreg_optimizer', which is no hook of optreg; did you mean 'optreg_optimizers'?" in refused.stderr
+    )
 
 
 def test_allow_and_block_lists_act_before_import_and_own_up(environment):

@@ -91,16 +91,16 @@ class Elementwise(Optimizer):
                         f"its parameter {tuple(param.shape)}; the checkpoint belongs to another model"
                     )
         super().__setstate__(state)
-        self.defaults.pop("differentiable", None)       # torch adds it, to nobody's use here
+        self.defaults.pop("differentiable", None)  # torch adds it, to nobody's use here
         for group in self.param_groups:
             for key, default in self.defaults.items():
                 group.setdefault(key, default)
         for values in self.state.values():
             for name, value in values.items():
-                if name == "step":                      # a number in old checkpoints, float64 under a changed default
+                if name == "step":  # a number in old checkpoints, float64 under a changed default
                     values[name] = torch.as_tensor(value, dtype=torch.float32).clone()
                 elif isinstance(value, Tensor):
-                    values[name] = value.clone()        # torch would go on writing to the checkpoint's own tensor
+                    values[name] = value.clone()  # torch would go on writing to the checkpoint's own tensor
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -171,7 +171,7 @@ class Elementwise(Optimizer):
             return
         if self.counts_steps:
             hyperparameters = {**hyperparameters, "t": [int(step) for step in self._count(batch, torch.device("cpu"))]}
-        if batch.kind.dtype is torch.float16:           # whose smallest number is above the usual eps
+        if batch.kind.dtype is torch.float16:  # whose smallest number is above the usual eps
             half = [batch.params, batch.grads, *batch.moments]
             wide = [[tensor.float() for tensor in tensors] for tensors in half]
             kind = batch.kind._replace(dtype=torch.float32)

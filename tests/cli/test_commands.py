@@ -110,7 +110,9 @@ def test_show_marks_what_has_no_default():
     assert "total_steps\tint\t>= 1\trequired" in run("show", "warmup-cosine").output
 
 
-@pytest.mark.parametrize(("name", "hint"), [("lyon", "did you mean 'lion'?"), ("cosin", "did you mean"), ("zzz", "lion")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("lyon", "did you mean 'lion'?"), ("cosin", "did you mean"), ("zzz", "lion")]
+)
 def test_show_of_an_unknown_name_suggests_one(name, hint):
     result = run("show", name)
     assert result.exit_code == 1
@@ -268,13 +270,15 @@ def test_a_command_imports_no_more_than_it_needs(here, arguments, unwanted):
 
 def test_on_a_terminal_the_list_is_a_drawn_table():
     terminal, end = pty.openpty()
-    with subprocess.Popen([sys.executable, "-m", "optreg.cli", "list"], stdout=end, env={**os.environ, "COLUMNS": "100"}):
+    with subprocess.Popen(
+        [sys.executable, "-m", "optreg.cli", "list"], stdout=end, env={**os.environ, "COLUMNS": "100"}
+    ):
         os.close(end)
         output = b""
         try:
             while piece := os.read(terminal, 4096):
                 output += piece
-        except OSError:     # the other end was closed
+        except OSError:  # the other end was closed
             pass
     os.close(terminal)
     assert b"\t" not in output

@@ -1,7 +1,6 @@
 """Strict YAML: what is read, what is refused, and where the fault is."""
 
 import math
-import os
 
 import pytest
 import yaml
@@ -121,19 +120,18 @@ def test_a_huge_file_is_refused_without_being_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "reason"), [("no/such", "No such file"), (".", "Is a directory"), ("a\0b", "null"), ("x" * 5000, "too long")]
+    ("path", "reason"),
+    [
+        ("no/such", "No such file"),
+        (".", "Is a directory"),
+        ("a\0b", "null"),
+        ("x" * 5000, "too long"),
+        ("/proc/self/mem", "cannot be read"),
+    ],
 )
 def test_a_path_that_cannot_be_read_is_refused_with_the_reason(path, reason):
     with pytest.raises(SpecError, match=reason):
         read_file(path)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_without_permission_is_refused(tmp_path):
-    (tmp_path / "spec").write_text("a: 1")
-    (tmp_path / "spec").chmod(0)
-    with pytest.raises(SpecError, match="Permission denied"):
-        read_file(tmp_path / "spec")
 
 
 def test_a_byte_order_mark_is_no_harm(tmp_path):
@@ -143,7 +141,10 @@ def test_a_byte_order_mark_is_no_harm(tmp_path):
 
 def test_foreign_data_that_is_not_plain_is_refused_by_path():
     document = read_mapping({"a": {"b": [object()], 3: 4}})
-    assert [problem.message for problem in document.problems] == ["a: the key 3 must be text", "a.b.0: a object is no plain value"]
+    assert [problem.message for problem in document.problems] == [
+        "a: the key 3 must be text",
+        "a.b.0: a object is no plain value",
+    ]
     endless: dict = {}
     endless["a"] = endless
     with pytest.raises(SpecError, match="nested deeper than 16 levels"):

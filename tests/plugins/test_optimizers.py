@@ -23,10 +23,10 @@ from optreg_plugins.lion.optimizer import Lion
 from optreg_plugins.momentum.optimizer import Momentum
 from optreg_plugins.rmsprop.optimizer import RMSprop
 
-UNIT = 2.0**-53         # unit roundoff of float64
+UNIT = 2.0**-53  # unit roundoff of float64
 STEPS = 12
-NO_GRADIENT = {(1, 2), (1, 6), (1, 7), (2, 0), (2, 1), (2, 9), (3, 11)}       # (parameter, step)
-ALL_ZERO = 5            # the step whose gradients are all zero
+NO_GRADIENT = {(1, 2), (1, 6), (1, 7), (2, 0), (2, 1), (2, 9), (3, 11)}  # (parameter, step)
+ALL_ZERO = 5  # the step whose gradients are all zero
 SHAPES = [(6,), (4, 3), (2, 3, 2), ()]
 
 HOSTILE: dict[type[Elementwise], dict[str, Any]] = {
@@ -174,7 +174,10 @@ class Judge:
 
 
 def assert_follows_the_reference(
-    cls: type[Elementwise], path: dict[str, Any], trajectory: Trajectory, layout: Layout = torch.tensor,
+    cls: type[Elementwise],
+    path: dict[str, Any],
+    trajectory: Trajectory,
+    layout: Layout = torch.tensor,
     grad_layout: Layout = torch.tensor,
 ) -> None:
     judge = Judge(cls, trajectory, **HOSTILE[cls])
@@ -188,6 +191,7 @@ def assert_follows_the_reference(
 
 def snapshot(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> list[tuple[Tensor, dict[str, Tensor]]]:
     """Copies of the parameters and their state, complex ones as pairs of reals."""
+
     def real(tensor: Tensor) -> Tensor:
         tensor = tensor.detach().clone()
         return torch.view_as_real(tensor) if tensor.is_complex() else tensor
@@ -280,9 +284,10 @@ def test_it_agrees_with_torch_after_every_step(cls, path, twin):
     judge = Judge(cls, trajectory, **HOSTILE[cls])
     for t, _ in zip(run(optimizer, ours, trajectory.steps), run(other, theirs, trajectory.steps), strict=True):
         judge.follow(trajectory.steps[t - 1])
-        for i, param in enumerate(theirs):     # torch's run takes the reference's place
+        for i, param in enumerate(theirs):  # torch's run takes the reference's place
             judge.now[i] = (
-                param.detach().numpy().copy(), {k: v.numpy().copy() for k, v in other.state.get(param, {}).items()}
+                param.detach().numpy().copy(),
+                {k: v.numpy().copy() for k, v in other.state.get(param, {}).items()},
             )
         judge.compare(optimizer, ours)
 
@@ -548,8 +553,8 @@ def test_a_checkpoint_crosses_to_torch_and_back_and_the_run_goes_on_the_same(cls
     trajectory = hostile()
     judge = Judge(cls, trajectory, **HOSTILE[cls])
     params = parameters(trajectory)
-    ours = lambda: cls(params, lr=0.5, **path)                              # noqa: E731
-    theirs = lambda: twin(params, lr=0.5, **HOSTILE[cls], **twin_path)      # noqa: E731
+    ours = lambda: cls(params, lr=0.5, **path)  # noqa: E731
+    theirs = lambda: twin(params, lr=0.5, **HOSTILE[cls], **twin_path)  # noqa: E731
     first = cls(params, **HOSTILE[cls], **path) if direction == "ours_to_theirs" else theirs()
     for t in run(first, params, trajectory.steps[:6]):
         judge.follow(trajectory.steps[t - 1])

@@ -55,7 +55,9 @@ def telling_steps(settings):
 
 
 def test_every_installed_first_party_schedule_is_tested_here():
-    installed = [entry.name for entry in optreg.default_registry().entries("scheduler") if entry.distribution == "optreg"]
+    installed = [
+        entry.name for entry in optreg.default_registry().entries("scheduler") if entry.distribution == "optreg"
+    ]
     assert sorted(CORNERS) == sorted(installed)
 
 

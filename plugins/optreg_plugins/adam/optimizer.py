@@ -49,7 +49,13 @@ class Adam(Elementwise):
         fused: bool | None = None,
     ) -> None:
         super().__init__(
-            params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, maximize=maximize, foreach=foreach,
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            maximize=maximize,
+            foreach=foreach,
             fused=fused,
         )
 
@@ -60,7 +66,15 @@ class Adam(Elementwise):
 
     @staticmethod
     def update(
-        p: Tensor, g: Tensor, v: Tensor, s: Tensor, *, t: int, lr: float, betas: tuple[float, float], eps: float,
+        p: Tensor,
+        g: Tensor,
+        v: Tensor,
+        s: Tensor,
+        *,
+        t: int,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
         weight_decay: float,
     ) -> None:
         """One tensor: the penalty, the two means, then theta -= eta v^ / (sqrt(s^) + eps)."""
@@ -74,8 +88,16 @@ class Adam(Elementwise):
 
     @staticmethod
     def update_foreach(
-        ps: list[Tensor], gs: list[Tensor], vs: list[Tensor], ss: list[Tensor], *, t: list[int], lr: float,
-        betas: tuple[float, float], eps: float, weight_decay: float,
+        ps: list[Tensor],
+        gs: list[Tensor],
+        vs: list[Tensor],
+        ss: list[Tensor],
+        *,
+        t: list[int],
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
     ) -> None:
         """The same, over lists."""
         beta1, beta2 = betas
@@ -91,12 +113,31 @@ class Adam(Elementwise):
 
     @staticmethod
     def update_fused(
-        ps: list[Tensor], gs: list[Tensor], vs: list[Tensor], ss: list[Tensor], steps: list[Tensor], *, lr: float,
-        betas: tuple[float, float], eps: float, weight_decay: float,
+        ps: list[Tensor],
+        gs: list[Tensor],
+        vs: list[Tensor],
+        ss: list[Tensor],
+        steps: list[Tensor],
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
     ) -> None:
         """The same, in torch's kernel; `steps` are already those of this update."""
         beta1, beta2 = betas
         torch._fused_adam_(
-            ps, gs, vs, ss, [], steps, lr=lr, beta1=beta1, beta2=beta2, weight_decay=weight_decay, eps=eps,
-            amsgrad=False, maximize=False,
+            ps,
+            gs,
+            vs,
+            ss,
+            [],
+            steps,
+            lr=lr,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=weight_decay,
+            eps=eps,
+            amsgrad=False,
+            maximize=False,
         )

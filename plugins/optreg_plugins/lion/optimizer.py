@@ -38,14 +38,10 @@ class Lion(Elementwise):
         maximize: bool = False,
         foreach: bool | None = None,
     ) -> None:
-        super().__init__(
-            params, lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize, foreach=foreach
-        )
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, maximize=maximize, foreach=foreach)
 
     @staticmethod
-    def update(
-        p: Tensor, g: Tensor, m: Tensor, *, lr: float, betas: tuple[float, float], weight_decay: float
-    ) -> None:
+    def update(p: Tensor, g: Tensor, m: Tensor, *, lr: float, betas: tuple[float, float], weight_decay: float) -> None:
         """One tensor: theta -= eta (sign(c) + lambda theta), then the momentum."""
         beta1, beta2 = betas
         c = m.lerp(g, 1 - beta1)
@@ -54,7 +50,12 @@ class Lion(Elementwise):
 
     @staticmethod
     def update_foreach(
-        ps: list[Tensor], gs: list[Tensor], ms: list[Tensor], *, lr: float, betas: tuple[float, float],
+        ps: list[Tensor],
+        gs: list[Tensor],
+        ms: list[Tensor],
+        *,
+        lr: float,
+        betas: tuple[float, float],
         weight_decay: float,
     ) -> None:
         """The same, over lists."""

@@ -45,9 +45,7 @@ class Momentum(Elementwise):
         p.add_(v, alpha=-lr)
 
     @staticmethod
-    def update_foreach(
-        ps: list[Tensor], gs: list[Tensor], vs: list[Tensor], *, lr: float, momentum: float
-    ) -> None:
+    def update_foreach(ps: list[Tensor], gs: list[Tensor], vs: list[Tensor], *, lr: float, momentum: float) -> None:
         """The same, over lists."""
         torch._foreach_lerp_(vs, gs, 1 - momentum)
         torch._foreach_add_(ps, vs, alpha=-lr)

@@ -1,10 +1,11 @@
 """The optimizer follows its reference, in float64, after every step."""
 
 import numpy as np
-import optreg
 import torch
 from optreg_signsgd.optimizer import SignSGD
 from optreg_signsgd.reference import SignSGD as Paper
+
+import optreg
 
 
 def test_signsgd_follows_its_paper():

@@ -1,0 +1,181 @@
+"""Param groups: ordered rules, every trainable parameter exactly once."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import optreg
+from optreg import Position, SpecError
+from optreg.groups import partition
+from optreg.spec import Rule
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(4)
+        self.linear = nn.Linear(4, 4)
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(5, 4)
+        self.block = Block()
+        self.head = nn.Linear(4, 5, bias=False)
+
+
+def grouped(model, *rules):
+    """The names in each group, with the number of its rule."""
+    numbers = {id(rule): number for number, rule in enumerate(rules)} | {id(None): None}
+    return {numbers[id(group.rule)]: [m.name for m in group.members] for group in partition(model, rules)}
+
+
+def refused(model, *rules):
+    with pytest.raises(SpecError) as caught:
+        partition(model, rules)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_without_rules_all_parameters_are_one_group():
+    assert grouped(Small()) == {None: [name for name, _ in Small().named_parameters()]}
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        (Rule(match=("*.bias",)), ["block.norm.bias", "block.linear.bias"]),
+        (Rule(match=("head.*", "embed.weight")), ["embed.weight", "head.weight"]),
+        (Rule(regex=("norm|head",)), ["block.norm.weight", "block.norm.bias", "head.weight"]),
+        (Rule(ndim=(1,)), ["block.norm.weight", "block.norm.bias", "block.linear.bias"]),
+        (Rule(type=("LayerNorm",)), ["block.norm.weight", "block.norm.bias"]),
+        (Rule(type=("*Norm", "Embedding")), ["embed.weight", "block.norm.weight", "block.norm.bias"]),
+        (Rule(type=("Linear",), ndim=(2,)), ["block.linear.weight", "head.weight"]),
+        (Rule(match=("*.weight",), type=("Linear",), regex=("^head",)), ["head.weight"]),
+    ],
+)
+def test_a_rule_matches_by_name_dimensions_and_type_all_of_them(rule, names):
+    assert grouped(Small(), rule)[0] == names
+
+
+def test_a_type_also_matches_subclasses():
+    class MyNorm(nn.LayerNorm):
+        pass
+
+    assert grouped(nn.Sequential(nn.Linear(2, 2), MyNorm(2)), Rule(type=("LayerNorm",)))[0] == ["1.weight", "1.bias"]
+
+
+def test_the_first_match_wins_and_the_unmatched_come_first():
+    rules = Rule(match=("*.bias",)), Rule(ndim=(1,)), Rule(match=("head.*",))
+    assert list(grouped(Small(), *rules).items()) == [
+        (None, ["embed.weight", "block.linear.weight"]),
+        (0, ["block.norm.bias", "block.linear.bias"]),
+        (1, ["block.norm.weight"]),
+        (2, ["head.weight"]),
+    ]
+
+
+def test_a_rule_that_matches_nothing_is_an_error_with_its_place_and_examples():
+    rule = Rule(match=("*.layernorm.*", "*bais"), where=Position("run.yaml", 7, 5))
+    (problem,) = refused(Small(), Rule(ndim=(1,)), rule)
+    assert problem.startswith("run.yaml:7:5: the rule 'match: *.layernorm.*, *bais' (number 2) matches no parameter; ")
+    assert "the model has, for example, '" in problem
+    assert "'block.linear.weight'" in refused(Small(), Rule(match=("*linear.wieght",)))[0]
+
+
+def test_a_rule_whose_parameters_are_all_taken_is_an_error():
+    (problem,) = refused(Small(), Rule(ndim=(1,)), Rule(match=("*.bias",)))
+    assert (
+        problem
+        == "the rule 'match: *.bias' matches 2 parameters, but earlier rules take them all; move it up or remove it"
+    )
+
+
+def tied():
+    model = Small()
+    model.head.weight = model.embed.weight
+    return model
+
+
+def test_a_tied_parameter_is_in_one_group_once():
+    assert grouped(tied())[None].count("embed.weight") == 1
+    assert "head.weight" not in grouped(tied())[None]
+
+
+def test_a_rule_may_use_any_name_of_a_tied_parameter():
+    assert grouped(tied(), Rule(match=("head.*",)))[0] == ["embed.weight"]
+    assert grouped(tied(), Rule(match=("embed.*", "head.*")))[0] == ["embed.weight"]
+
+
+def test_rules_that_disagree_about_a_tied_parameter_are_an_error():
+    rules = Rule(match=("embed.*",)), Rule(match=("head.*",), where=Position("run.yaml", 9, 5))
+    problem = refused(tied(), *rules)[0]
+    assert problem.startswith("run.yaml:9:5: a tied parameter has several names and rules disagree about it: ")
+    assert "'embed.weight' falls to rule 1 (match: embed.*), 'head.weight' falls to rule 2 (match: head.*)" in problem
+    assert grouped(tied(), Rule(match=("embed.*", "head.*")), Rule(ndim=(1,)))[0] == ["embed.weight"]
+
+
+def test_frozen_parameters_are_left_out_and_a_rule_may_match_them_alone():
+    model = Small()
+    model.embed.requires_grad_(False)
+    assert "embed.weight" not in grouped(model)[None]
+    assert 0 not in grouped(model, Rule(match=("embed.*",)))
+
+
+def test_a_model_with_nothing_to_train_is_an_error():
+    assert refused(Small().requires_grad_(False)) == [
+        "no parameter of the model has requires_grad=True; there is nothing to train"
+    ]
+
+
+def test_named_parameters_and_bare_ones_will_do():
+    model = Small()
+    assert grouped(model.named_parameters(), Rule(match=("*.bias",))) == grouped(model, Rule(match=("*.bias",)))
+    groups = partition(model.parameters(), [Rule(ndim=(1,))])
+    assert [len(group.members) for group in groups] == [3, 3]
+    assert all(isinstance(param, nn.Parameter) for param in groups[0].as_param_group()["params"])
+
+
+def test_rules_that_ask_for_more_than_was_given_are_errors():
+    model = Small()
+    assert "pass the model or model.named_parameters()" in refused(model.parameters(), Rule(match=("*",)))[0]
+    assert "pass the model itself" in refused(model.named_parameters(), Rule(type=("Linear",)))[0]
+    with pytest.raises(TypeError, match="this holds a int"):
+        partition([1], [])
+
+
+def test_groups_carry_names_and_settings_into_the_optimizer():
+    model = Small()
+    optimizer = optreg.optimizer("adamw", model, lr=0.1, groups=[{"ndim": 1, "weight_decay": 0.0, "lr": 0.5}])
+    scheduler = optreg.scheduler("constant", optimizer, factor=0.5)
+    first, second = optimizer.param_groups
+    assert second["param_names"] == ["block.norm.weight", "block.norm.bias", "block.linear.bias"]
+    assert (first["weight_decay"], second["weight_decay"]) == (0.01, 0.0)
+    assert scheduler.get_last_lr() == [0.05, 0.25]
+
+
+globs = st.sampled_from(["*", "*.bias", "*norm*", "head.*", "embed.*", "nothing", "*.weight"])
+rules = st.builds(
+    Rule,
+    match=st.lists(globs, max_size=2).map(tuple),
+    ndim=st.lists(st.integers(0, 3), max_size=2).map(tuple),
+    type=st.lists(st.sampled_from(["Linear", "LayerNorm", "Module"]), max_size=1).map(tuple),
+)
+
+
+@given(st.lists(rules, max_size=4), st.booleans(), st.sets(st.integers(0, 5), max_size=5))
+@settings(derandomize=True, max_examples=300, deadline=None)
+def test_every_trainable_parameter_is_in_exactly_one_group(chosen, tie, frozen):
+    model = tied() if tie else Small()
+    for index, param in enumerate(model.parameters()):
+        param.requires_grad_(index not in frozen)
+    try:
+        groups = partition(model, chosen)
+    except SpecError:
+        return
+    found = [id(member.param) for group in groups for member in group.members]
+    assert sorted(found) == sorted(id(param) for param in model.parameters() if param.requires_grad)
+    assert all(group.members for group in groups)
+    assert torch.optim.SGD([group.as_param_group() for group in groups], lr=1.0)

@@ -1,0 +1,153 @@
+"""From a spec and a model to a run."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import StepLR
+
+import optreg
+from optreg import PluginWarning, SpecError
+
+SPEC = {
+    "optimizer": {"name": "lion", "lr": 0.5},
+    "groups": [{"match": "*bias", "lr": 0.25}],
+    "scheduler": {"name": "linear", "total_steps": 10},
+}
+
+
+@pytest.fixture
+def model():
+    return torch.nn.Linear(3, 2)
+
+
+def test_a_run_unpacks_into_optimizer_and_scheduler_and_knows_where_they_came_from(model):
+    run = optreg.build(SPEC, model)
+    optimizer, scheduler = run
+    assert type(optimizer).__name__ == "Lion"
+    assert scheduler.optimizer is optimizer
+    assert run.spec.optimizer.settings["betas"] == (0.9, 0.99)
+    assert [(entry.name, entry.distribution) for entry in run.plugins] == [("lion", "optreg"), ("linear", "optreg")]
+    assert run.plugins[0].version
+
+
+def test_without_a_model_the_checked_recipe_comes_back_and_can_be_called_twice(model):
+    recipe = optreg.build(SPEC, overrides=["scheduler.total_steps=4"])
+    first, second = recipe(model), recipe(model)
+    assert first.optimizer is not second.optimizer
+    first.scheduler.step(2)
+    assert first.scheduler.get_last_lr() == [0.25, 0.125]
+    assert second.scheduler.get_last_lr() == [0.5, 0.25]
+
+
+def test_a_yaml_file_a_mapping_and_python_calls_build_the_same(model, tmp_path):
+    (tmp_path / "run.yaml").write_text(
+        "optimizer: {name: lion, lr: 0.5}\ngroups:\n  - match: '*bias'\n    lr: 0.25\n"
+        "scheduler: {name: linear, total_steps: 10}\n"
+    )
+    optimizer = optreg.optimizer("lion", model, lr=0.5, groups=SPEC["groups"])
+    scheduler = optreg.scheduler("linear", optimizer, total_steps=10)
+    for run in (optreg.build(tmp_path / "run.yaml", model), optreg.build(SPEC, model)):
+        assert run.optimizer.state_dict() == optimizer.state_dict()
+        assert run.scheduler.state_dict() == scheduler.state_dict()
+
+
+def test_copies_and_pickles_of_a_run_go_on_by_themselves(model):
+    run = optreg.build(SPEC, model)
+    for twin in (copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
+        assert twin.spec == run.spec
+        assert twin.scheduler.optimizer is twin.optimizer
+        twin.scheduler.step()
+        assert run.scheduler.get_last_lr() == [0.5, 0.25]
+
+
+def test_a_tensor_rate_is_checked_and_stays_the_tensor_it_is(model):
+    rate = torch.tensor(0.5)
+    assert optreg.optimizer("adamw", model, lr=rate).param_groups[0]["lr"] is rate
+    with pytest.raises(SpecError, match=r"lr must be greater than or equal to 0, not -1.0"):
+        optreg.optimizer("adamw", model, lr=torch.tensor(-1.0))
+
+
+def test_wrong_python_calls_are_told_like_wrong_specs(model):
+    with pytest.raises(SpecError, match=r"optimizer.weigth_decay: lion has no parameter 'weigth_decay'; did you mean"):
+        optreg.optimizer("lion", model, weigth_decay=1)
+    with pytest.raises(SpecError, match="there is no optimizer 'lyon'; did you mean 'lion'"):
+        optreg.optimizer("lyon", model)
+    with pytest.raises(SpecError, match="needs 'total_steps'"):
+        optreg.scheduler("linear", optreg.optimizer("lion", model))
+
+
+def test_what_does_not_fit_the_model_is_told_when_the_model_comes(model):
+    recipe = optreg.build({**SPEC, "groups": [{"match": "*norm*"}]})
+    with pytest.raises(
+        SpecError, match=r"groups.0: the rule|the rule 'match: \*norm\*' \(number 1\) matches no parameter"
+    ):
+        recipe(model)
+
+
+def test_a_ready_scheduler_of_torch_can_be_a_plugin(site, model):
+    code = """
+        from dataclasses import dataclass
+        from optreg import PositiveSteps, SchedulePlugin, hookimpl
+
+        @dataclass
+        class Reference:
+            '''Drops the rate at every so many steps.'''
+            step_size: PositiveSteps
+
+        @hookimpl
+        def optreg_schedulers():
+            return [SchedulePlugin(name="drop", implementation="torch.optim.lr_scheduler:StepLR", reference=Reference)]
+    """
+    site.install("dropper", code, group="optreg.schedulers", names=["drop"])
+    run = optreg.build({**SPEC, "scheduler": {"name": "drop", "step_size": 3}}, model)
+    assert type(run.scheduler) is StepLR
+    assert run.scheduler.step_size == 3
+
+    from optreg.cli.curve import learning_rate
+
+    rate = learning_rate(run.spec)
+    assert [rate(t) for t in (0, 2, 3, 7)] == pytest.approx([0.5, 0.5, 0.05, 0.005])
+
+
+OBSERVER = """
+    import optreg
+    seen = []
+
+    @optreg.hookimpl
+    def optreg_built(spec, optimizer, scheduler):
+        seen.append((spec, optimizer, scheduler))
+"""
+
+
+def test_observers_are_told_once_of_every_build(site, model):
+    site.install("observer", OBSERVER, group="optreg.hooks", names=["observer"])
+    runs = [optreg.build(SPEC, model) for _ in range(2)]
+    import observer
+
+    assert observer.seen == [(run.spec, run.optimizer, run.scheduler) for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (OBSERVER.replace("seen.append", "1 / 0; seen.append"), "observer 'bad:bad' failed: ZeroDivisionError"),
+        ("raise RuntimeError('no')", "hook 'bad' is broken: distribution 'bad' 1.0"),
+        (OBSERVER.replace("optreg_built", "optreg_build"), "'optreg_build', which is no hook of optreg; did you mean"),
+    ],
+)
+def test_an_observer_that_fails_warns_and_the_build_and_the_others_go_on(site, model, code, message):
+    site.install("bad", code, group="optreg.hooks", names=["bad"])
+    site.install("observer", OBSERVER, group="optreg.hooks", names=["observer"])
+    with pytest.warns(PluginWarning, match=message):
+        run = optreg.build(SPEC, model)
+    import observer
+
+    assert observer.seen == [(run.spec, run.optimizer, run.scheduler)]
+
+
+def test_a_hidden_observer_is_not_told(site, model, monkeypatch):
+    site.install("observer", "raise RuntimeError", group="optreg.hooks", names=["observer"])
+    monkeypatch.setenv("OPTREG_BLOCK", "observer")
+    assert optreg.build(SPEC, model)
