@@ -32,7 +32,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates could not be printed
 
 
 class SpecError(OptregError, ValueError):

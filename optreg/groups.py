@@ -112,6 +112,9 @@ def _members(model: Model) -> list[Member]:
         member = members.setdefault(id(param), Member(param))
         if name is not None:
             member.names.append(name)
+    if not all(member.names for member in members.values()):  # torch wants all named, or none
+        for member in members.values():
+            member.names.clear()
     return list(members.values())
 
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from optreg.errors import Problem, SpecError, did_you_mean
+from optreg.errors import PluginError, Problem, SpecError, did_you_mean
 
 Path = tuple[str | int, ...]
 """Where a value sits inside a mapping: `("betas", 0)`."""
@@ -38,13 +38,19 @@ class Field:
 @functools.cache
 def _model(reference: type) -> type[BaseModel]:
     """The reference's fields as a strict pydantic model: no coercion, nothing infinite, nothing unknown."""
-    hints = get_type_hints(reference, include_extras=True)
     fields: dict[str, Any] = {}
-    for field in dataclasses.fields(reference):
-        required = field.default is dataclasses.MISSING
-        fields[field.name] = (hints[field.name], ... if required else field.default)
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-    return create_model(reference.__name__, __config__=config, **fields)
+    try:
+        hints = get_type_hints(reference, include_extras=True)
+        for field in dataclasses.fields(reference):
+            required = field.default is dataclasses.MISSING
+            fields[field.name] = (hints[field.name], ... if required else field.default)
+        return create_model(reference.__name__, __config__=config, **fields)
+    except Exception as error:
+        raise PluginError(
+            f"nothing can be checked against the fields of '{reference.__module__}:{reference.__qualname__}': "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def names(reference: type) -> list[str]:
@@ -78,7 +84,7 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
         return
     try:
         reference(**known)  # the conditions that join several fields
-    except ValueError as error:
+    except (ValueError, ArithmeticError) as error:
         yield Complaint((), f"{owner}: {error}")
 
 
@@ -106,6 +112,8 @@ def _shown(value: object) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, Mapping):
         return "a mapping"
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to print very long ones
+        return f"a number of {value.bit_length()} bits"
     text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 

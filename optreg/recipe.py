@@ -102,7 +102,7 @@ def optimizer(name: str, model: Model, *, groups: Sequence[Mapping[str, Any]] = 
         SpecError: a setting is unknown, of the wrong type or out of range.
         PluginError: there is no such plugin, or it is broken.
     """
-    tensors = {key: value for key, value in settings.items() if hasattr(value, "item")}
+    tensors = {key: value for key, value in settings.items() if hasattr(value, "numel") and value.numel() == 1}
     plain = {key: value.item() if key in tensors else value for key, value in settings.items()}
     component, rules = check_optimizer(name, plain, groups)
     return _optimizer(component, rules, model, tensors)

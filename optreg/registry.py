@@ -81,8 +81,8 @@ class Registration(Generic[Plugin]):
         Raises:
             PluginError: the import fails, or finds no such class.
         """
-        module, _, attribute = self.plugin.implementation.partition(":")
         try:
+            module, _, attribute = self.plugin.implementation.partition(":")
             return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
         except Exception as error:
             raise PluginError(
@@ -152,7 +152,9 @@ class Registry:
         distribution, _, bare = name.rpartition("/")
         wanted = _normalised(bare)
         matches = [
-            entry for entry in self.entries(kind) if entry.name == wanted and distribution in ("", entry.distribution)
+            entry
+            for entry in self.entries(kind)
+            if entry.name == wanted and _canonical(distribution) in ("", entry.distribution)
         ]
         visible = [entry for entry in matches if not self.hidden_by(entry)]
         if len(visible) == 1:
@@ -223,7 +225,8 @@ class Registry:
     def _load(self, entry: Entry, hook: str, record: type[Plugin]) -> Registration[Plugin]:
         """Call the hook of the one module behind `entry`, and take the record that bears its name."""
         module = self._register(entry)
-        callers = self._manager.get_hookcallers(module) or []
+        with self._lock:  # another thread's registration may add to what is searched here
+            callers = self._manager.get_hookcallers(module) or []
         functions: list[Any] = [
             implementation.function
             for caller in callers
@@ -242,13 +245,15 @@ class Registry:
                 raise PluginError(
                     f"{entry.origin}: hook '{hook}' returned a {type(plugin).__name__}, not an {record.__name__}"
                 )
-        named = [plugin for plugin in records if _normalised(plugin.name) == entry.name]
+        named = [plugin for plugin in records if _normalised(str(plugin.name)) == entry.name]
         if len(named) != 1:
             offered = ", ".join(f"'{plugin.name}'" for plugin in records) or "nothing"
             raise PluginError(
                 f"{entry.origin}: entry point '{entry.name}' needs one record of that name; '{hook}' returned {offered}"
             )
-        _check_reference(entry, named[0].reference)
+        _check_fields(entry, "reference", named[0].reference)
+        if isinstance(named[0], OptimizerPlugin):
+            _check_fields(entry, "options class", named[0].options)
         return Registration(entry, named[0])
 
     def _register(self, entry: Entry) -> Any:
@@ -261,16 +266,16 @@ class Registry:
                     f"{entry.kind} '{entry.name}' is broken: {entry.origin} cannot be imported: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-            if not self._manager.is_registered(module):
-                try:
-                    self._manager.register(module, name=f"{entry.distribution}:{entry.module}")
-                except pluggy.PluginValidationError as error:
-                    raise PluginError(f"{entry.origin}: {error}") from error
             try:
+                if not self._manager.is_registered(module):
+                    self._manager.register(module, name=f"{entry.distribution}:{entry.module}")
                 self._refuse_unknown_hooks(entry, module)
-            except PluginError:
-                self._manager.unregister(module)
-                raise
+            except (pluggy.PluginValidationError, PluginError) as error:
+                if self._manager.is_registered(module):  # pluggy before 1.7 keeps one that it has refused
+                    self._manager.unregister(module)
+                if isinstance(error, PluginError):
+                    raise
+                raise PluginError(f"{entry.origin}: {error}") from error
             return module
 
     def _refuse_unknown_hooks(self, entry: Entry, module: Any) -> None:
@@ -291,9 +296,11 @@ def default_registry() -> Registry:
 
 
 def _entry(kind: Kind, point: EntryPoint) -> Entry:
-    distribution = point.dist.name if point.dist else "unknown"
-    version = point.dist.version if point.dist else "unknown"
-    return Entry(kind, _normalised(point.name), _canonical(distribution), version, point.value)
+    distribution: str | None = getattr(point.dist, "name", None)  # None where the metadata is damaged
+    version: str | None = getattr(point.dist, "version", None)
+    return Entry(
+        kind, _normalised(point.name), _canonical(distribution or "unknown"), version or "unknown", point.value
+    )
 
 
 def _normalised(name: str) -> str:
@@ -329,13 +336,13 @@ def _several(kind: Kind, name: str, entries: list[Entry]) -> str:
 
 def _can_be_found(module: str) -> bool:
     top = module.partition(".")[0]
-    return top in sys.modules or importlib.util.find_spec(top) is not None
+    return top in sys.modules or (top != "" and importlib.util.find_spec(top) is not None)
 
 
-def _check_reference(entry: Entry, reference: type) -> None:
-    if not is_dataclass(reference):
-        raise PluginError(f"{entry.origin}: the reference of '{entry.name}' is no dataclass")
-    clash = sorted(RESERVED & {field.name for field in fields(reference)})
+def _check_fields(entry: Entry, what: str, part: Any) -> None:
+    if not (isinstance(part, type) and is_dataclass(part)):
+        raise PluginError(f"{entry.origin}: the {what} of '{entry.name}' is no dataclass")
+    clash = sorted(RESERVED & {field.name for field in fields(part)})
     if clash:
         raise PluginError(
             f"{entry.origin}: '{entry.name}' has hyperparameters that specs use for something else: {', '.join(clash)}"

@@ -148,14 +148,21 @@ def _override(document: Document, overrides: Overrides) -> None:
         where = Position(f"override '{dotted_path}'")
         if not dotted_path.strip():
             raise SpecError([Problem(where, "needs a path and a value: 'optimizer.lr=1e-4'")])
-        path: Path = tuple(int(part) if part.isdecimal() else part for part in dotted_path.strip().split("."))
+        path: Path = tuple(map(_step, dotted_path.strip().split(".")))
         if isinstance(value, _Text):
+            if not value.strip():
+                raise SpecError([Problem(where, "has no value after '='; write null for none, '' for empty text")])
             read = read_text(value, str(where))
         else:
             read = read_mapping({"value": value})
             read.data = read.data["value"]
         document.problems += [Problem(where, problem.message) for problem in read.problems]
         document.put(path, read.data, where)
+
+
+def _step(part: str) -> str | int:
+    """A step of a dotted path: a list's index, or a key."""
+    return int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part
 
 
 class _Text(str):

@@ -64,6 +64,8 @@ class Document:
         Raises:
             SpecError: the path leads through something that is neither mapping nor list, or past a list's end.
         """
+        if len(path) > MAX_DEPTH:
+            raise _fatal(where, f"is nested deeper than {MAX_DEPTH} levels")
         self.data = _put(self.data, path, value, where)
         for places in (self.keys, self.values):
             for place in [place for place in places if place[: len(path)] == path]:
@@ -77,7 +79,7 @@ def read_file(path: str | os.PathLike[str]) -> Document:
     Raises:
         SpecError: it cannot be opened, is too large, or is no UTF-8 text.
     """
-    source = os.fspath(path)
+    source = os.fsdecode(path)
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_BYTES + 1)
@@ -102,7 +104,8 @@ def read_text(text: str, source: str) -> Document:
     """Read YAML text; `source` is what positions call it. Faults are collected in the document's `problems`."""
     document = Document()
     try:
-        document.data = _Builder(text, source, document).build()
+        builder = _Builder(text, source, document)
+        document.data = builder.build()
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         where = Position(source, before.count("\n") + 1, error.position - before.rfind("\n"))
@@ -112,7 +115,12 @@ def read_text(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
         context = f" {error.context}" if error.context else ""
-        raise _fatal(where, f"is no valid YAML: {error.problem}{context}", document.problems) from error
+        hint = "; quote a text that begins with '*' or '&'" if "an alias" in context or "an anchor" in context else ""
+        raise _fatal(where, f"is no valid YAML: {error.problem}{context}{hint}", document.problems) from error
+    except (ValueError, OverflowError) as error:  # PyYAML's scanner: an escape or a version beyond all bounds
+        mark = builder.loader.get_mark()
+        where = Position(source, mark.line + 1, mark.column + 1)
+        raise _fatal(where, "is no valid YAML: a number here is out of range", document.problems) from error
     except _LimitError as stop:
         raise SpecError([*document.problems, stop.problem]) from None
     return document
@@ -152,7 +160,8 @@ class _Builder:
     """Builds one document from the parser's events, depth first, no deeper than `MAX_DEPTH`."""
 
     def __init__(self, text: str, source: str, document: Document) -> None:
-        self.events: Iterator[Any] = iter(yaml.parse(text, Loader=yaml.SafeLoader))
+        self.loader = yaml.SafeLoader(text)
+        self.events: Iterator[Any] = iter(self.loader.get_event, None)
         self.source = source
         self.document = document
 
@@ -290,18 +299,33 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
     """Copy foreign data into dicts, tuples and Python's own scalars."""
     if len(path) > MAX_DEPTH:
         raise SpecError([Problem(None, f"{dotted(path[:3])}...: is nested deeper than {MAX_DEPTH} levels")])
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)  # of a subclass, the text alone
+    if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+        return bool(value)
     if isinstance(value, Mapping):
         problems += [
             Problem(None, f"{dotted(path)}: the key {key!r} must be text") for key in value if not isinstance(key, str)
         ]
-        return {key: _plain(item, (*path, key), problems) for key, item in value.items() if isinstance(key, str)}
+        return {
+            str.__str__(key): _plain(item, (*path, key), problems)
+            for key, item in value.items()
+            if isinstance(key, str)
+        }
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return tuple(_plain(item, (*path, i), problems) for i, item in enumerate(value))
     if isinstance(value, Integral):
-        return int(value)
+        if abs(int(value)) < 10**MAX_DIGITS:
+            return int(value)
+        problems.append(Problem(None, f"{dotted(path)}: a number of more than {MAX_DIGITS} digits is out of range"))
+        return FAULTY
     if isinstance(value, Real):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            problems.append(Problem(None, f"{dotted(path)}: the number is out of range"))
+            return FAULTY
     problems.append(Problem(None, f"{dotted(path)}: a {type(value).__name__} is no plain value"))
     return FAULTY

@@ -26,7 +26,7 @@ def test_the_trainer_takes_any_spec_with_overrides(tmp_path):
     run("train.py", "../../specs/char_lm_lion.yaml", *arguments)
     logged = json.loads(curves.read_text())
     assert logged["optimizer"] == "lion"
-    assert logged["lr"][:6] == [0.0, 1.5e-4, 3e-4, 4.5e-4, 6e-4, logged["lr"][5]]
+    assert logged["lr"][:5] == [0.0, 1.5e-4, 3e-4, 4.5e-4, 6e-4]
     assert len(logged["train_loss"]) == 20
     assert logged["val_loss"][-1] < logged["val_loss"][0]
 

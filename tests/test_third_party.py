@@ -1,4 +1,4 @@
-"""A real third party: the wheel of this checkout and a separate distribution, in a fresh virtual environment."""
+"""A real third party: this checkout's wheel and a separate distribution, in a fresh virtual environment."""
 
 import json
 import shutil
@@ -35,6 +35,7 @@ for _ in range(100):
     optimizer.step()
     scheduler.step()
     theta, _ = expected.send(model.weight.grad.numpy())
+    # u (8 + t) S of CONTRIBUTING.md: 2**-53 * 108 * (3 + the sum of the rates, 5) < 1e-13
     assert abs(model.weight.detach().numpy() - theta).max() < 1e-13
     losses.append(loss.item())
 assert losses[-1] < 0.05 * losses[0], losses
@@ -44,14 +45,20 @@ print("trained")
 
 def copied(source, target):
     """A copy without what builds and runs leave behind, since a build writes into its folder."""
-    leftovers = shutil.ignore_patterns(".*", "build", "out", "*.egg-info", "__pycache__", "tests")
+    leftovers = shutil.ignore_patterns(".*", "build", "dist", "out", "*.egg-info", "__pycache__")
     shutil.copytree(source, target, ignore=leftovers)
     return target
 
 
+def ran(*command, check=True, **options):
+    """A finished process; one that fails shows what it said."""
+    result = subprocess.run(command, capture_output=True, text=True, **options)
+    assert not check or result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result
+
+
 def wheel(source, folder):
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
+    ran(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source)
     (built,) = folder.glob(f"{source.name.replace('-', '_')}-*.whl")
     return built
 
@@ -65,49 +72,45 @@ def wheels(tmp_path_factory):
 
 
 class Environment:
-    """A virtual environment that sees the libraries of this one, but has an optreg of its own."""
+    """A virtual environment that sees the libraries of this one, but has an optreg of its own.
+
+    A `.pth` file leads to the libraries; those among them that stand there in turn, such as the one of an
+    editable optreg, are not followed, and what is installed here comes first.
+    """
 
     def __init__(self, folder):
         self.folder = folder
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        ran(sys.executable, "-m", "venv", "--without-pip", folder)
         self.python = folder / "bin" / "python"
         self.site = Path(self("-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
-        (self.site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        (self.site / "libraries.pth").write_text("\n".join([*sorted(libraries), ""]))
 
-    def __call__(self, *arguments, check=True, cwd=None, **environ):
-        return subprocess.run(
-            [self.python, *arguments],
-            capture_output=True, text=True, check=check, cwd=cwd or self.folder, env={"PATH": "/usr/bin:/bin", **environ},
-        )  # fmt: skip
+    def __call__(self, *arguments, check=True, **environ):
+        return self.run(self.python, *arguments, check=check, **environ)
 
     def optreg(self, *arguments, check=True, **environ):
-        return self("-m", "optreg.cli", *arguments, check=check, **environ)
+        return self.run(self.folder / "bin" / "optreg", *arguments, check=check, **environ)
 
-    def install(self, built):
-        """Install a wheel with this environment's pip, into that one."""
-        command = [
-            "-m",
-            "pip",
-            "--python",
-            str(self.python),
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--no-index",
-            str(built),
-        ]
-        subprocess.run([sys.executable, *command], check=True)
+    def run(self, *command, check, **environ):
+        return ran(*command, check=check, cwd=self.folder, env={"PATH": "/usr/bin:/bin", **environ})
+
+    def pip(self, *arguments):
+        """Run this environment's pip upon that one."""
+        ran(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", self.python, *arguments)
+
+    def install(self, *wheels):
+        self.pip("install", "--no-deps", "--no-index", *wheels)
 
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory, wheels):
     environment = Environment(tmp_path_factory.mktemp("environment") / "venv")
-    for built in wheels:
-        environment.install(built)
-    (environment.folder / "run.yaml").write_text(
-        "optimizer: {name: signsgd, lr: 0.1}\nscheduler: {name: linear, total_steps: 100}\n"
-    )
-    (environment.folder / "lion.yaml").write_text("optimizer: {name: lion}\nscheduler: {name: constant}\n")
+    environment.install(*wheels)
+    for name, rest in {"run": "signsgd, lr: 0.1", "lion": "lion", "broken": "broken", "typo": "typo"}.items():
+        schedule = "{name: linear, total_steps: 100}"
+        text = f"optimizer: {{name: {rest}}}\nscheduler: {schedule}\n"
+        (environment.folder / f"{name}.yaml").write_text(text)
     return environment
 
 
@@ -123,27 +126,44 @@ def write(folder, distribution, names, code, group="optreg.optimizers"):
     info = folder / f"{module}-0.5.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.5\n")
-    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *(f"{name} = {module}" for name in names), ""]))
+    points = [f"{name} = {module}" for name in names]
+    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *points, ""]))
     (folder / f"{module}.py").write_text(code)
 
 
-def test_the_wheel_carries_both_packages_and_nothing_else_at_the_top(wheels):
+# `-X importtime` would not do: it is blind to `importlib.import_module`, by which plugins are imported.
+LIST_AND_TELL_MODULES = """\
+import sys
+from optreg.cli import main
+main(["list"], standalone_mode=False)
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def tops(built):
+    """What a wheel puts at the top of site-packages."""
+    return {name.partition("/")[0] for name in ZipFile(built).namelist() if ".dist-info/" not in name}
+
+
+def test_the_wheels_carry_their_packages_and_nothing_else_at_the_top(wheels):
+    assert [tops(built) for built in wheels] == [{"optreg", "optreg_plugins"}, {"optreg_signsgd"}]
     names = ZipFile(wheels[0]).namelist()
-    tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"optreg", "optreg_plugins"}
     assert {"optreg/py.typed", "optreg_plugins/py.typed", "optreg_plugins/lion/reference.py"} <= set(names)
 
 
-def test_the_environment_uses_the_installed_wheel(environment):
-    origin = environment("-c", "import optreg, optreg_plugins; print(optreg.__file__, optreg_plugins.__file__)").stdout
-    assert origin.count(str(environment.site)) == 2
+def test_the_environment_uses_the_installed_wheel_and_no_other(environment):
+    code = "import optreg, optreg_plugins; print(optreg.__file__, optreg_plugins.__file__)"
+    assert environment("-c", code).stdout.count(str(environment.site)) == 2
+    code = "from importlib.metadata import distribution; print(distribution('optreg').locate_file(''))"
+    assert Path(environment("-c", code).stdout.strip()) == environment.site
 
 
 def test_an_installed_package_is_listed_with_its_distribution(environment):
     rows = json.loads(environment.optreg("list", "--json").stdout)
     (row,) = [row for row in rows if row["name"] == "signsgd"]
     assert (row["distribution"], row["version"], row["state"]) == ("optreg-signsgd", "1.2.3", "available")
-    assert len(rows) == len({(row["kind"], row["name"]) for row in rows})
+    keys = [(row["kind"], row["name"], row["distribution"]) for row in rows]
+    assert len(keys) == len(set(keys)), "a distribution is seen twice"
 
 
 def test_installing_it_is_enough_to_show_build_and_train_with_it(environment):
@@ -152,70 +172,139 @@ def test_installing_it_is_enough_to_show_build_and_train_with_it(environment):
     assert result.stdout.splitlines() == ["optreg-signsgd 1.2.3 optreg_signsgd.optimizer", "trained"]
 
 
+def test_uninstalling_it_makes_its_name_unknown(environment, wheels):
+    environment.pip("uninstall", "--yes", "optreg-signsgd")
+    try:
+        assert "signsgd" not in environment.optreg("list").stdout
+        refused = environment.optreg("validate", "run.yaml", check=False)
+        assert refused.returncode == 1
+        assert "there is no optimizer 'signsgd'" in refused.stderr
+        assert environment.optreg("validate", "lion.yaml").stdout == "lion.yaml: ok\n"
+    finally:
+        environment.install(wheels[1])
+
+
 def test_its_own_tests_pass_there(environment):
     tests = THIRD_PARTY / "tests"
-    result = environment("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:cov", str(tests), check=False)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "2 passed" in result.stdout
+    result = environment("-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:cov", tests)
+    assert " passed" in result.stdout
+    assert "skipped" not in result.stdout
+
+
+BUILD_BESIDE_BROKEN = """\
+import optreg, torch
+print(type(optreg.build("lion.yaml", torch.nn.Linear(2, 2)).optimizer).__name__)
+try:
+    optreg.build("broken.yaml", torch.nn.Linear(2, 2))
+except optreg.PluginError as error:
+    print(error, "|", repr(error.__cause__))
+"""
 
 
 def test_a_distribution_broken_at_import_harms_only_whoever_names_it(environment, folder):
     write(folder, "optreg-broken", ["broken"], "raise RuntimeError('no such card')")
-    (environment.folder / "broken.yaml").write_text("optimizer: {name: broken}\nscheduler: {name: constant}\n")
-    listed = environment.optreg("list", "--check", check=False, PYTHONPATH=str(folder))
+    path = str(folder)
+    assert "\toptreg-broken\t0.5\tavailable\n" in environment.optreg("list", PYTHONPATH=path).stdout
+    listed = environment.optreg("list", "--check", check=False, PYTHONPATH=path)
     assert listed.returncode == 1
-    assert "broken: optimizer 'broken' is broken: distribution 'optreg-broken' 0.5" in listed.stdout
-    assert environment.optreg("validate", "lion.yaml", "run.yaml", PYTHONPATH=str(folder)).returncode == 0
+    (row,) = [line for line in listed.stdout.splitlines() if "optreg-broken" in line]
+    assert "broken: optimizer 'broken' is broken: distribution 'optreg-broken' 0.5" in row
+    assert row.endswith("RuntimeError: no such card")
+    assert sum("\tbroken:" in line for line in listed.stdout.splitlines()) == 1
 
-    refused = environment.optreg("validate", "broken.yaml", check=False, PYTHONPATH=str(folder))
+    refused = environment.optreg("validate", "broken.yaml", check=False, PYTHONPATH=path)
     assert refused.returncode == 1
     assert "RuntimeError: no such card" in refused.stderr
     assert "Traceback" not in refused.stderr
-    code = (
-        "import optreg\n"
-        "try: optreg.build('broken.yaml')\n"
-        "except optreg.PluginError as error: print(error, '|', repr(error.__cause__))"
-    )
-    told = environment("-c", code, PYTHONPATH=str(folder)).stdout
+    built, told = environment("-W", "error", "-c", BUILD_BESIDE_BROKEN, PYTHONPATH=path).stdout.splitlines()
+    assert built == "Lion"
     assert "distribution 'optreg-broken' 0.5, module 'optreg_broken'" in told
-    assert "| RuntimeError('no such card')" in told
+    assert told.endswith("| RuntimeError('no such card')")
+
+
+OTHER_LION = """\
+from dataclasses import dataclass
+import optreg
+
+@dataclass
+class Other:
+    \"\"\"Another animal of that name.\"\"\"
+    lr: optreg.NonNegative = 0.1
+
+@optreg.hookimpl
+def optreg_optimizers():
+    return [optreg.OptimizerPlugin(name="lion", implementation="torch.optim:SGD", reference=Other)]
+"""
+
+BUILD_QUALIFIED = """\
+import optreg, torch
+for name in ("optreg/lion", "other-lion/lion"):
+    run = optreg.build("lion.yaml", torch.nn.Linear(2, 2), [f"optimizer.name={name}"])
+    print(run.plugins[0].qualified, type(run.optimizer).__name__)
+"""
 
 
 def test_a_name_offered_twice_must_be_qualified(environment, folder):
-    write(folder, "other-lion", ["lion"], "")
-    listed = environment.optreg("list", PYTHONPATH=str(folder)).stdout
+    write(folder, "other-lion", ["lion"], OTHER_LION)
+    path = str(folder)
+    listed = environment.optreg("list", PYTHONPATH=path).stdout
+    assert "ambiguous: write optreg/lion" in listed
     assert "ambiguous: write other-lion/lion" in listed
-    refused = environment.optreg("validate", "lion.yaml", check=False, PYTHONPATH=str(folder))
+    refused = environment.optreg("validate", "lion.yaml", check=False, PYTHONPATH=path)
     assert refused.returncode == 1
     assert "write one of 'optreg/lion', 'other-lion/lion'" in refused.stderr
-    qualified = ["validate", "lion.yaml", "--set", "optimizer.name=optreg/lion"]
-    assert environment.optreg(*qualified, PYTHONPATH=str(folder)).returncode == 0
-    blocked = environment.optreg("validate", "lion.yaml", PYTHONPATH=str(folder), OPTREG_BLOCK="other-lion")
-    assert blocked.returncode == 0
+    built = environment("-W", "error", "-c", BUILD_QUALIFIED, PYTHONPATH=path).stdout
+    assert built.splitlines() == ["optreg/lion Lion", "other-lion/lion SGD"]
+    environment.optreg("validate", "lion.yaml", PYTHONPATH=path, OPTREG_BLOCK="other-lion")
 
 
 def test_a_misspelt_hook_is_an_error_that_names_the_distribution(environment, folder):
     code = "import optreg\n\n@optreg.hookimpl\ndef optreg_optimizer():\n    return []\n"
     write(folder, "optreg-typo", ["typo"], code)
-    (environment.folder / "typo.yaml").write_text("optimizer: {name: typo}\nscheduler: {name: constant}\n")
     refused = environment.optreg("validate", "typo.yaml", check=False, PYTHONPATH=str(folder))
     assert refused.returncode == 1
     assert "distribution 'optreg-typo' 0.5" in refused.stderr
-    assert (
-        "implements 'optreg_optimizer', which is no hook of optreg; did you mean 'optreg_optimizers'?" in refused.stderr
-    )
+    assert "implements 'optreg_optimizer', which is no hook of optreg" in refused.stderr
+    assert "did you mean 'optreg_optimizers'?" in refused.stderr
 
 
-def test_allow_and_block_lists_act_before_import_and_own_up(environment):
-    for variable, value in (("OPTREG_PLUGINS", "optreg"), ("OPTREG_BLOCK", "optreg-signsgd")):
-        refused = environment.optreg("validate", "run.yaml", check=False, **{variable: value})
-        assert refused.returncode == 1
-        assert f"{variable} hides 'optreg-signsgd/signsgd'" in refused.stderr
+HIDING = [("OPTREG_PLUGINS", "optreg"), ("OPTREG_BLOCK", "Optreg_SignSGD")]
+
+
+@pytest.mark.parametrize(("variable", "value"), HIDING)
+def test_allow_and_block_lists_own_up_when_a_name_is_asked_for(environment, variable, value):
+    refused = environment.optreg("validate", "run.yaml", check=False, **{variable: value})
+    assert refused.returncode == 1
+    assert f"{variable} hides 'optreg-signsgd/signsgd'" in refused.stderr
+    environment.optreg("validate", "lion.yaml", **{variable: value})
+
+
+@pytest.mark.parametrize("group", ["optreg.optimizers", "optreg.hooks"])
+def test_allow_and_block_lists_act_before_import(environment, folder, group):
+    write(folder, "optreg-fatal", ["fatal"], "import os\nos._exit(9)", group)
+    path = str(folder)
+    unhidden = environment.optreg("list", "--check", check=False, PYTHONPATH=path)
+    assert unhidden.returncode == 9, "importing it ends the process, so that hiding it can be told"
+    for hidden in ({"OPTREG_PLUGINS": "optreg"}, {"OPTREG_BLOCK": "optreg-fatal"}):
+        listed = environment.optreg("list", "--check", PYTHONPATH=path, **hidden).stdout
+        assert f"\toptreg-fatal\t0.5\thidden by {next(iter(hidden))}\n" in listed
 
 
 def test_two_hundred_distributions_are_listed_and_none_imported(environment, folder):
     for number in range(200):
-        write(folder, f"optreg-fake-{number}", [f"fake_{number}"], "raise SystemExit('imported')")
-    listed = environment.optreg("list", PYTHONPATH=str(folder)).stdout
-    assert sum("\toptreg-fake-" in line for line in listed.splitlines()) == 200
-    assert environment.optreg("validate", "lion.yaml", PYTHONPATH=str(folder)).stdout == "lion.yaml: ok\n"
+        write(folder, f"optreg-fake-{number}", [f"fake_{number}"], "import os\nos._exit(9)")
+    listed = environment("-c", LIST_AND_TELL_MODULES, PYTHONPATH=str(folder))
+    assert sum("\toptreg-fake-" in line for line in listed.stdout.splitlines()) == 200
+    modules = listed.stderr.split()
+    assert "optreg.registry" in modules
+    plugins_and_torch = ("optreg_fake", "optreg_plugins", "optreg_signsgd", "torch", "numpy")
+    assert not [name for name in modules if name.startswith(plugins_and_torch)]
+    checked = environment.optreg("validate", "lion.yaml", PYTHONPATH=str(folder))
+    assert checked.stdout == "lion.yaml: ok\n"
+
+
+def test_importing_optreg_imports_neither_torch_nor_a_plugin(environment):
+    code = "import sys, optreg\noptreg.default_registry().entries()\nprint(*sys.modules)"
+    modules = set(environment("-c", code).stdout.split())
+    assert "optreg.registry" in modules
+    assert not {"torch", "numpy", "optreg_plugins", "optreg_signsgd"} & modules

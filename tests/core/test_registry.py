@@ -64,7 +64,7 @@ def test_a_module_is_imported_once_by_any_number_of_threads(site):
 
 
 def test_an_unknown_name_is_an_error_with_a_suggestion():
-    with pytest.raises(UnknownPluginError, match="there is no scheduler 'cosin'; did you mean 'cosine'?"):
+    with pytest.raises(UnknownPluginError, match=r"there is no scheduler 'cosin'; did you mean 'cosine'\?"):
         Registry().scheduler("cosin")
     with pytest.raises(UnknownPluginError, match="there is no optimizer 'nobody/lion'"):
         Registry().optimizer("nobody/lion")
@@ -92,7 +92,7 @@ def test_a_name_of_two_distributions_must_be_qualified_whoever_was_first(site):
 
 def test_one_distribution_that_offers_a_name_twice_is_told_by_name(site):
     site.install("twice", GOOD, names=["good", "Good"])
-    with pytest.raises(UnknownPluginError, match="distribution 'twice' 1.0 offers optimizer 'good' twice"):
+    with pytest.raises(UnknownPluginError, match=r"distribution 'twice' 1\.0 offers optimizer 'good' twice"):
         Registry().optimizer("good")
 
 

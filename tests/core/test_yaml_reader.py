@@ -18,7 +18,7 @@ from optreg.yaml_reader import FAULTY, MAX_BYTES, Document, read_file, read_mapp
         ("1e-3", 1e-3), ("1E5", 1e5), ("3.", 3.0), (".5", 0.5), ("-0.25", -0.25), ("1_0.5", 10.5), (".inf", math.inf),
         ("-.INF", -math.inf), ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
         ("'1'", "1"), ('"no"', "no"), ("lion", "lion"), ("1__0", "1__0"), ("_1", "_1"), ("1_", "1_"),
-        ("2024-01-01", "2024-01-01"), ("1:30", "1:30"), ("[1, [2]]", (1, (2,))), ("{b: 1}", {"b": 1}),
+        ("2024-01-01", "2024-01-01"), ("[1, [2]]", (1, (2,))), ("{b: 1}", {"b": 1}),
         ("|\n  no", "no\n"),
     ],
 )  # fmt: skip
@@ -84,8 +84,7 @@ def test_text_that_cannot_be_read_is_one_error_with_its_place(text, place, messa
 def test_faults_before_a_fatal_one_are_told_too():
     with pytest.raises(SpecError) as caught:
         read_text("a: no\nb: [1", "x")
-    assert [str(problem.where) for problem in caught.value.problems][0] == "x:1:4"
-    assert len(caught.value.problems) == 2
+    assert [str(problem.where) for problem in caught.value.problems] == ["x:1:4", "x:2:6"]
 
 
 def test_a_faulty_value_stands_in_as_faulty():

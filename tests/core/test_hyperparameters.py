@@ -1,0 +1,183 @@
+"""Hyperparameters: values against the typed, bounded fields of a reference; the same fields for people and tools."""
+
+import dataclasses
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optreg import Decay, NonNegative, OptregError, PluginError, Positive, SpecError, Steps, check
+from optreg.hyperparameters import complaints, defaults, describe, json_schema, names
+
+
+@dataclass
+class Paper:
+    """A reference with every kind of field."""
+
+    eta: Positive
+    betas: tuple[Decay, Decay] = (0.9, 0.99)
+    floor: NonNegative | None = None
+    start: Steps = 0
+    nesterov: bool = False
+    mode: Literal["max", "sum"] = "max"
+
+    def __post_init__(self):
+        if self.floor is not None and self.floor > self.eta:
+            raise ValueError(f"floor ({self.floor}) must not be more than eta ({self.eta})")
+
+
+def told(values, owner=None, reference=Paper):
+    with pytest.raises(SpecError) as caught:
+        check(reference, values, owner)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_names_and_defaults_follow_the_declaration():
+    assert names(Paper) == ["eta", "betas", "floor", "start", "nesterov", "mode"]
+    assert defaults(Paper) == {
+        "betas": (0.9, 0.99), "floor": None, "start": 0, "nesterov": False, "mode": "max",
+    }  # fmt: skip
+
+
+def test_what_is_given_is_completed_with_the_defaults():
+    assert check(Paper, {"eta": 0.5, "start": 3}) == {**defaults(Paper), "eta": 0.5, "start": 3}
+
+
+def test_an_int_will_do_for_a_float_and_comes_back_as_it_is():
+    eta = check(Paper, {"eta": 2})["eta"]
+    assert (type(eta), eta) == (int, 2)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, "Paper needs 'eta', which has no default; add it"),
+        ({"eta": True}, "Paper: eta must be a valid number, not true"),
+        ({"eta": None}, "Paper: eta must be a valid number, not null"),
+        ({"eta": "0.5"}, "Paper: eta must be a valid number, not '0.5'; remove the quotes"),
+        ({"eta": "fast"}, "Paper: eta must be a valid number, not 'fast'"),
+        ({"eta": "x" * 100}, f"Paper: eta must be a valid number, not '{'x' * 56}..."),
+        ({"eta": {}}, "Paper: eta must be a valid number, not a mapping"),
+        ({"eta": OrderedDict(a=1)}, "Paper: eta must be a valid number, not a mapping"),
+        ({"eta": [1.0]}, "Paper: eta must be a valid number, not a list of 1"),
+        ({"eta": 0}, "Paper: eta must be greater than 0, not 0"),
+        ({"eta": float("nan")}, "Paper: eta must be a finite number, not nan"),
+        ({"eta": float("inf")}, "Paper: eta must be a finite number, not inf"),
+        ({"eta": 10**400}, "Paper: eta must be a valid number, not a number of 1329 bits"),
+        ({"eta": 10**5000}, "Paper: eta must be a valid number, not a number of 16610 bits"),
+        ({"eta": 1, "start": 1.0}, "Paper: start must be a valid integer, not 1.0"),
+        ({"eta": 1, "start": True}, "Paper: start must be a valid integer, not true"),
+        ({"eta": 1, "start": "7"}, "Paper: start must be a valid integer, not '7'; remove the quotes"),
+        ({"eta": 1, "start": -1}, "Paper: start must be greater than or equal to 0, not -1"),
+        ({"eta": 1, "nesterov": 1}, "Paper: nesterov must be a valid boolean, not 1"),
+        ({"eta": 1, "mode": "min"}, "Paper: mode must be 'max' or 'sum', not 'min'"),
+        ({"eta": 1, "betas": (0.9, 1)}, "Paper: betas[1] must be less than 1, not 1"),
+        ({"eta": 1, "floor": 2}, "Paper: floor (2) must not be more than eta (1)"),
+        ({"eta": 1, "etaa": 1}, "Paper has no parameter 'etaa'; did you mean 'eta'?"),
+    ],
+)
+def test_each_wrong_value_is_told_by_name_with_what_it_must_be(values, expected):
+    assert told(values) == [expected]
+
+
+def test_everything_wrong_is_told_at_once_in_the_owners_name():
+    problems = told({"eta": -1, "betas": (0.9, True), "zeta": 1}, owner="mine")
+    assert len(problems) == 3
+    assert all(problem.startswith("mine") for problem in problems)
+
+
+@pytest.mark.parametrize("one", [torch.tensor(0.5), torch.tensor([0.5]), np.float64(0.5), np.array(0.5), np.float32(1)])
+def test_a_one_element_tensor_is_checked_as_its_number_and_returned_as_it_is(one):
+    assert check(Paper, {"eta": one})["eta"] is one
+
+
+@pytest.mark.parametrize("pair", [[0.5, torch.tensor(0.75)], (np.float64(0.5), 0.75)])
+def test_numbers_inside_a_sequence_may_be_tensors_too(pair):
+    assert check(Paper, {"eta": 1, "betas": pair})["betas"] is pair
+
+
+def test_a_tensor_out_of_range_or_of_the_wrong_type_is_refused():
+    assert told({"eta": torch.tensor(-1.0)}) == ["Paper: eta must be greater than 0, not -1.0"]
+    assert told({"eta": torch.tensor(True)}) == ["Paper: eta must be a valid number, not true"]
+    assert told({"eta": 1, "betas": (0.5, torch.tensor(1.5))}) == ["Paper: betas[1] must be less than 1, not 1.5"]
+
+
+@pytest.mark.parametrize("several", [torch.ones(2), torch.ones(0), np.ones(3), np.ones(0)])
+def test_an_array_that_is_not_one_number_is_refused(several):
+    (problem,) = told({"eta": several})
+    assert problem.startswith("Paper: eta must be a valid number, not ")
+
+
+def test_arithmetic_that_fails_in_a_joint_condition_is_a_complaint():
+    @dataclass
+    class Divides:
+        total: int = 1
+
+        def __post_init__(self):
+            _ = 1 / self.total
+
+    assert told({"total": 0}, reference=Divides) == ["Divides: division by zero"]
+
+
+def test_the_path_of_a_complaint_leads_to_the_value():
+    found = {complaint.path for complaint in complaints(Paper, {"eta": 0, "betas": (2.0, 0.5), "x": 1}, "paper")}
+    assert found == {("eta",), ("betas", 0), ("x",)}
+
+
+def test_a_reference_whose_types_cannot_be_read_is_the_plugins_fault():
+    @dataclass
+    class Unresolved:
+        lr: "NoSuchType" = 1.0  # noqa: F821
+
+    @dataclass
+    class Foreign:
+        lr: torch.nn.Module = None
+
+    for reference, cause in ((Unresolved, NameError), (Foreign, Exception)):
+        for use in (lambda reference=reference: check(reference, {}), lambda reference=reference: describe(reference)):
+            with pytest.raises(PluginError, match=f"the fields of '.*{reference.__name__}'") as caught:
+                use()
+            assert isinstance(caught.value.__cause__, cause)
+
+
+def test_fields_are_described_with_type_range_and_default():
+    assert [dataclasses.astuple(field) for field in describe(Paper)] == [
+        ("eta", "float", "> 0", "required"),
+        ("betas", "(float, float)", "each >= 0, < 1", "(0.9, 0.99)"),
+        ("floor", "float | null", "", "None"),
+        ("start", "int", ">= 0", "0"),
+        ("nesterov", "bool", "", "False"),
+        ("mode", "'max' | 'sum'", "", "max"),
+    ]
+
+
+def test_the_json_schema_is_one_and_agrees_with_the_check():
+    schema = json_schema(Paper)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["required"] == ["eta"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["eta"] == {"exclusiveMinimum": 0, "type": "number"}
+    accepts = jsonschema.Draft202012Validator(schema).is_valid
+    assert accepts({"eta": 1, "betas": [0.1, 0.2], "floor": None})
+    for wrong in ({}, {"eta": 0}, {"eta": True}, {"eta": 1, "betas": [0.5]}, {"eta": 1, "x": 1}, {"eta": 1, "mode": 3}):
+        assert not accepts(wrong)
+        with pytest.raises(SpecError):
+            check(Paper, wrong)
+
+
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**4000)
+
+
+@given(st.dictionaries(st.sampled_from([*names(Paper), "x"]), values | st.lists(values, max_size=3), max_size=6))
+@settings(derandomize=True, max_examples=300, deadline=None)
+def test_any_values_are_accepted_or_refused_with_a_message_that_can_be_printed(given_values):
+    try:
+        assert Paper(**check(Paper, given_values))
+    except OptregError as error:
+        assert str(error).encode()
