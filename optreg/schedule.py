@@ -17,7 +17,8 @@ class ScheduleLR(LRScheduler):
 
     Update number t = 0, 1, 2, ... runs at `base_lr * schedule(t)`. Right after construction t is 0 and the
     groups already hold that rate; each `step()` moves t by one, `step(t)` sets it. The rate depends on t
-    alone, never on the rate before it, so resuming, repeating and jumping are exact.
+    alone, never on the rate before it, so resuming, repeating and jumping are exact. For the same reason it
+    multiplies with no other in a `ChainedScheduler`: it sets the rate, and the last in the chain wins.
 
     A group's base learning rate is its `initial_lr`: the `lr` it had when the scheduler first saw it. A group
     added later is scheduled from the next `step()` on. A tensor `lr` stays the same tensor, written in place.
@@ -59,8 +60,8 @@ class ScheduleLR(LRScheduler):
     def step(self, epoch: int | None = None) -> None:
         """Move on to the next step, or to step `epoch`.
 
-        torch's own check that `optimizer.step()` came first is left out: it also fires where a gradient scaler
-        rightly skipped the update.
+        torch's own check that `optimizer.step()` came first is left out: it also fires where a gradient
+        scaler rightly skipped the update.
         """
         self._step_count += 1
         self._update_lr(epoch)
@@ -79,10 +80,16 @@ class ScheduleLR(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """The state as plain data: the step, each group's base learning rate, the schedule's parameters."""
-        return {"last_epoch": self.last_epoch, "base_lrs": self.base_lrs, "schedule": _parameters(self.schedule)}
+        return {
+            "last_epoch": self.last_epoch,
+            "base_lrs": self.base_lrs,
+            "schedule": _parameters(self.schedule),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any], *, keep_schedule: bool = False) -> None:
         """Go on from a checkpoint; every group's learning rate is set to what the formula says there.
+
+        A scheduler that had not begun, being a later one of a `SequentialLR`, leaves the rates alone.
 
         Args:
             state_dict: what `state_dict()` returned.
@@ -95,21 +102,32 @@ class ScheduleLR(LRScheduler):
         theirs, ours = state_dict["schedule"], _parameters(self.schedule)
         if not keep_schedule and theirs != ours:
             raise ValueError(
-                f"the checkpoint was written under the schedule {theirs}, this scheduler runs {ours}; build it "
-                "with the checkpoint's values, or load with keep_schedule=True to go on under the new schedule"
+                f"the checkpoint was written under the schedule {theirs}, this scheduler runs {ours}; "
+                "build it with the checkpoint's values, or load with keep_schedule=True to go on under the new one"
             )
         groups = len(self.optimizer.param_groups)
         if len(state_dict["base_lrs"]) != groups:
             raise ValueError(
-                f"the checkpoint schedules {len(state_dict['base_lrs'])} param groups, this optimizer has {groups}; "
-                "add the missing ones before loading"
+                f"the checkpoint schedules {len(state_dict['base_lrs'])} param groups, this optimizer has "
+                f"{groups}; give it the checkpoint's groups before loading"
             )
         self.base_lrs = state_dict["base_lrs"]
-        self._update_lr(state_dict["last_epoch"])
+        self.last_epoch = state_dict["last_epoch"]
+        if self.last_epoch >= 0:  # SequentialLR parks at -1 those whose turn is yet to come
+            self._update_lr(self.last_epoch)
 
 
 def _parameters(schedule: object) -> dict[str, Any] | None:
-    """The parameters of a schedule as plain data; None where it is a bare function and has none to compare."""
+    """The parameters of a schedule as plain data; None where it is a bare function: nothing to compare."""
     if dataclasses.is_dataclass(schedule) and not isinstance(schedule, type):
-        return {"name": type(schedule).__name__, **dataclasses.asdict(schedule)}
+        return {"name": type(schedule).__name__, **_plain(dataclasses.asdict(schedule))}
     return None
+
+
+def _plain(value: Any) -> Any:
+    """`value` with lists for tuples, as JSON gives it back: a checkpoint may travel that way."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value

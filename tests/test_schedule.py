@@ -1,6 +1,7 @@
 """ScheduleLR: the step convention, several groups, tensor rates, and resuming."""
 
 import copy
+import dataclasses
 import gc
 import json
 import pickle
@@ -8,12 +9,22 @@ import weakref
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR, StepLR
 
 import optreg
 from optreg_plugins.warmup_cosine.schedule import WarmupCosine
 
 CURVE = WarmupCosine(warmup_steps=3, total_steps=12)
+
+
+@dataclasses.dataclass(frozen=True)
+class Staircase:
+    """A schedule with a parameter that JSON does not know: a tuple."""
+
+    milestones: tuple[int, ...]
+
+    def __call__(self, step):
+        return 0.5 ** sum(step >= milestone for milestone in self.milestones)
 
 
 def make_optimizer(*rates):
@@ -76,6 +87,10 @@ def test_a_tensor_rate_stays_the_same_tensor_and_is_handed_out_as_a_copy():
     scheduler.step(2)
     assert optimizer.param_groups[0]["lr"] is rate
     assert rate.item() == 0.5 * CURVE(2)
+    scheduler.load_state_dict({**scheduler.state_dict(), "last_epoch": 4})
+    assert optimizer.param_groups[0]["lr"] is rate
+    assert rate.item() == 0.5 * CURVE(4)
+    scheduler.step(2)
     scheduler.get_last_lr()[0].fill_(9.0)
     assert rate.item() == 0.5 * CURVE(2)
 
@@ -117,6 +132,9 @@ def test_last_epoch_is_the_last_update_made():
     first.step(5)
     again = optreg.ScheduleLR(optimizer, CURVE, last_epoch=4)
     assert again.last_epoch == 5
+    loaded = optreg.ScheduleLR(make_optimizer(1.0), CURVE)
+    loaded.load_state_dict(first.state_dict())
+    assert again.state_dict() == loaded.state_dict() == first.state_dict()
     assert rates(optimizer) == [CURVE(5)]
     with pytest.raises(KeyError, match="initial_lr"):
         optreg.ScheduleLR(make_optimizer(1.0), CURVE, last_epoch=4)
@@ -130,6 +148,7 @@ def test_a_changed_horizon_is_refused_unless_it_is_meant():
     other = optreg.ScheduleLR(optimizer, longer)
     with pytest.raises(ValueError, match=r"'total_steps': 12.*'total_steps': 24.*keep_schedule=True"):
         other.load_state_dict(scheduler.state_dict())
+    assert rates(optimizer) == [longer(0)]  # the refused checkpoint has left no trace
     other.load_state_dict(scheduler.state_dict(), keep_schedule=True)
     assert rates(optimizer) == [longer(6)]
 
@@ -144,6 +163,18 @@ def test_the_state_is_plain_data_that_torch_loads_with_weights_only(tmp_path):
     scheduler = optreg.ScheduleLR(make_optimizer(1.0), CURVE)
     torch.save(scheduler.state_dict(), tmp_path / "state.pt")
     assert torch.load(tmp_path / "state.pt", weights_only=True) == scheduler.state_dict()
+
+
+def test_the_state_of_a_schedule_with_a_tuple_survives_json():
+    first = optreg.ScheduleLR(make_optimizer(1.0), Staircase((2, 4)))
+    first.step(3)
+    state = json.loads(json.dumps(first.state_dict()))
+    assert state == first.state_dict()
+    optimizer = make_optimizer(1.0)
+    optreg.ScheduleLR(optimizer, Staircase((2, 4))).load_state_dict(state)
+    assert rates(optimizer) == [0.5]
+    with pytest.raises(ValueError, match=r"\[2, 4\].*\[2, 5\]"):
+        optreg.ScheduleLR(optimizer, Staircase((2, 5))).load_state_dict(state)
 
 
 def test_copies_go_on_by_themselves():
@@ -169,10 +200,125 @@ def test_it_takes_its_place_in_a_sequence_of_torch():
     assert seen == pytest.approx([0, 1 / 3, 2 / 3, 1, 0.9, 0.8])
 
 
+@pytest.mark.parametrize("scheduler_first", [True, False])
+@pytest.mark.parametrize("tensor", [True, False])
+@pytest.mark.parametrize("k", range(10))
+def test_a_sequence_resumed_at_any_step_goes_on_exactly(k, tensor, scheduler_first):
+    def build():
+        optimizer = make_optimizer(torch.tensor(0.5, dtype=torch.float64) if tensor else 0.5)
+        parts = [optreg.ScheduleLR(optimizer, f) for f in (lambda t: (t + 1) / 4, lambda t: 1 - t / 10, CURVE)]
+        return optimizer, SequentialLR(optimizer, parts, milestones=[3, 6])
+
+    whole, whole_sequence = build()
+    for _ in range(k):
+        whole.step()
+        whole_sequence.step()
+    saved = whole.state_dict(), whole_sequence.state_dict()
+    resumed, sequence = build()
+    loads = [lambda: resumed.load_state_dict(saved[0]), lambda: sequence.load_state_dict(saved[1])]
+    for load in reversed(loads) if scheduler_first else loads:
+        load()
+    for _ in range(12):
+        assert rates(resumed) == rates(whole)
+        for part in (whole, whole_sequence, resumed, sequence):
+            part.step()
+
+
+def test_a_sequence_may_have_its_joint_at_zero_or_go_on_with_a_scheduler_of_torch():
+    optimizer = make_optimizer(1.0)
+    parts = [optreg.ScheduleLR(optimizer, lambda t: 9.0), optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))]
+    sequence = SequentialLR(optimizer, parts, milestones=[0])
+    assert rates(optimizer) == sequence.get_last_lr() == [1.0]
+
+    optimizer = make_optimizer(1.0)
+    parts = [optreg.ScheduleLR(optimizer, lambda t: t / 2), StepLR(optimizer, 1, gamma=0.5)]
+    sequence = SequentialLR(optimizer, parts, milestones=[2])
+    seen = []
+    for _ in range(5):
+        seen.append(rates(optimizer)[0])
+        optimizer.step()
+        sequence.step()
+    assert seen == [0.0, 0.5, 1.0, 0.5, 0.25]
+
+
+def test_the_last_one_in_a_chain_sets_the_rate():
+    optimizer = make_optimizer(1.0)
+    chain = ChainedScheduler([StepLR(optimizer, 1, gamma=0.5), optreg.ScheduleLR(optimizer, CURVE)], optimizer)
+    for t in range(15):
+        assert rates(optimizer) == [CURVE(t)]
+        optimizer.step()
+        chain.step()
+        assert chain.get_last_lr() == rates(optimizer)
+
+
+def test_a_chain_resumes_exactly():
+    def build():
+        optimizer = make_optimizer(0.5)
+        return optimizer, ChainedScheduler([optreg.ScheduleLR(optimizer, CURVE)], optimizer)
+
+    whole, whole_chain = build()
+    for _ in range(5):
+        whole.step()
+        whole_chain.step()
+    resumed, chain = build()
+    chain.load_state_dict(whole_chain.state_dict())
+    assert rates(resumed) == rates(whole) == [0.5 * CURVE(5)]
+
+
+def test_an_update_that_the_gradient_scaler_skipped_brings_no_warning():
+    optimizer = make_optimizer(1.0)
+    scheduler = optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    (param,) = optimizer.param_groups[0]["params"]
+    for factor, expected in ((float("inf"), 1.0), (1.0, 0.5)):  # skipped at the rate 1, made at the rate 1/2
+        optimizer.zero_grad()
+        scaler.scale((param * factor).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        scheduler.step()
+        assert param.tolist() == [expected, expected]
+    assert rates(optimizer) == [1 / 3]
+
+
+def test_a_scheduler_may_be_stepped_without_its_optimizer_and_the_optimizer_without_it():
+    optimizer = make_optimizer(1.0)
+    scheduler = optreg.ScheduleLR(optimizer, CURVE)
+    for _ in range(4):
+        scheduler.step()
+    (param,) = optimizer.param_groups[0]["params"]
+    param.grad = torch.ones(2)
+    optimizer.step()
+    optimizer.step()
+    assert rates(optimizer) == [CURVE(4)]
+    assert param.tolist() == pytest.approx([1 - 2 * CURVE(4)] * 2)
+
+
+def test_reading_changes_nothing():
+    optimizer = make_optimizer(1.0, 0.1)
+    scheduler = optreg.ScheduleLR(optimizer, CURVE)
+    scheduler.step(5)
+    before = copy.deepcopy((scheduler.state_dict(), optimizer.state_dict()))
+    scheduler.get_last_lr()[0] = 9.0
+    scheduler.get_lr()[0] = 9.0
+    scheduler.state_dict()["base_lrs"][0] = 9.0
+    assert (scheduler.state_dict(), optimizer.state_dict()) == before
+
+
+def test_it_goes_on_rightly_after_a_rate_of_zero():
+    optimizer = make_optimizer(0.5)
+    scheduler = optreg.ScheduleLR(optimizer, lambda t: float(t % 2))
+    seen = []
+    for _ in range(4):
+        seen += rates(optimizer)
+        scheduler.step()
+    assert seen == [0.0, 0.5, 0.0, 0.5]
+
+
 def test_nothing_keeps_the_model_alive():
     optimizer = make_optimizer(1.0)
     scheduler = optreg.ScheduleLR(optimizer, CURVE)
-    param = weakref.ref(optimizer.param_groups[0]["params"][0])
+    dying = [weakref.ref(thing) for thing in (optimizer, scheduler, optimizer.param_groups[0]["params"][0])]
+    scheduler.step()
     del optimizer, scheduler
     gc.collect()
-    assert param() is None
+    assert [thing() for thing in dying] == [None, None, None]

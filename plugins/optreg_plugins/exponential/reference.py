@@ -10,6 +10,8 @@ from annotated_types import Gt, Le
 class Exponential:
     """Multiply the learning rate by the same factor at every update.
 
+    The closed form of `torch.optim.lr_scheduler.ExponentialLR`, stepped once per update:
+
         f(t) = gamma^t
 
     f(0) = 1; it never ends, and tends to zero.

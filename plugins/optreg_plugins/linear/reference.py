@@ -10,6 +10,7 @@ from optreg import NonNegative, PositiveSteps
 class Linear:
     """Go from one multiple of the base learning rate to another along a straight line.
 
+    From 1 to 0 it is the linear decay of Defazio et al. 2023, arXiv:2310.07831.
     With T = total_steps, a = start_factor, b = end_factor:
 
         0 <= t <= T   f(t) = a (T - t) / T + b t / T

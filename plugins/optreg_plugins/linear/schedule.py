@@ -32,5 +32,6 @@ class Linear:
         """The multiplier at `step`."""
         if step >= self.total_steps:
             return self.end_factor
-        remaining = self.total_steps - step
-        return (self.start_factor * remaining + self.end_factor * step) / self.total_steps
+        a, b = self.start_factor, self.end_factor
+        line = a * ((self.total_steps - step) / self.total_steps) + b * (step / self.total_steps)
+        return min(max(line, min(a, b)), max(a, b))  # rounding may carry the line past its ends

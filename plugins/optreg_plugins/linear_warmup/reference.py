@@ -8,9 +8,9 @@ from optreg import Steps
 
 @dataclass
 class LinearWarmup:
-    """Warm up linearly from zero to the base learning rate, then hold it (Goyal et al. 2017, arXiv:1706.02677).
+    """Warm up linearly from zero to the base learning rate, then hold it.
 
-    With W = warmup_steps:
+    The gradual warm-up of Goyal et al. 2017, arXiv:1706.02677, section 2.2, begun at zero; W = warmup_steps:
 
         0 <= t < W    f(t) = t / W
         t >= W        f(t) = 1

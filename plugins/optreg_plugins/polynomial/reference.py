@@ -10,6 +10,7 @@ from optreg import Fraction, Positive, PositiveSteps
 class Polynomial:
     """Follow a power of the remaining time from the base learning rate down to a floor.
 
+    The "poly" policy of Chen et al. 2016 (DeepLab), arXiv:1606.00915, given a floor.
     With T = total_steps, p = power, r = min_lr_ratio:
 
         0 <= t <= T   f(t) = r + (1 - r) (1 - t / T)^p

@@ -12,11 +12,11 @@ class WarmupCosine:
     """Multiplier of the base learning rate: up linearly, down along half a cosine, then level.
 
     Args:
-        warmup_steps: W, updates until the peak.
-        total_steps: T, updates until the floor; counts the warm-up.
+        warmup_steps: W, updates until the peak, >= 0.
+        total_steps: T, updates until the floor, >= 1; counts the warm-up.
         min_lr_ratio: r, the floor as a fraction of the base learning rate.
 
-    0 at t = 0 (when W > 0), 1 at t = W, r from t = T on.
+    0 at t = 0 (when W > 0), 1 at t = W, r from t = T on; with W = T the floor takes the place of the peak.
 
     Raises:
         ValueError: a parameter is out of its range, or W > T.
