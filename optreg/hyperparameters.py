@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from optreg.errors import PluginError, Problem, SpecError, did_you_mean
 
@@ -164,7 +165,12 @@ def describe(reference: type) -> list[Field]:
 
 def json_schema(reference: type) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the hyperparameters: an object that allows no other key."""
-    schema = _model(reference).model_json_schema()
+    try:
+        schema = _model(reference).model_json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        raise PluginError(
+            f"the fields of '{reference.__module__}:{reference.__qualname__}' have no JSON Schema: {error.message}"
+        ) from error
     for name in schema.get("properties", {}):
         schema["properties"][name].pop("title", None)
     return schema

@@ -261,7 +261,7 @@ class Registry:
         with self._lock:
             try:
                 module = importlib.import_module(entry.module)
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # a script listed as a plugin may end the program
                 raise PluginError(
                     f"{entry.kind} '{entry.name}' is broken: {entry.origin} cannot be imported: "
                     f"{type(error).__name__}: {error}"

@@ -115,6 +115,17 @@ def test_a_run_resumed_at_any_step_goes_on_exactly(k, scheduler_first):
         scheduler.step()
 
 
+def test_the_base_rates_of_a_checkpoint_beat_those_of_the_constructor():
+    first = optreg.ScheduleLR(make_optimizer(1.0, 0.1), CURVE)
+    first.step(5)
+    optimizer = make_optimizer(0.7, 0.7)
+    scheduler = optreg.ScheduleLR(optimizer, CURVE)
+    scheduler.load_state_dict(first.state_dict())  # the optimizer's own checkpoint is not loaded
+    assert rates(optimizer) == [1.0 * CURVE(5), 0.1 * CURVE(5)]
+    scheduler.step()
+    assert rates(optimizer) == [1.0 * CURVE(6), 0.1 * CURVE(6)]
+
+
 def test_loading_twice_is_loading_once():
     optimizer = make_optimizer(1.0)
     scheduler = optreg.ScheduleLR(optimizer, CURVE)

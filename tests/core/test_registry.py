@@ -122,6 +122,7 @@ HOOK = "from optreg import OptimizerPlugin, SchedulePlugin, hookimpl\n@hookimpl\
     [
         ("1 / 0", "cannot be imported: ZeroDivisionError"),
         ("import no_such_module", "No module named 'no_such_module'"),
+        ("raise SystemExit('needs CUDA')", "cannot be imported: SystemExit: needs CUDA"),
         ("", "implements no hook 'optreg_optimizers'"),
         (HOOK + "return 1 / 0", "hook 'optreg_optimizers' failed: ZeroDivisionError"),
         (HOOK + "return None", "hook 'optreg_optimizers' failed: TypeError"),
