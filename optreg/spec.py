@@ -246,7 +246,7 @@ class _Check:
 
     def _check(self, plugin: OptimizerPlugin | SchedulePlugin, owner: str, settings: dict[str, Any], at: Path) -> None:
         """Note what is wrong with a component's settings."""
-        known = [name for part in _parts(plugin) for name in names(part)]
+        known = _names(plugin)
         for key in settings:
             if key not in known:
                 self.document.report(
@@ -305,7 +305,7 @@ class _Check:
     def _rule_settings(self, settings: dict[str, Any], path: Path, optimizer: Component) -> None:
         """A rule may set whatever the optimizer takes; what is wrong with the rest is told there."""
         plugin = optimizer.registration.plugin
-        known = [name for part in _parts(plugin) for name in names(part)]
+        known = _names(plugin)
         for key in settings:
             if key not in known:
                 message = f"{optimizer.name} has no parameter '{key}'{did_you_mean(key, [*CRITERIA, *known])}"
@@ -323,10 +323,14 @@ def _parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
     return [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
 
 
+def _names(plugin: OptimizerPlugin | SchedulePlugin) -> list[str]:
+    """The names of a component's settings, in the order of declaration."""
+    return [name for part in _parts(plugin) for name in names(part)]
+
+
 def _complete(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> Pairs:
     everything = {key: value for part in _parts(plugin) for key, value in defaults(part).items()} | settings
-    order = [name for part in _parts(plugin) for name in names(part)]
-    return tuple((name, everything[name]) for name in order if name in everything)
+    return tuple((name, everything[name]) for name in _names(plugin) if name in everything)
 
 
 def _is_faulty(value: Any) -> bool:

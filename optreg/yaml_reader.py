@@ -266,8 +266,12 @@ _SCALARS: Final = (
 
 _REFUSED: Final = (
     (
-        re.compile(r"[-+]?0[0-9_]+|[-+]?0[xo][0-9a-fA-F_]+"),
-        "'{0}' is read as octal, hexadecimal or decimal, depending on the reader; write a decimal number, or quote it",
+        re.compile(r"[-+]?0[0-9_]+|[-+]?0[xob][0-9a-fA-F_]+"),
+        "'{0}' is read as octal, hexadecimal or decimal, depending on the reader; write it in decimal, or quote it",
+    ),
+    (
+        re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"),
+        "'{0}' is a number to base 60 to some YAML readers and text to others; write a decimal number, or quote it",
     ),
     (
         re.compile(r"y|Y|n|N|(?i:yes|no|on|off)"),

@@ -39,6 +39,8 @@ def test_nan_is_read_and_left_to_the_schema():
         ("a: no", "x:1:4", "'no' is a boolean to some YAML readers and text to others; write true or false, or quote"),
         ("a: [1, On]", "x:1:8", "'On' is a boolean"),
         ("a: 010", "x:1:4", "'010' is read as octal, hexadecimal or decimal"),
+        ("a: 1:30", "x:1:4", "'1:30' is a number to base 60 to some YAML readers"),
+        ("a: 0b1", "x:1:4", "'0b1' is read as octal"),
         ("a: 0x1F", "x:1:4", "'0x1F' is read as octal"),
         ("a: 1\nb: 2\na: 3", "x:3:1", "'a' stands here for the second time; it is also on line 1, keep one"),
         ("a: !!python/object:os.system x", "x:1:4", "tags (tag:yaml.org,2002:python/object:os.sy...) are not allowed"),
