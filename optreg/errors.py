@@ -58,17 +58,31 @@ class PluginError(OptregError):
 
 
 class UnknownPluginError(PluginError, LookupError):
-    """No plugin, or more than one, answers to a name; or an environment variable hides it."""
+    """No plugin, or more than one, answers to a name; or an environment variable hides it.
+
+    `matches` are the qualified names that answer to it, hidden ones too; `closest` is an installed name much like
+    it, or None.
+    """
+
+    def __init__(self, message: str, *, matches: Sequence[str] = (), closest: str | None = None) -> None:
+        super().__init__(message)
+        self.matches = tuple(matches)
+        self.closest = closest
 
 
 class PluginWarning(UserWarning):
     """An ambient plugin (entry-point group `optreg.hooks`) failed; what was being built is unharmed."""
 
 
+def closest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice most like `word`, unless none is much like it."""
+    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """`"; did you mean 'weight_decay'?"`, or the choices where none is close."""
     choices = list(choices)
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean '{close[0]}'?"
+    close = closest(word, choices)
+    if close is not None:
+        return f"; did you mean '{close}'?"
     return f"; choose from: {', '.join(choices)}" if choices else ""

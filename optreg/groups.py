@@ -105,10 +105,12 @@ def _members(model: Model) -> list[Member]:
                 member.names.append(f"{prefix}.{name}" if prefix else name)
                 member.owners.append(type(module))
         return list(members.values())
+    if hasattr(model, "requires_grad") or not isinstance(model, Iterable):
+        raise TypeError(f"a model is a module, named parameters or parameters, not a {type(model).__name__}")
     for item in model:
-        name, param = item if isinstance(item, tuple) else (None, item)
-        if not hasattr(param, "requires_grad"):
-            raise TypeError(f"a model is a module, named parameters or parameters; this holds a {type(param).__name__}")
+        name, param = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
+        if not hasattr(param, "requires_grad") or not isinstance(name, str | None):
+            raise TypeError(f"a model is a module, named parameters or parameters; this holds a {type(item).__name__}")
         member = members.setdefault(id(param), Member(param))
         if name is not None:
             member.names.append(name)

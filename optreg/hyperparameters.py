@@ -7,8 +7,10 @@ Schema and `optreg show`.
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 
@@ -38,14 +40,19 @@ class Field:
 
 @functools.cache
 def _model(reference: type) -> type[BaseModel]:
-    """The reference's fields as a strict pydantic model: no coercion, nothing infinite, nothing unknown."""
+    """The reference's fields as a strict pydantic model: no coercion, nothing infinite, nothing unknown.
+
+    The model knows the fields by their aliases, since some names mean something to pydantic.
+    """
     fields: dict[str, Any] = {}
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
     try:
         hints = get_type_hints(reference, include_extras=True)
-        for field in dataclasses.fields(reference):
-            required = field.default is dataclasses.MISSING
-            fields[field.name] = (hints[field.name], ... if required else field.default)
+        given = defaults(reference)
+        for index, name in enumerate(names(reference)):
+            _refuse_unspeakable(name, given.get(name))
+            default = pydantic.Field(given.get(name, ...), alias=name)
+            fields[f"field_{index}"] = (_with_tuples(hints[name]), default)
         return create_model(reference.__name__, __config__=config, **fields)
     except Exception as error:
         raise PluginError(
@@ -54,15 +61,48 @@ def _model(reference: type) -> type[BaseModel]:
         ) from error
 
 
+def _with_tuples(hint: Any) -> Any:
+    """The type with tuples in place of lists: values are frozen, so a list in a spec arrives as a tuple."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is list:
+        return tuple
+    if origin is tuple:
+        return tuple[tuple(item if item is ... else _with_tuples(item) for item in arguments)]  # type: ignore[misc]
+    if origin is list:
+        return tuple[_with_tuples(arguments[0]), ...]  # type: ignore[misc]  # a type computed at run time
+    if origin is Annotated:
+        return Annotated[_with_tuples(arguments[0]), *hint.__metadata__]
+    if origin in {Union, UnionType}:
+        return Union[tuple(_with_tuples(argument) for argument in arguments)]  # noqa: UP007
+    return hint
+
+
+def _refuse_unspeakable(name: str, default: Any) -> None:
+    """Raise where no spec could state the default: a spec that is printed must load again."""
+    if isinstance(default, tuple):
+        for item in default:
+            _refuse_unspeakable(name, item)
+    elif type(default) not in {bool, int, float, str, type(None)}:
+        raise TypeError(
+            f"the default of '{name}' is a {type(default).__name__}, which no spec can state; "
+            "use a number, a truth value, text (typed as a Literal), None or a tuple of these"
+        )
+
+
 def names(reference: type) -> list[str]:
     """The names of the hyperparameters, in the order of declaration."""
     return [field.name for field in dataclasses.fields(reference)]
 
 
 def defaults(reference: type) -> dict[str, Any]:
-    """The hyperparameters that have a default, with it."""
-    fields = dataclasses.fields(reference)
-    return {field.name: field.default for field in fields if field.default is not dataclasses.MISSING}
+    """The hyperparameters that have a default, with it; sequences are tuples."""
+    given = {}
+    for field in dataclasses.fields(reference):
+        if field.default is not dataclasses.MISSING:
+            given[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            given[field.name] = field.default_factory()
+    return {name: _plain(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iterator[Complaint]:
@@ -74,9 +114,10 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
         owner: who the messages speak of, for instance the plugin's name.
     """
     model = _model(reference)
-    known = {key: value for key, value in settings.items() if key in model.model_fields}
+    choices = names(reference)
+    known = {key: value for key, value in settings.items() if key in choices}
     for key in settings.keys() - known.keys():
-        yield Complaint((key,), f"{owner} has no parameter '{key}'{did_you_mean(key, model.model_fields)}")
+        yield Complaint((key,), f"{owner} has no parameter '{key}'{did_you_mean(key, choices)}")
     try:
         model.model_validate(known)
     except ValidationError as error:
@@ -87,6 +128,11 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
         reference(**known)  # the conditions that join several fields
     except (ValueError, ArithmeticError) as error:
         yield Complaint((), f"{owner}: {error}")
+    except Exception as error:
+        raise PluginError(
+            f"'{reference.__module__}:{reference.__qualname__}' cannot be made of values that are in range: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _complaint(owner: str, path: Path, kind: str, message: str, value: object) -> Complaint:
@@ -151,22 +197,28 @@ def _plain(value: Any) -> Any:
 
 def describe(reference: type) -> list[Field]:
     """The hyperparameters of `reference` as people read them: name, type, range, default."""
-    schema = json_schema(reference)
+    properties = json_schema(reference).get("properties", {})
+    given = defaults(reference)
     return [
         Field(
-            name=field.name,
-            type=_type_name(schema["properties"][field.name]),
-            range=_range_name(schema["properties"][field.name]),
-            default="required" if field.default is dataclasses.MISSING else str(field.default),
+            name=name,
+            type=_type_name(properties[name]),
+            range=_range_name(properties[name]),
+            default=str(given[name]) if name in given else "required",
         )
-        for field in dataclasses.fields(reference)
+        for name in names(reference)
     ]
 
 
-def json_schema(reference: type) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the hyperparameters: an object that allows no other key."""
+def json_schema(reference: type, prefix: str = "") -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the hyperparameters: an object that allows no other key.
+
+    Args:
+        reference: a dataclass whose fields are typed and bounded.
+        prefix: what the names of nested types begin with where they are referred to, as `#/$defs/PREFIX...`.
+    """
     try:
-        schema = _model(reference).model_json_schema()
+        schema = _model(reference).model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
     except PydanticInvalidForJsonSchema as error:
         raise PluginError(
             f"the fields of '{reference.__module__}:{reference.__qualname__}' have no JSON Schema: {error.message}"

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 import pluggy
 
 from optreg import hookspecs
-from optreg.errors import PluginError, PluginWarning, UnknownPluginError, did_you_mean
+from optreg.errors import PluginError, PluginWarning, UnknownPluginError, closest, did_you_mean
 from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
 
 ALLOW = "OPTREG_PLUGINS"
@@ -84,7 +84,7 @@ class Registration(Generic[Plugin]):
         try:
             module, _, attribute = self.plugin.implementation.partition(":")
             return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{self.entry.kind} '{self.entry.name}' of {self.entry.origin} names its implementation "
                 f"'{self.plugin.implementation}', which cannot be imported: {type(error).__name__}: {error}"
@@ -159,13 +159,16 @@ class Registry:
         visible = [entry for entry in matches if not self.hidden_by(entry)]
         if len(visible) == 1:
             return visible[0]
+        answering = [entry.qualified for entry in visible or matches]
         if visible:
-            raise UnknownPluginError(_several(kind, name, visible))
+            raise UnknownPluginError(_several(kind, name, visible), matches=answering)
         if matches:
             hidden = ", ".join(f"{self.hidden_by(entry)} hides '{entry.qualified}'" for entry in matches)
-            raise UnknownPluginError(f"{kind} '{name}' is installed, but {hidden}; change that variable to use it")
+            message = f"{kind} '{name}' is installed, but {hidden}; change that variable to use it"
+            raise UnknownPluginError(message, matches=answering)
         choices = [entry.name for entry in self.usable(kind)]
-        raise UnknownPluginError(f"there is no {kind} '{name}'{did_you_mean(wanted, choices)}")
+        message = f"there is no {kind} '{name}'{did_you_mean(wanted, choices)}"
+        raise UnknownPluginError(message, closest=closest(wanted, choices))
 
     def optimizer(self, name: str) -> Registration[OptimizerPlugin]:
         """The optimizer of that name, its module imported.
@@ -186,15 +189,15 @@ class Registry:
         return self._load(self.find(Kind.SCHEDULER, name), "optreg_schedulers", SchedulePlugin)
 
     def load(self, entry: Entry) -> None:
-        """Import whatever an entry stands for, to see whether it works.
+        """Import whatever an entry stands for, its implementation too, to see whether it works.
 
         Raises:
             PluginError: it does not.
         """
         if entry.kind is Kind.OPTIMIZER:
-            self._load(entry, "optreg_optimizers", OptimizerPlugin)
+            self._load(entry, "optreg_optimizers", OptimizerPlugin).implementation()
         elif entry.kind is Kind.SCHEDULER:
-            self._load(entry, "optreg_schedulers", SchedulePlugin)
+            self._load(entry, "optreg_schedulers", SchedulePlugin).implementation()
         else:
             self._register(entry)
 

@@ -96,9 +96,15 @@ class ScheduleLR(LRScheduler):
             keep_schedule: go on under this scheduler's own schedule where the checkpoint's differs.
 
         Raises:
-            ValueError: the checkpoint was written under another schedule, say another `total_steps`; or for
-                another number of param groups.
+            ValueError: the checkpoint was written under another schedule, say another `total_steps`; for another
+                number of param groups; or by another scheduler.
         """
+        missing = {"last_epoch", "base_lrs", "schedule"} - state_dict.keys()
+        if missing:
+            raise ValueError(
+                f"the checkpoint lacks {', '.join(sorted(missing))}, so another scheduler than ScheduleLR wrote it; "
+                "build the scheduler anew, with last_epoch set to the number of the last update"
+            )
         theirs, ours = state_dict["schedule"], _parameters(self.schedule)
         if not keep_schedule and theirs != ours:
             raise ValueError(

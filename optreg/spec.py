@@ -6,6 +6,7 @@ is filled in. What it cannot know without a model (which parameters a rule match
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,7 +112,13 @@ def load_spec(source: Source, overrides: Overrides = (), *, registry: Registry |
     """
     if isinstance(source, Spec):
         source = source.as_dict()
-    document = read_mapping(source) if isinstance(source, Mapping) else read_file(source)
+    if isinstance(source, Mapping):
+        document = read_mapping(source)
+    elif isinstance(source, str | os.PathLike):
+        document = read_file(source)
+    else:
+        what = type(source).__name__  # type: ignore[unreachable]  # callers may have no type checker
+        raise SpecError([Problem(None, f"a spec is the path of a YAML file, a mapping or a Spec, not a {what}")])
     _override(document, overrides)
     return _Check(document, registry or default_registry()).spec()
 
@@ -143,9 +150,13 @@ def check_scheduler(name: str, settings: Mapping[str, Any]) -> Component:
 def _override(document: Document, overrides: Overrides) -> None:
     if isinstance(overrides, str):
         overrides = [overrides]
+    if not isinstance(overrides, Iterable):
+        raise SpecError([Problem(None, f"overrides are texts or a mapping, not a {type(overrides).__name__}")])
     items = overrides.items() if isinstance(overrides, Mapping) else (_split(text) for text in overrides)
     for dotted_path, value in items:
         where = Position(f"override '{dotted_path}'")
+        if not isinstance(dotted_path, str):
+            raise SpecError([Problem(where, "its path must be text: 'optimizer.lr'")])
         if not dotted_path.strip():
             raise SpecError([Problem(where, "needs a path and a value: 'optimizer.lr=1e-4'")])
         path: Path = tuple(map(_step, dotted_path.strip().split(".")))
@@ -169,7 +180,9 @@ class _Text(str):
     """The value of an override as it was typed, still to be read as YAML."""
 
 
-def _split(text: str) -> tuple[str, _Text]:
+def _split(text: Any) -> tuple[str, _Text]:
+    if not isinstance(text, str):
+        raise SpecError([Problem(None, f"an override is text like 'optimizer.lr=1e-4', not {text!r}")])
     path, equals, value = text.partition("=")
     if not equals:
         raise SpecError([Problem(Position(f"override '{text}'"), "has no '='; write 'optimizer.lr=1e-4'")])
@@ -281,8 +294,10 @@ class _Check:
             self.document.report(path, f"the rule has no criterion; add one of: {', '.join(CRITERIA)}")
         for index, pattern in enumerate(criteria.get("regex", ())):
             try:
-                re.compile(pattern)
-            except (re.error, RecursionError, OverflowError) as error:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", FutureWarning)  # as of `[[a]`: its meaning is to change
+                    re.compile(pattern)
+            except (re.error, RecursionError, OverflowError, FutureWarning) as error:
                 where = (*path, "regex", index) if isinstance(item["regex"], tuple) else (*path, "regex")
                 self.document.report(where, f"is no regular expression: {error}")
         if optimizer is not None:

@@ -28,6 +28,14 @@ class Site:
 
 
 @pytest.fixture
+def elsewhere(tmp_path):
+    """An empty folder of distributions, for the path of another process."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    return Site(folder)
+
+
+@pytest.fixture
 def site(tmp_path, monkeypatch):
     """An empty folder of distributions on `sys.path`; nothing of it is left afterwards."""
     folder = tmp_path / "site"

@@ -333,3 +333,10 @@ def test_nothing_keeps_the_model_alive():
     del optimizer, scheduler
     gc.collect()
     assert [thing() for thing in dying] == [None, None, None]
+
+
+def test_a_checkpoint_of_torchs_own_scheduler_is_refused_by_name():
+    scheduler = optreg.ScheduleLR(make_optimizer(1.0), CURVE)
+    theirs = torch.optim.lr_scheduler.LambdaLR(make_optimizer(1.0), lambda t: 1.0).state_dict()
+    with pytest.raises(ValueError, match="lacks schedule, so another scheduler than ScheduleLR wrote it"):
+        scheduler.load_state_dict(theirs)

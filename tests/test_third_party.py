@@ -115,20 +115,9 @@ def environment(tmp_path_factory, wheels):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(elsewhere):
     """A folder of further distributions, for PYTHONPATH."""
-    return tmp_path / "more"
-
-
-def write(folder, distribution, names, code, group="optreg.optimizers"):
-    """Install a distribution into `folder`, as an installer would leave it."""
-    module = distribution.replace("-", "_")
-    info = folder / f"{module}-0.5.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 0.5\n")
-    points = [f"{name} = {module}" for name in names]
-    (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *points, ""]))
-    (folder / f"{module}.py").write_text(code)
+    return elsewhere.folder
 
 
 # `-X importtime` would not do: it is blind to `importlib.import_module`, by which plugins are imported.
@@ -201,14 +190,14 @@ except optreg.PluginError as error:
 """
 
 
-def test_a_distribution_broken_at_import_harms_only_whoever_names_it(environment, folder):
-    write(folder, "optreg-broken", ["broken"], "raise RuntimeError('no such card')")
+def test_a_distribution_broken_at_import_harms_only_whoever_names_it(environment, elsewhere, folder):
+    elsewhere.install("optreg-broken", "raise RuntimeError('no such card')", names=["broken"])
     path = str(folder)
-    assert "\toptreg-broken\t0.5\tavailable\n" in environment.optreg("list", PYTHONPATH=path).stdout
+    assert "\toptreg-broken\t1.0\tavailable\n" in environment.optreg("list", PYTHONPATH=path).stdout
     listed = environment.optreg("list", "--check", check=False, PYTHONPATH=path)
     assert listed.returncode == 1
     (row,) = [line for line in listed.stdout.splitlines() if "optreg-broken" in line]
-    assert "broken: optimizer 'broken' is broken: distribution 'optreg-broken' 0.5" in row
+    assert "broken: optimizer 'broken' is broken: distribution 'optreg-broken' 1.0" in row
     assert row.endswith("RuntimeError: no such card")
     assert sum("\tbroken:" in line for line in listed.stdout.splitlines()) == 1
 
@@ -218,7 +207,7 @@ def test_a_distribution_broken_at_import_harms_only_whoever_names_it(environment
     assert "Traceback" not in refused.stderr
     built, told = environment("-W", "error", "-c", BUILD_BESIDE_BROKEN, PYTHONPATH=path).stdout.splitlines()
     assert built == "Lion"
-    assert "distribution 'optreg-broken' 0.5, module 'optreg_broken'" in told
+    assert "distribution 'optreg-broken' 1.0, module 'optreg_broken'" in told
     assert told.endswith("| RuntimeError('no such card')")
 
 
@@ -244,8 +233,8 @@ for name in ("optreg/lion", "other-lion/lion"):
 """
 
 
-def test_a_name_offered_twice_must_be_qualified(environment, folder):
-    write(folder, "other-lion", ["lion"], OTHER_LION)
+def test_a_name_offered_twice_must_be_qualified(environment, elsewhere, folder):
+    elsewhere.install("other-lion", OTHER_LION, names=["lion"])
     path = str(folder)
     listed = environment.optreg("list", PYTHONPATH=path).stdout
     assert "ambiguous: write optreg/lion" in listed
@@ -258,12 +247,12 @@ def test_a_name_offered_twice_must_be_qualified(environment, folder):
     environment.optreg("validate", "lion.yaml", PYTHONPATH=path, OPTREG_BLOCK="other-lion")
 
 
-def test_a_misspelt_hook_is_an_error_that_names_the_distribution(environment, folder):
+def test_a_misspelt_hook_is_an_error_that_names_the_distribution(environment, elsewhere, folder):
     code = "import optreg\n\n@optreg.hookimpl\ndef optreg_optimizer():\n    return []\n"
-    write(folder, "optreg-typo", ["typo"], code)
+    elsewhere.install("optreg-typo", code, names=["typo"])
     refused = environment.optreg("validate", "typo.yaml", check=False, PYTHONPATH=str(folder))
     assert refused.returncode == 1
-    assert "distribution 'optreg-typo' 0.5" in refused.stderr
+    assert "distribution 'optreg-typo' 1.0" in refused.stderr
     assert "implements 'optreg_optimizer', which is no hook of optreg" in refused.stderr
     assert "did you mean 'optreg_optimizers'?" in refused.stderr
 
@@ -280,19 +269,19 @@ def test_allow_and_block_lists_own_up_when_a_name_is_asked_for(environment, vari
 
 
 @pytest.mark.parametrize("group", ["optreg.optimizers", "optreg.hooks"])
-def test_allow_and_block_lists_act_before_import(environment, folder, group):
-    write(folder, "optreg-fatal", ["fatal"], "import os\nos._exit(9)", group)
+def test_allow_and_block_lists_act_before_import(environment, elsewhere, folder, group):
+    elsewhere.install("optreg-fatal", "import os\nos._exit(9)", names=["fatal"], group=group)
     path = str(folder)
     unhidden = environment.optreg("list", "--check", check=False, PYTHONPATH=path)
     assert unhidden.returncode == 9, "importing it ends the process, so that hiding it can be told"
     for hidden in ({"OPTREG_PLUGINS": "optreg"}, {"OPTREG_BLOCK": "optreg-fatal"}):
         listed = environment.optreg("list", "--check", PYTHONPATH=path, **hidden).stdout
-        assert f"\toptreg-fatal\t0.5\thidden by {next(iter(hidden))}\n" in listed
+        assert f"\toptreg-fatal\t1.0\thidden by {next(iter(hidden))}\n" in listed
 
 
-def test_two_hundred_distributions_are_listed_and_none_imported(environment, folder):
+def test_two_hundred_distributions_are_listed_and_none_imported(environment, elsewhere, folder):
     for number in range(200):
-        write(folder, f"optreg-fake-{number}", [f"fake_{number}"], "import os\nos._exit(9)")
+        elsewhere.install(f"optreg-fake-{number}", "import os\nos._exit(9)", names=[f"fake_{number}"])
     listed = environment("-c", LIST_AND_TELL_MODULES, PYTHONPATH=str(folder))
     assert sum("\toptreg-fake-" in line for line in listed.stdout.splitlines()) == 200
     modules = listed.stderr.split()

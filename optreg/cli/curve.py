@@ -3,32 +3,98 @@
 import functools
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+from optreg.errors import OptregError, PluginError
 from optreg.spec import Spec
 
+DEFAULT_HORIZON = 1000
+"""How many updates are looked at where a schedule's settings do not tell."""
 
-def learning_rate(spec: Spec) -> Callable[[int], float]:
-    """The default group's learning rate at step t; pure schedules need no torch for it."""
-    base_lr = spec.optimizer.settings["lr"]
+
+class StepError(OptregError):
+    """A schedule has no learning rate at a step: it raises there."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A spec's learning rate over the updates."""
+
+    spec: Spec
+    rate: Callable[[int], Any]
+
+    @property
+    def end(self) -> int:
+        """How many updates the schedule spans: `total_steps`, or some times its longest phase, or a default."""
+        named = self._named()
+        total = max(named.get("total_steps", []), default=0)
+        return total or 3 * max((step for steps in named.values() for step in steps), default=0) or DEFAULT_HORIZON
+
+    @property
+    def unit(self) -> str:
+        """What the values are: learning rates, or multipliers where the optimizer's `lr` is no setting."""
+        return "learning rate" if _base_lr(self.spec) is not None else "multiplier"
+
+    def at(self, t: int) -> float:
+        """The learning rate of update t.
+
+        Raises:
+            StepError: the schedule fails there.
+        """
+        try:
+            return float(self.rate(t))
+        except Exception as error:
+            raise StepError(f"{type(error).__name__}: {error}") from error
+
+    def telling_steps(self) -> dict[int, str]:
+        """The start, every step that a hyperparameter names, the middle, the end, and after it, each with its name."""
+        named: dict[int, list[str]] = {0: ["start"], 1: ["second update"]}
+        for name, steps in self._named().items():
+            for step in steps:
+                named.setdefault(step, []).append(name)
+        for step, name in (
+            (self.end // 2, "middle"),
+            (self.end, "end"),
+            (self.end + self.end // 10 + 1, "after the end"),
+        ):
+            named.setdefault(step, []).append(name)
+        return {step: ", ".join(named[step]) for step in sorted(named)}
+
+    def _named(self) -> dict[str, list[int]]:
+        """The steps that hyperparameters name: `warmup_steps`, or each of a tuple of them."""
+        found = {}
+        for name, value in self.spec.scheduler.settings.items():
+            if name.endswith("_steps"):
+                values = value if isinstance(value, tuple) else (value,)
+                found[name] = [item for item in values if type(item) is int and item >= 0]
+        return found
+
+
+def curve(spec: Spec) -> Curve:
+    """The learning rate of the spec's default group; pure schedules need no torch for it.
+
+    Raises:
+        PluginError: the schedule cannot be built.
+    """
+    base_lr = _base_lr(spec)
     implementation = spec.scheduler.registration.implementation()
-    if _is_torch_scheduler(implementation):
-        return _stepped(implementation, base_lr, spec.scheduler.settings)
-    schedule = implementation(**spec.scheduler.settings)
-    return lambda t: base_lr * schedule(t)
+    scale = 1.0 if base_lr is None else base_lr
+    try:
+        if _is_torch_scheduler(implementation):
+            return Curve(spec, _stepped(implementation, scale, spec.scheduler.settings))
+        schedule = implementation(**spec.scheduler.settings)
+    except Exception as error:
+        entry = spec.scheduler.entry
+        raise PluginError(
+            f"{entry.kind} '{entry.name}' of {entry.origin} cannot be built: {type(error).__name__}: {error}"
+        ) from error
+    return Curve(spec, lambda t: scale * schedule(t))
 
 
-def horizon(spec: Spec, default: int = 1000) -> int:
-    """How many updates the schedule spans: its `total_steps`, or a multiple of its warm-up, or the default."""
-    settings = spec.scheduler.settings
-    return int(settings.get("total_steps") or 3 * settings.get("warmup_steps", 0) or default)
-
-
-def telling_steps(spec: Spec) -> list[int]:
-    """The start, every step that a hyperparameter names, the middle, the end, and after it."""
-    end = horizon(spec)
-    named = {value for name, value in spec.scheduler.settings.items() if name.endswith("_steps")}
-    return sorted({0, 1, end // 2, end, end + end // 10 + 1, *named})
+def _base_lr(spec: Spec) -> float | None:
+    value = spec.optimizer.settings.get("lr")
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _is_torch_scheduler(implementation: Any) -> bool:
@@ -41,7 +107,8 @@ def _stepped(implementation: Any, base_lr: float, settings: dict[str, Any]) -> C
     """A ready scheduler has no formula: step one on an optimizer of its own, as far as is asked."""
     import torch
 
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_lr)
+    # momentum, since some schedulers drive that too
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_lr, momentum=0.9)
     scheduler = implementation(optimizer, **settings)
     rates = [float(optimizer.param_groups[0]["lr"])]
 

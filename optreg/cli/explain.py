@@ -1,5 +1,6 @@
 """`optreg explain`: what a spec comes to."""
 
+import functools
 import importlib
 import os
 import sys
@@ -8,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from optreg.cli.curve import learning_rate, telling_steps
+from optreg.cli.curve import Curve, StepError, curve
 from optreg.cli.output import overrides_option, table
 from optreg.spec import Spec, load_spec
 
@@ -20,6 +21,9 @@ from optreg.spec import Spec, load_spec
 def command(spec: str, overrides: tuple[str, ...], model: str | None) -> None:
     """Print the resolved values of SPEC, its param groups, and the learning rate at the telling steps."""
     resolved = load_spec(spec, overrides)
+    rates = curve(resolved)
+    telling = [(t, why, _rate(rates, t)) for t, why in rates.telling_steps().items()]
+    groups = _groups(resolved, _made(model)) if model else []
     click.echo(yaml.safe_dump(resolved.as_dict(), sort_keys=False, default_flow_style=None).rstrip())
     click.echo()
     entries = [resolved.optimizer.entry, resolved.scheduler.entry]
@@ -28,17 +32,24 @@ def command(spec: str, overrides: tuple[str, ...], model: str | None) -> None:
         [(entry.kind.value, entry.name, entry.distribution, entry.version) for entry in entries],
     )
     click.echo()
-    rate = learning_rate(resolved)
-    table(("step", "learning rate"), [(t, f"{rate(t):.6g}") for t in telling_steps(resolved)])
+    table(("step", rates.unit, "which is"), [(t, rate, why) for t, why, rate in telling])
     if model:
         click.echo()
-        _groups(resolved, _made(model))
+        table(("group", "tensors", "parameters", "settings"), groups)
 
 
-def _groups(spec: Spec, model: Any) -> None:
+def _rate(rates: Curve, t: int) -> str:
+    try:
+        return f"{rates.at(t):.6g}"
+    except StepError as error:
+        return f"none: {error}"
+
+
+def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
+    """The param groups of a model as rows: rule, tensors, parameters, settings."""
     from optreg.groups import partition
 
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for group in partition(model, spec.groups):
         count = sum(member.param.numel() for member in group.members)
         settings = ", ".join(f"{key}={value}" for key, value in group.rule.settings.items()) if group.rule else ""
@@ -46,24 +57,33 @@ def _groups(spec: Spec, model: Any) -> None:
     frozen = [param for param in model.parameters() if not param.requires_grad]
     if frozen:
         rows.append(("(frozen)", len(frozen), f"{sum(param.numel() for param in frozen):,}", "not trained"))
-    table(("group", "tensors", "parameters", "settings"), rows)
+    return rows
 
 
 def _made(place: str) -> Any:
     """The module that `package.module:factory` makes, or is."""
     from torch.nn import Module
+    from torch.nn.parameter import is_lazy
 
     name, colon, attribute = place.partition(":")
     if not colon:
         raise click.BadParameter(f"'{place}' is not of the form package.module:factory", param_hint="--model")
+    path = list(sys.path)
     sys.path.insert(0, os.getcwd())
     try:
-        made = getattr(importlib.import_module(name), attribute)
+        made: Any = functools.reduce(getattr, attribute.split("."), importlib.import_module(name))
         model = made if isinstance(made, Module) else made()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise click.BadParameter(f"'{place}' failed: {type(error).__name__}: {error}", param_hint="--model") from error
     finally:
-        sys.path.remove(os.getcwd())
+        sys.path[:] = path
     if not isinstance(model, Module):
         raise click.BadParameter(f"'{place}' made a {type(model).__name__}, no torch.nn.Module", param_hint="--model")
+    lazy = [name for name, param in model.named_parameters() if is_lazy(param)]  # type: ignore[redundant-expr]
+    if lazy:
+        raise click.BadParameter(
+            f"'{place}' made a model whose parameters have no shape yet: {', '.join(lazy[:3])}; "
+            "let the factory run it once before returning it",
+            param_hint="--model",
+        )
     return model

@@ -1,11 +1,14 @@
 """`optreg plot`: the learning-rate curves of specs in one picture."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from optreg.cli.curve import horizon, learning_rate
+from optreg.cli.curve import Curve, StepError, curve
 from optreg.cli.output import overrides_option
+from optreg.errors import PluginError
 from optreg.spec import load_spec
 
 POINTS = 1000
@@ -19,30 +22,54 @@ POINTS = 1000
 @overrides_option
 def command(specs: tuple[str, ...], output: str, steps: int | None, overrides: tuple[str, ...]) -> None:
     """Draw the learning rate of SPECS over the updates."""
-    resolved = {spec: load_spec(spec, overrides) for spec in specs}
+    kind = Path(output).suffix.lower().removeprefix(".")
+    if kind not in {"png", "svg"}:
+        raise click.BadParameter(f"'{output}' must end in .png or .svg", param_hint="--output")
+    files = list(dict.fromkeys(specs))
+    curves = [curve(load_spec(file, overrides)) for file in files]
+    drawn = [(name, rates, *_points(rates, steps)) for name, rates in zip(_short(files), curves, strict=True)]
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise click.ClickException("drawing needs matplotlib: pip install 'optreg[plot]'") from error
-    if Path(output).suffix not in {".png", ".svg"}:
-        raise click.BadParameter(f"'{output}' must end in .png or .svg", param_hint="--output")
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for name, spec in resolved.items():
-        last = steps or horizon(spec) + horizon(spec) // 20 + 1
-        joints = [value for key, value in spec.scheduler.settings.items() if key.endswith("_steps") and value <= last]
-        drawn = sorted({*range(0, last + 1, max(1, last // POINTS)), *joints, last})
-        rate = learning_rate(spec)
-        label = f"{Path(name).stem}: {spec.optimizer.name}, {spec.scheduler.name}"
-        axes.plot(drawn, [rate(t) for t in drawn], label=label, linewidth=2)
-    axes.set(xlabel="update", ylabel="learning rate", title="Learning rate of each update")
-    axes.set_ylim(bottom=0)
+    for name, rates, at, values in drawn:
+        # the plugins first: matplotlib hides labels that begin with an underscore, and reads $ as mathematics
+        label = f"{rates.spec.optimizer.name}, {rates.spec.scheduler.name} ({name})".replace("$", r"\$")
+        axes.plot(at, values, label=label, linewidth=2)
+    unit = " / ".join(dict.fromkeys(rates.unit for _, rates, _, _ in drawn))
+    axes.set(xlabel="update", ylabel=unit, title=f"{unit.capitalize()} of each update")
+    if all(min(values) >= 0 for *_, values in drawn):
+        axes.set_ylim(bottom=0)
     axes.margins(x=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     try:
-        figure.savefig(output, dpi=150)
+        figure.savefig(output, dpi=150, format=kind)
     except OSError as error:
         raise click.ClickException(f"{output}: cannot be written: {error.strerror}") from error
     click.echo(output)
+
+
+def _short(files: Sequence[str]) -> list[str]:
+    """What to call the files in a legend: their names, or whole paths where names are equal."""
+    names = [Path(file).stem for file in files]
+    often = Counter(names)
+    return [name if often[name] == 1 else file for name, file in zip(names, files, strict=True)]
+
+
+def _points(rates: Curve, steps: int | None) -> tuple[list[int], list[float]]:
+    """The steps to draw and the rate at each; a schedule that ends is drawn as far as it goes."""
+    last = steps or rates.end + rates.end // 20 + 1
+    at = sorted({*range(0, last + 1, max(1, last // POINTS)), *(t for t in rates.telling_steps() if t <= last), last})
+    values: list[float] = []
+    for t in at:
+        try:
+            values.append(rates.at(t))
+        except StepError as error:
+            if not values:
+                raise PluginError(f"{rates.spec.scheduler.entry.origin} fails at step {t}: {error}") from error
+            break
+    return at[: len(values)], values

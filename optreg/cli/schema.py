@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from optreg.errors import PluginError
 from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
 from optreg.hyperparameters import json_schema
-from optreg.registry import Kind, Registration, Registry, default_registry
+from optreg.registry import Entry, Kind, Registry, default_registry
 
 _TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 _NUMBERS = {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}, "minItems": 1}]}
@@ -32,8 +33,10 @@ def command(output: Any) -> None:
 
 def make_schema(registry: Registry) -> dict[str, Any]:
     """The schema; plugins that are broken are left out, with a word on standard error."""
-    optimizers = _loaded(registry, Kind.OPTIMIZER)
-    schedulers = _loaded(registry, Kind.SCHEDULER)
+    optimizers = _described(registry, Kind.OPTIMIZER)
+    schedulers = _described(registry, Kind.SCHEDULER)
+    described = {**optimizers, **schedulers}.values()
+    nested = {name: value for description in described for name, value in description.nested.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "optreg spec",
@@ -49,37 +52,63 @@ def make_schema(registry: Registry) -> dict[str, Any]:
             },
             "scheduler": _section(schedulers),
         },
-        "allOf": [_rules_of(name, registration) for name, registration in optimizers.items()],
+        "allOf": [_rules_of(name, description) for name, description in optimizers.items()],
+        **({"$defs": nested} if nested else {}),
     }
 
 
-def _loaded(registry: Registry, kind: Kind) -> dict[str, Registration[Any]]:
+@dataclass(frozen=True)
+class _Description:
+    """What the schema says of a plugin."""
+
+    text: str
+    properties: dict[str, Any]
+    required: list[str]
+    nested: dict[str, Any]
+    """The types that its properties refer to, by names that no other plugin uses."""
+
+
+def _described(registry: Registry, kind: Kind) -> dict[str, _Description]:
     """The working plugins of a kind under every name that leads to them."""
-    loaded: dict[str, Registration[Any]] = {}
+    described: dict[str, _Description] = {}
     bare = registry.usable(kind)
     for entry in registry.entries(kind):
         if registry.hidden_by(entry):
             continue
         load = registry.optimizer if kind is Kind.OPTIMIZER else registry.scheduler
         try:
-            registration = load(entry.qualified)
+            description = _describe(entry, load(entry.qualified).plugin)
         except PluginError as error:
             click.echo(f"left out: {error}", err=True)
             continue
         for name in (entry.name, entry.qualified) if entry in bare else (entry.qualified,):
-            loaded[name] = registration
-    return loaded
+            described[name] = description
+    return described
 
 
-def _section(plugins: dict[str, Registration[Any]]) -> dict[str, Any]:
+def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> _Description:
+    parts = [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
+    prefixes = [f"{entry.kind}.{entry.distribution}.{entry.name}.{index}." for index in range(len(parts))]
+    schemas = [json_schema(part, prefix) for part, prefix in zip(parts, prefixes, strict=True)]
+    return _Description(
+        text=inspect.getdoc(plugin.reference) or "",
+        properties={name: value for schema in schemas for name, value in schema.get("properties", {}).items()},
+        required=[name for schema in schemas for name in schema.get("required", [])],
+        nested={
+            prefix + name: value
+            for prefix, schema in zip(prefixes, schemas, strict=True)
+            for name, value in schema.get("$defs", {}).items()
+        },
+    )
+
+
+def _section(plugins: dict[str, _Description]) -> dict[str, Any]:
     """A component: its name decides which other keys there may be."""
     return {
         "type": "object",
         "required": ["name"],
         "properties": {"name": {"enum": list(plugins)}},
-        "allOf": [
-            {"if": _named(name), "then": _settings(registration.plugin)} for name, registration in plugins.items()
-        ],
+        "allOf": [{"if": _named(name), "then": _settings(description)} for name, description in plugins.items()],
     }
 
 
@@ -87,24 +116,18 @@ def _named(name: str) -> dict[str, Any]:
     return {"properties": {"name": {"const": name}}, "required": ["name"]}
 
 
-def _settings(plugin: OptimizerPlugin | SchedulePlugin) -> dict[str, Any]:
-    schema = json_schema(plugin.reference)
+def _settings(description: _Description) -> dict[str, Any]:
     return {
-        "description": inspect.getdoc(plugin.reference),
-        "properties": {"name": True, **_properties(plugin)},
-        "required": ["name", *schema.get("required", [])],
+        "description": description.text,
+        "properties": {"name": True, **description.properties},
+        "required": ["name", *description.required],
         "additionalProperties": False,
     }
 
 
-def _properties(plugin: OptimizerPlugin | SchedulePlugin) -> dict[str, Any]:
-    parts = [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
-    return {name: value for part in parts for name, value in json_schema(part).get("properties", {}).items()}
-
-
-def _rules_of(name: str, registration: Registration[OptimizerPlugin]) -> dict[str, Any]:
+def _rules_of(name: str, description: _Description) -> dict[str, Any]:
     """What a rule may set under an optimizer."""
-    rule = {"properties": {**CRITERIA, **_properties(registration.plugin)}, "additionalProperties": False}
+    rule = {"properties": {**CRITERIA, **description.properties}, "additionalProperties": False}
     return {
         "if": {"properties": {"optimizer": _named(name)}, "required": ["optimizer"]},
         "then": {"properties": {"groups": {"items": rule}}},

@@ -37,10 +37,10 @@ def _found(name: str) -> list[Registration[OptimizerPlugin] | Registration[Sched
             errors.append(error)
     if not found:
         names = [entry.name for kind in (Kind.OPTIMIZER, Kind.SCHEDULER) for entry in registry.entries(kind)]
-        # the error of the kind that has such a name, or one close to it, says most
-        raise next((e for e in errors if "did you mean" in str(e) or "there is no" not in str(e)), None) or (
-            UnknownPluginError(f"there is no optimizer or scheduler '{name}'; choose from: {', '.join(names)}")
-        )
+        telling = max(errors, key=lambda error: (bool(error.matches), error.closest is not None))
+        if telling.matches or telling.closest:
+            raise telling
+        raise UnknownPluginError(f"there is no optimizer or scheduler '{name}'; choose from: {', '.join(names)}")
     return found
 
 

@@ -3,7 +3,7 @@
 import click
 
 from optreg.cli.output import overrides_option
-from optreg.errors import OptregError
+from optreg.errors import OptregError, SpecError
 from optreg.spec import load_spec
 
 
@@ -18,9 +18,12 @@ def command(context: click.Context, specs: tuple[str, ...], overrides: tuple[str
     for spec in specs:
         try:
             load_spec(spec, overrides)
-        except OptregError as error:
+        except SpecError as error:
             wrong = True
             click.echo(str(error), err=True)
+        except OptregError as error:  # a plugin that the spec names is broken
+            wrong = True
+            click.echo(f"{spec}: {error}", err=True)
         else:
             if not quiet:
                 click.echo(f"{spec}: ok")

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from optreg import check
+from optreg_plugins.options import ForeachOptions
 
 
 class Kind(NamedTuple):
@@ -51,6 +52,9 @@ class Elementwise(Optimizer):
     reference: ClassVar[type]
     """The dataclass whose typed, bounded fields every group's hyperparameters are checked against."""
 
+    options: ClassVar[type] = ForeachOptions
+    """The dataclass of the execution options, which every group may set too."""
+
     state_names: ClassVar[tuple[str, ...]]
     """The state tensors, each shaped like its parameter and zero at first, in the order the rule takes them."""
 
@@ -67,18 +71,18 @@ class Elementwise(Optimizer):
     """`update_fused(params, grads, *states, steps, **hyperparameters)`; `steps` are 0-d tensors on the device."""
 
     def __init__(self, params: ParamsT, **settings: Any) -> None:
-        if settings.get("fused") and settings.get("foreach"):
-            raise ValueError(f"{type(self).__name__}: 'fused' and 'foreach' exclude each other; ask for one")
         super().__init__(params, settings)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group of parameters; what it does not set takes the optimizer's defaults.
 
         Raises:
-            ValueError: a hyperparameter is out of its range, or a parameter is already in a group.
+            ValueError: a hyperparameter is out of its range, options exclude each other, or a parameter is already
+                in a group.
         """
         merged = {**self.defaults, **param_group}
-        check(self.reference, {f.name: merged[f.name] for f in fields(self.reference)}, type(self).__name__)
+        for part in (self.reference, self.options):
+            check(part, {f.name: merged[f.name] for f in fields(part)}, type(self).__name__)
         super().add_param_group(param_group)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

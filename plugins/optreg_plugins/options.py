@@ -23,3 +23,7 @@ class FusedOptions(ForeachOptions):
     """
 
     fused: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.fused and self.foreach:
+            raise ValueError("'fused' and 'foreach' exclude each other; ask for one")

@@ -168,9 +168,11 @@ def test_explain_prints_values_origins_and_telling_rates(here):
     assert "weight_decay: 0.01" in output
     assert "optimizer\tadamw\toptreg\t" in output
     rates = [line.split("\t") for line in output.splitlines()]
-    assert ["0", "0"] in rates
-    assert ["10", "0.5"] in rates
-    assert ["100", "0.05"] in rates
+    assert ["0", "0", "start"] in rates
+    assert ["10", "0.5", "warmup_steps"] in rates
+    assert ["50", "0.314071", "middle"] in rates
+    assert ["100", "0.05", "total_steps, end"] in rates
+    assert ["111", "0.05", "after the end"] in rates
 
 
 @pytest.mark.parametrize("factory", ["make", "whole"])

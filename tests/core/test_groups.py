@@ -179,3 +179,17 @@ def test_every_trainable_parameter_is_in_exactly_one_group(chosen, tie, frozen):
     assert sorted(found) == sorted(id(param) for param in model.parameters() if param.requires_grad)
     assert all(group.members for group in groups)
     assert torch.optim.SGD([group.as_param_group() for group in groups], lr=1.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (None, "not a NoneType"),
+        (torch.nn.Parameter(torch.ones(2, 2)), "not a Parameter"),
+        ([("a", torch.nn.Parameter(torch.ones(2)), 3)], "this holds a tuple"),
+        ([(1, torch.nn.Parameter(torch.ones(2)))], "this holds a tuple"),
+    ],
+)
+def test_what_is_no_model_is_told_so(model, message):
+    with pytest.raises(TypeError, match=f"a model is a module, named parameters or parameters.*{message}"):
+        partition(model, [])

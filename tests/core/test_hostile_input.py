@@ -67,11 +67,41 @@ def test_a_path_may_be_bytes():
         read_file(b"no/such")
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
 def test_a_file_without_permission_is_told_so(tmp_path):
     (tmp_path / "secret").touch(mode=0)
-    with pytest.raises(SpecError, match="cannot be read: Permission denied"):
-        read_file(tmp_path / "secret")
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root reads everything; nobody does not
+    try:
+        with pytest.raises(SpecError, match="cannot be read: Permission denied"):
+            read_file(tmp_path / "secret")
+    finally:
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("source", [5, None, ["optimizer"], b"run.yaml"])
+def test_a_source_that_is_none_is_the_projects_own_error(source):
+    with pytest.raises(SpecError, match="a spec is the path of a YAML file, a mapping or a Spec, not a "):
+        load_spec(source)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (5, "overrides are texts or a mapping, not a int"),
+        ([5], "an override is text like 'optimizer.lr=1e-4', not 5"),
+        ({5: 1}, "override '5': its path must be text: 'optimizer.lr'"),
+        ({None: 1}, "override 'None': its path must be text"),
+    ],
+)
+def test_overrides_of_a_wrong_type_are_the_projects_own_error(overrides, message):
+    with pytest.raises(SpecError, match=message):
+        load_spec({"optimizer": OPTIMIZER, "scheduler": SCHEDULER}, overrides)
+
+
+def test_a_regex_whose_meaning_is_to_change_is_refused():
+    message = refused({"optimizer": OPTIMIZER, "scheduler": SCHEDULER, "groups": [{"regex": "[[a]", "lr": 0.0}]})
+    assert "is no regular expression: Possible nested set at position 1" in message
 
 
 def test_the_largest_file_is_read_and_one_byte_more_is_not(tmp_path):

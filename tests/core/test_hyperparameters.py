@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import jsonschema
 import numpy as np
 import pytest
 import torch
+from annotated_types import MinLen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,3 +182,33 @@ def test_any_values_are_accepted_or_refused_with_a_message_that_can_be_printed(g
         assert Paper(**check(Paper, given_values))
     except OptregError as error:
         assert str(error).encode()
+
+
+@dataclass
+class Listed:
+    """Lists, in every place where a type can hold one."""
+
+    steps: list[int] = field(default_factory=lambda: [3, 5])
+    rates: Annotated[list[NonNegative], MinLen(1)] | None = None
+    nested: tuple[list[int], ...] = ((1,), (2, 3))
+
+
+def test_a_field_that_is_typed_as_a_list_takes_one_and_has_its_default():
+    assert check(Listed, {}) == {"steps": (3, 5), "rates": None, "nested": ((1,), (2, 3))}
+    assert check(Listed, {"steps": [7], "rates": (1.0, 2.0), "nested": [[4]]})["steps"] == [7]
+    for wrong in ({"steps": [1.5]}, {"rates": []}, {"rates": [-1.0]}, {"nested": [["a"]]}):
+        with pytest.raises(SpecError):
+            check(Listed, wrong)
+    assert {field.name: field.default for field in describe(Listed)}["steps"] == "(3, 5)"
+
+
+def test_a_reference_that_fails_at_values_in_range_is_a_broken_plugin():
+    @dataclass
+    class Fails:
+        lr: NonNegative = 0.1
+
+        def __post_init__(self):
+            raise TypeError("forgot something")
+
+    with pytest.raises(PluginError, match=r"Fails' cannot be made of values that are in range: TypeError: forgot"):
+        check(Fails, {})

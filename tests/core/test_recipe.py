@@ -9,6 +9,7 @@ from torch.optim.lr_scheduler import StepLR
 
 import optreg
 from optreg import PluginWarning, SpecError
+from optreg.cli.curve import curve
 
 SPEC = {
     "optimizer": {"name": "lion", "lr": 0.5},
@@ -105,10 +106,8 @@ def test_a_ready_scheduler_of_torch_can_be_a_plugin(site, model):
     assert type(run.scheduler) is StepLR
     assert run.scheduler.step_size == 3
 
-    from optreg.cli.curve import learning_rate
-
-    rate = learning_rate(run.spec)
-    assert [rate(t) for t in (0, 2, 3, 7)] == pytest.approx([0.5, 0.5, 0.05, 0.005])
+    rates = curve(run.spec)
+    assert [rates.at(t) for t in (0, 2, 3, 7)] == pytest.approx([0.5, 0.5, 0.05, 0.005])
 
 
 OBSERVER = """

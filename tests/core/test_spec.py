@@ -254,3 +254,15 @@ def test_a_right_spec_with_one_thing_changed_is_a_spec_or_the_projects_own_error
         assert load_spec(load_spec(data).as_dict()) == load_spec(data)
     except OptregError as error:
         assert str(error)
+
+
+def test_options_that_exclude_each_other_are_told_with_their_place(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("optimizer:\n  name: adamw\n  fused: true\n  foreach: true\nscheduler: {name: constant}\n")
+    with pytest.raises(SpecError, match=r"run.yaml:2:3: adamw: 'fused' and 'foreach' exclude each other; ask for one"):
+        load_spec(path)
+    path.write_text(
+        "optimizer:\n  name: adamw\n  fused: true\ngroups:\n  - match: '*'\n    foreach: true\nscheduler: {name: constant}\n"
+    )
+    with pytest.raises(SpecError, match=r"run.yaml:5:5: adamw: 'fused' and 'foreach' exclude each other"):
+        load_spec(path)

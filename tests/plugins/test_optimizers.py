@@ -602,6 +602,36 @@ def test_a_checkpoint_of_the_other_weight_decay_is_refused(cls, twin):
         optimizer.load_state_dict(saved)
 
 
+@pytest.mark.parametrize(("cls", "other"), [(Adam, AdamW), (AdamW, Adam)])
+def test_a_checkpoint_of_the_sister_is_refused(cls, other):
+    optimizer, params, _ = started(cls, {})
+    with pytest.raises(ValueError, match=rf"has decoupled_weight_decay={cls is Adam}; load it into adam"):
+        optimizer.load_state_dict(other(clones(params)).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("cls", "twin", "settings", "message"),
+    [
+        (Momentum, torch.optim.SGD, {"momentum": 0.9}, "is torch.optim.SGD's, whose buffer is a sum"),
+        (RMSprop, torch.optim.RMSprop, {"centered": True}, "has centered=True"),
+        (RMSprop, torch.optim.RMSprop, {"momentum": 0.5}, "has momentum=0.5"),
+        (RMSprop, torch.optim.RMSprop, {"weight_decay": 0.1}, "has weight_decay=0.1"),
+    ],
+)
+def test_a_checkpoint_of_another_algorithm_is_refused_and_changes_nothing(cls, twin, settings, message):
+    optimizer, params, _ = started(cls, {})
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match=rf"^{cls.__name__}: group 0 of the checkpoint {message}"):
+        optimizer.load_state_dict(twin(clones(params), **settings).state_dict())
+    assert_equal(optimizer.state_dict(), before)
+
+
+@pytest.mark.parametrize("group", [{"fused": "yes"}, {"maximize": 1}])
+def test_a_group_with_a_wrong_option_is_refused(group):
+    with pytest.raises(ValueError, match="must be a valid boolean"):
+        AdamW([{"params": [Parameter(torch.ones(2))], **group}])
+
+
 @every_optimizer
 def test_a_key_that_an_older_checkpoint_lacks_means_the_default(cls):
     optimizer, params, steps = started(cls, {"foreach": True})

@@ -9,6 +9,7 @@ from torch.optim.optimizer import ParamsT
 from optreg_plugins.adam.checkpoint import refuse_variants
 from optreg_plugins.adamw.reference import AdamW as Paper
 from optreg_plugins.elementwise import Elementwise
+from optreg_plugins.options import FusedOptions
 
 
 class AdamW(Elementwise):
@@ -33,6 +34,7 @@ class AdamW(Elementwise):
     """
 
     reference = Paper
+    options = FusedOptions
     state_names = ("exp_avg", "exp_avg_sq")
     counts_steps = True
 
@@ -57,6 +59,7 @@ class AdamW(Elementwise):
             maximize=maximize,
             foreach=foreach,
             fused=fused,
+            decoupled_weight_decay=True,  # as torch.optim marks its checkpoints
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:

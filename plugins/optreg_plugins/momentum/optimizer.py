@@ -1,5 +1,7 @@
 """Momentum for torch."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -21,7 +23,7 @@ class Momentum(Elementwise):
     State: `momentum_buffer`, shaped like the parameter; an average, so 1 - momentum times torch.optim.SGD's sum.
 
     Raises:
-        ValueError: a hyperparameter is out of its range.
+        ValueError: a hyperparameter is out of its range, or a checkpoint is torch.optim.SGD's.
     """
 
     reference = Paper
@@ -37,6 +39,16 @@ class Momentum(Elementwise):
         foreach: bool | None = None,
     ) -> None:
         super().__init__(params, lr=lr, momentum=momentum, maximize=maximize, foreach=foreach)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint, unless its buffers are sums of gradients, as torch.optim.SGD keeps them."""
+        for index, group in enumerate(state["param_groups"]):
+            if "dampening" in group:
+                raise ValueError(
+                    f"{type(self).__name__}: group {index} of the checkpoint is torch.optim.SGD's, whose buffer is "
+                    "a sum of gradients and not their average; go on with torch.optim.SGD"
+                )
+        super().__setstate__(state)
 
     @staticmethod
     def update(p: Tensor, g: Tensor, v: Tensor, *, lr: float, momentum: float) -> None:

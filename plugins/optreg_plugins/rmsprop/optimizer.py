@@ -1,5 +1,7 @@
 """RMSprop for torch."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
@@ -22,7 +24,7 @@ class RMSprop(Elementwise):
     State: `square_avg`, shaped like the parameter.
 
     Raises:
-        ValueError: a hyperparameter is out of its range.
+        ValueError: a hyperparameter is out of its range, or a checkpoint is of another variant.
     """
 
     reference = Paper
@@ -39,6 +41,17 @@ class RMSprop(Elementwise):
         foreach: bool | None = None,
     ) -> None:
         super().__init__(params, lr=lr, alpha=alpha, eps=eps, maximize=maximize, foreach=foreach)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over a checkpoint, unless it is of a variant that torch.optim.RMSprop has and this has not."""
+        for index, group in enumerate(state["param_groups"]):
+            for variant in ("centered", "momentum", "weight_decay"):
+                if group.get(variant):
+                    raise ValueError(
+                        f"{type(self).__name__}: group {index} of the checkpoint has {variant}={group[variant]}, which "
+                        f"{type(self).__name__} does not do; go on with torch.optim.RMSprop"
+                    )
+        super().__setstate__(state)
 
     @staticmethod
     def update(p: Tensor, g: Tensor, s: Tensor, *, lr: float, alpha: float, eps: float) -> None:
