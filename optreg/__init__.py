@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from optreg.registry import Registry, default_registry
     from optreg.schedule import ScheduleLR
     from optreg.spec import Spec, load_spec
+    from optreg.traits import OptimizerTraits, ScheduleTraits
 
 _HOMES = {
     "optreg.errors": (
@@ -38,6 +39,7 @@ _HOMES = {
     "optreg.registry": ("Registry", "default_registry"),
     "optreg.schedule": ("ScheduleLR",),
     "optreg.spec": ("Spec", "load_spec"),
+    "optreg.traits": ("OptimizerTraits", "ScheduleTraits"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -47,6 +49,7 @@ __all__ = [
     "NoOptions",
     "NonNegative",
     "OptimizerPlugin",
+    "OptimizerTraits",
     "OptregError",
     "PluginError",
     "PluginWarning",
@@ -59,6 +62,7 @@ __all__ = [
     "Run",
     "ScheduleLR",
     "SchedulePlugin",
+    "ScheduleTraits",
     "Spec",
     "SpecError",
     "Steps",

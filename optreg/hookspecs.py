@@ -10,10 +10,12 @@ A module is found by the entry point that names it, and imported when somebody a
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pluggy
+
+from optreg.traits import OptimizerTraits, ScheduleTraits
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -44,12 +46,14 @@ class OptimizerPlugin:
             `trajectory(theta)` is the paper's algorithm in float64.
         options: a dataclass whose fields are execution options (`foreach`, `fused`, ...): how, not what.
             They never change the mathematics. (`maximize`, which only turns the gradient round, is one.)
+        traits: what the optimizer says of itself where algorithms rightly differ; conformance checks verify it.
     """
 
     name: str
     implementation: str
     reference: type
     options: type = NoOptions
+    traits: OptimizerTraits = field(default_factory=OptimizerTraits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +69,13 @@ class SchedulePlugin:
         reference: a dataclass. Its typed, bounded fields are the hyperparameters; its docstring is what
             `optreg show` prints; its method `multiplier(t, mp)` is the formula, written with the functions
             of the arbitrary-precision context `mp` (mpmath's) that it is handed.
+        traits: what the schedule says of itself where schedules rightly differ; conformance checks verify it.
     """
 
     name: str
     implementation: str
     reference: type
+    traits: ScheduleTraits = field(default_factory=ScheduleTraits)
 
 
 @hookspec

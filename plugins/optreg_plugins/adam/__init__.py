@@ -1,6 +1,6 @@
 """adam: momentum over the root of the mean square, both corrected for starting at zero."""
 
-from optreg import OptimizerPlugin, hookimpl
+from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
 from optreg_plugins.adam import reference
 from optreg_plugins.options import FusedOptions
 
@@ -14,5 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.adam.optimizer:Adam",
             reference=reference.Adam,
             options=FusedOptions,
+            traits=OptimizerTraits(decay="coupled", eps="outside"),
         )
     ]

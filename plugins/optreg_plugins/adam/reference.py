@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,3 +48,10 @@ class Adam:
             s_hat = s / (1 - beta2**t)
             theta = theta - self.lr * v_hat / (np.sqrt(s_hat) + self.eps)
             g = yield theta, {"step": np.array(t), "exp_avg": v, "exp_avg_sq": s}
+
+    def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
+        """theta_t under the same gradient in every update:
+        theta_0 - t eta g / (|g| + eps); None with weight decay, where there is no closed form."""
+        if self.weight_decay:
+            return None
+        return theta - t * mp.mpf(self.lr) * g / (abs(g) + mp.mpf(self.eps))

@@ -1,6 +1,6 @@
 """adamw: Adam with weight decay decoupled from the gradient."""
 
-from optreg import OptimizerPlugin, hookimpl
+from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
 from optreg_plugins.adamw import reference
 from optreg_plugins.options import FusedOptions
 
@@ -14,5 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.adamw.optimizer:AdamW",
             reference=reference.AdamW,
             options=FusedOptions,
+            traits=OptimizerTraits(decay="decoupled", eps="outside"),
         )
     ]

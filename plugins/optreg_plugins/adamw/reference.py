@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,3 +47,9 @@ class AdamW:
             s_hat = s / (1 - beta2**t)
             theta = theta - self.lr * (v_hat / (np.sqrt(s_hat) + self.eps) + self.weight_decay * theta)
             g = yield theta, {"step": np.array(t), "exp_avg": v, "exp_avg_sq": s}
+
+    def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
+        """theta_t under the same gradient in every update:
+        a^t theta_0 - eta g / (|g| + eps) sum of a^k for k < t, with a = 1 - eta lambda."""
+        a, sign = 1 - mp.mpf(self.lr) * mp.mpf(self.weight_decay), mp.mpf(g) / (abs(g) + mp.mpf(self.eps))
+        return a**t * theta - self.lr * sign * mp.fsum(a**k for k in range(t))

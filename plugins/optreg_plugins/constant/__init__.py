@@ -1,6 +1,6 @@
 """constant: the same rate for ever."""
 
-from optreg import SchedulePlugin, hookimpl
+from optreg import SchedulePlugin, ScheduleTraits, hookimpl
 from optreg_plugins.constant import reference
 
 
@@ -12,5 +12,6 @@ def optreg_schedulers() -> list[SchedulePlugin]:
             name="constant",
             implementation="optreg_plugins.constant.schedule:Constant",
             reference=reference.Constant,
+            traits=ScheduleTraits(end=None),
         )
     ]

@@ -1,6 +1,6 @@
 """exponential: the same factor at every update."""
 
-from optreg import SchedulePlugin, hookimpl
+from optreg import SchedulePlugin, ScheduleTraits, hookimpl
 from optreg_plugins.exponential import reference
 
 
@@ -12,5 +12,6 @@ def optreg_schedulers() -> list[SchedulePlugin]:
             name="exponential",
             implementation="optreg_plugins.exponential.schedule:Exponential",
             reference=reference.Exponential,
+            traits=ScheduleTraits(end=None),
         )
     ]

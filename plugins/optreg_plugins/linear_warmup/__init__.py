@@ -1,6 +1,6 @@
 """linear_warmup: a straight line up from zero, then level."""
 
-from optreg import SchedulePlugin, hookimpl
+from optreg import SchedulePlugin, ScheduleTraits, hookimpl
 from optreg_plugins.linear_warmup import reference
 
 
@@ -12,5 +12,6 @@ def optreg_schedulers() -> list[SchedulePlugin]:
             name="linear_warmup",
             implementation="optreg_plugins.linear_warmup.schedule:LinearWarmup",
             reference=reference.LinearWarmup,
+            traits=ScheduleTraits(end=None, peak="warmup_steps"),
         )
     ]

@@ -1,6 +1,6 @@
 """lion: the sign of an interpolated momentum, with decoupled weight decay."""
 
-from optreg import OptimizerPlugin, hookimpl
+from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
 from optreg_plugins.lion import reference
 from optreg_plugins.options import ForeachOptions
 
@@ -14,5 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.lion.optimizer:Lion",
             reference=reference.Lion,
             options=ForeachOptions,
+            traits=OptimizerTraits(decay="decoupled"),
         )
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -38,3 +39,9 @@ class Lion:
             theta = theta - self.lr * (np.sign(c) + self.weight_decay * theta)
             m = beta2 * m + (1 - beta2) * g
             g = yield theta, {"exp_avg": m}
+
+    def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
+        """theta_t under the same gradient in every update:
+        the sign never changes: a^t theta_0 - eta sign(g) sum of a^k for k < t, with a = 1 - eta lambda."""
+        a = 1 - mp.mpf(self.lr) * mp.mpf(self.weight_decay)
+        return a**t * theta - self.lr * mp.sign(g) * mp.fsum(a**k for k in range(t))

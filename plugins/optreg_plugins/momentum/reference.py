@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,3 +37,8 @@ class Momentum:
             v = beta * v + (1 - beta) * g
             theta = theta - self.lr * v
             g = yield theta, {"momentum_buffer": v}
+
+    def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
+        """theta_t under the same gradient in every update, in closed form: the sum of v_t = (1 - beta^t) g."""
+        beta = mp.mpf(self.momentum)
+        return theta - self.lr * g * (t - beta * (1 - beta**t) / (1 - beta))

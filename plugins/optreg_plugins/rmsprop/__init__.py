@@ -1,6 +1,6 @@
 """rmsprop: the gradient over the root of a moving average of its square."""
 
-from optreg import OptimizerPlugin, hookimpl
+from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
 from optreg_plugins.options import ForeachOptions
 from optreg_plugins.rmsprop import reference
 
@@ -14,5 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.rmsprop.optimizer:RMSprop",
             reference=reference.RMSprop,
             options=ForeachOptions,
+            traits=OptimizerTraits(eps="outside"),
         )
     ]

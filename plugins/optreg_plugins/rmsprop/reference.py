@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,3 +36,9 @@ class RMSprop:
             s = self.alpha * s + (1 - self.alpha) * g**2
             theta = theta - self.lr * g / (np.sqrt(s) + self.eps)
             g = yield theta, {"square_avg": s}
+
+    def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
+        """theta_t under the same gradient in every update:
+        s_t = (1 - alpha^t) g^2, so that theta_t is a sum over the updates."""
+        alpha, eps = mp.mpf(self.alpha), mp.mpf(self.eps)
+        return theta - self.lr * mp.fsum(g / (mp.sqrt(1 - alpha**k) * abs(g) + eps) for k in range(1, t + 1))

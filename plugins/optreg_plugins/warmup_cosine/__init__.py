@@ -1,6 +1,6 @@
 """warmup_cosine: a linear warm-up, then half a cosine down to a floor."""
 
-from optreg import SchedulePlugin, hookimpl
+from optreg import SchedulePlugin, ScheduleTraits, hookimpl
 from optreg_plugins.warmup_cosine import reference
 
 
@@ -12,5 +12,6 @@ def optreg_schedulers() -> list[SchedulePlugin]:
             name="warmup_cosine",
             implementation="optreg_plugins.warmup_cosine.schedule:WarmupCosine",
             reference=reference.WarmupCosine,
+            traits=ScheduleTraits(peak="warmup_steps"),
         )
     ]

@@ -1,0 +1,146 @@
+"""The catalogue: every check with its id, tier and condition, in the order of its chapters."""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import Any, Literal
+
+SuiteKind = Literal["optimizer", "scheduler"]
+
+
+class Tier(StrEnum):
+    """How much a check weighs: a plugin that breaks a MUST is wrong, one that breaks a SHOULD surprises."""
+
+    MUST = "must"
+    SHOULD = "should"
+    INFO = "info"
+
+    @property
+    def included(self) -> tuple["Tier", ...]:
+        """The tiers that a run of this tier comprises."""
+        order = tuple(Tier)
+        return order[: order.index(self) + 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One claim about every subject of a kind.
+
+    Args:
+        id: the chapter's letter and a number, `M02`; never used again for another check.
+        function: `check_...(subject)`; raises what it finds through `subject.judge`.
+        kind: what it is a claim about.
+        tier: how much it weighs.
+        needs: says why the check does not apply to a subject, or None.
+        chapter: the title of its chapter.
+        still: the check makes no update that moves anything.
+    """
+
+    id: str
+    function: Callable[[Any], None]
+    kind: SuiteKind
+    tier: Tier
+    needs: Callable[[Any], str | None]
+    chapter: str
+    still: bool
+
+    @property
+    def name(self) -> str:
+        """The function's name, without `check_`."""
+        return self.function.__name__.removeprefix("check_")
+
+    @property
+    def claim(self) -> str:
+        """The sentence that the check holds its subject to."""
+        return (self.function.__doc__ or "").partition("\n")[0]
+
+    def __str__(self) -> str:
+        return f"{self.id}-{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a check function says of itself."""
+
+    id: str
+    tier: Tier
+    needs: Callable[[Any], str | None]
+    still: bool
+
+
+def _nothing(subject: Any) -> str | None:
+    return None
+
+
+def check(
+    id: str, tier: Tier = Tier.MUST, *, needs: Callable[[Any], str | None] = _nothing, still: bool = False
+) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Make a plain function `check_...(subject)` a check.
+
+    Args:
+        id: the chapter's letter and a number.
+        tier: how much it weighs.
+        needs: says why the check does not apply to a subject, or None.
+        still: the check makes no update that moves anything; without this, a subject that never moves fails it.
+    """
+
+    def mark(function: Callable[[Any], None]) -> Callable[[Any], None]:
+        function.about = About(id, tier, needs, still)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+CHAPTERS: dict[str, SuiteKind] = {
+    "references": "optimizer",
+    "mathematics": "optimizer",
+    "relations": "optimizer",
+    "state": "optimizer",
+    "groups": "optimizer",
+    "dtypes": "optimizer",
+    "closures": "optimizer",
+    "saving": "optimizer",
+    "cost": "optimizer",
+    "contract": "optimizer",
+    "schedule_contract": "scheduler",
+    "schedule_mathematics": "scheduler",
+    "schedule_resume": "scheduler",
+    "together": "scheduler",
+}
+"""The modules of `optreg.conformance.chapters`, each with what it judges."""
+
+
+@functools.cache
+def catalogue(kind: SuiteKind | None = None) -> tuple[Check, ...]:
+    """All checks of a kind, in the order of the chapters, each chapter's as they stand there."""
+    checks: list[Check] = []
+    for chapter, chapter_kind in CHAPTERS.items():
+        if kind in (None, chapter_kind):
+            checks += checks_of(import_module(f"optreg.conformance.chapters.{chapter}"), chapter_kind)
+    return tuple(checks)
+
+
+def checks_of(module: Any, kind: SuiteKind) -> list[Check]:
+    """The checks that a module defines."""
+    title = (module.__doc__ or module.__name__).partition(":")[0].strip()
+    functions = [function for function in vars(module).values() if hasattr(function, "about")]
+    return [Check(f.about.id, f, kind, f.about.tier, f.about.needs, title, f.about.still) for f in functions]
+
+
+def find(id: str) -> Check:
+    """The check with an id."""
+    return next(check for check in catalogue() if check.id == id)
+
+
+def of_tier(checks: Iterable[Check], tier: Tier) -> list[Check]:
+    """The checks that a run of a tier comprises."""
+    return [check for check in checks if check.tier in tier.included]
+
+
+FLOORS: dict[SuiteKind, dict[Tier, int]] = {
+    "optimizer": {Tier.MUST: 40, Tier.SHOULD: 50, Tier.INFO: 50},
+    "scheduler": {Tier.MUST: 20, Tier.SHOULD: 25, Tier.INFO: 25},
+}
+"""How many checks of a tier must at least apply to a subject: a run of fewer proves too little to be called a pass."""

@@ -1,0 +1,1 @@
+"""The chapters of the catalogue: plain functions `check_...`, each with one sentence of claim."""

@@ -1,0 +1,172 @@
+"""Closures and hooks: the ways into and around `step`."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.following import hostile_for
+from optreg.conformance.rig import Rig
+from optreg.conformance.subject import OptimizerSubject
+
+F64 = torch.float64
+
+
+def _quadratic(rig: Rig) -> Tensor:
+    return sum(((param - 0.25) ** 2).sum() for param in rig.params)  # type: ignore[return-value]
+
+
+@check("C01")
+def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubject) -> None:
+    """A closure is called once, with gradients enabled, and its loss is returned."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    rig = Rig(subject, problem.starts)
+    calls: list[bool] = []
+    losses: list[float] = []
+
+    def closure() -> Tensor:
+        calls.append(torch.is_grad_enabled())
+        rig.optimizer.zero_grad()
+        loss = _quadratic(rig)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(float(loss))
+        return loss
+
+    before = rig.values()
+    for count in (1, 2, 3):
+        returned = rig.optimizer.step(closure)
+        judge.steps += 1
+        judge.equal(len(calls), count, "the number of the closure's calls", step=count)
+        judge.that(all(calls), "the closure is called with gradients disabled", step=count)
+        judge.that(returned is not None, "the closure's loss is not returned", step=count)
+        judge.equal(float(returned), losses[-1], "the loss returned", step=count)
+    judge.moved = any(np.any(a != b) for a, b in zip(before, rig.values(), strict=True))
+
+
+@check("C02")
+def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
+    """Updates through a closure are those of backward and step, bit for bit."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    first, second = Rig(subject, problem.starts), Rig(subject, problem.starts)
+
+    def closure() -> Tensor:
+        first.optimizer.zero_grad()
+        loss = _quadratic(first)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    for t in range(1, 5):
+        first.optimizer.step(closure)
+        second.optimizer.zero_grad()
+        _quadratic(second).backward()  # type: ignore[no-untyped-call]
+        second.update()
+        judge.equal(first.tensors(), second.tensors(), "through a closure", step=t, of="by hand it is")
+
+
+@check("C03")
+def check_no_graph_is_left(subject: OptimizerSubject) -> None:
+    """After an update neither parameters nor state carry an autograd graph, and gradients stay enabled."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    rig = Rig(subject, problem.starts)
+    for t, step in enumerate(problem.steps[:3], start=1):
+        rig.take(step)
+        judge.that(torch.is_grad_enabled(), "gradients stay disabled after an update", step=t)
+        for index, param in enumerate(rig.params):
+            judge.that(param.grad_fn is None and param.requires_grad, f"parameter {index} is no leaf", step=t)
+            for name, value in rig.state(index).items():
+                if isinstance(value, Tensor):
+                    judge.that(value.grad_fn is None and not value.requires_grad, f"'{name}' carries a graph", step=t)
+
+
+@check("C04")
+def check_step_hooks(subject: OptimizerSubject) -> None:
+    """Hooks before and after a step run once each, in order, and no more once removed."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    rig = Rig(subject, problem.starts)
+    seen: list[tuple[str, list[Tensor]]] = []
+    start = rig.tensors()
+    before = rig.optimizer.register_step_pre_hook(lambda *_: seen.append(("before", rig.tensors())))
+    after = rig.optimizer.register_step_post_hook(lambda *_: seen.append(("after", rig.tensors())))
+    rig.take(problem.steps[0])
+    judge.equal([name for name, _ in seen], ["before", "after"], "the hooks called")
+    judge.equal(seen[0][1], start, "the parameters in the first hook", of="before the update they were")
+    judge.equal(seen[1][1], rig.tensors(), "the parameters in the second hook", of="after the update they are")
+    before.remove()
+    after.remove()
+    rig.take(problem.steps[1])
+    judge.equal(len(seen), 2, "the number of calls after the hooks were removed")
+
+
+@check("C05", Tier.SHOULD)
+def check_state_dict_hooks(subject: OptimizerSubject) -> None:
+    """Hooks of `state_dict` and `load_state_dict` are called, and what they return is used."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    rig = Rig(subject, problem.starts).run(problem, 0, 2)
+    called: list[str] = []
+
+    def saved(optimizer: Any, state_dict: dict[str, Any]) -> dict[str, Any]:
+        called.append("saved")
+        return {**state_dict, "more": 1}
+
+    def loading(optimizer: Any, state_dict: dict[str, Any]) -> None:
+        called.append("loading")
+
+    rig.optimizer.register_state_dict_post_hook(saved)
+    rig.optimizer.register_load_state_dict_pre_hook(loading)
+    written = rig.optimizer.state_dict()
+    judge.equal(written.get("more"), 1, "what the hook added")
+    rig.optimizer.load_state_dict(copy.deepcopy({key: written[key] for key in ("state", "param_groups")}))
+    judge.equal(called, ["saved", "loading"], "the hooks called")
+
+
+@check("C06")
+def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
+    """Under a gradient scaler, an update whose gradients overflowed is left out, and leaves no trace."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    rig, plain = Rig(subject, problem.starts), Rig(subject, problem.starts)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1000)
+    scaler.scale(torch.ones(1))
+    for t, step in enumerate(problem.steps[:6]):
+        bad = t == 3
+        for group in rig.optimizer.param_groups:
+            subject.edit(group, lr=step.lr)
+        for param, grad in zip(rig.params, step.grads, strict=True):
+            param.grad = torch.tensor(grad) * float(scaler.get_scale())
+            if bad:
+                param.grad.view(-1)[0] = torch.inf
+        before = rig.tensors()
+        scaler.step(rig.optimizer)
+        scaler.update()
+        if bad:
+            judge.equal(rig.tensors(), before, "the parameters after a skipped update", step=t + 1)
+        else:
+            plain.take(step)
+            judge.equal(rig.tensors(), plain.tensors(), "under a gradient scaler", step=t + 1, of="without one it is")
+
+
+def _cannot_ascend(subject: OptimizerSubject) -> str | None:
+    return None if subject.traits.maximize else "it has no `maximize`"
+
+
+@check("C07", needs=_cannot_ascend)
+def check_a_gradient_kept_under_maximize(subject: OptimizerSubject) -> None:
+    """Under `maximize`, gradients that are kept between updates keep their direction."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    kept = Rig(subject, problem.starts, maximize=True)
+    kept.take(problem.steps[0])
+    fresh = Rig(subject, problem.starts, maximize=True)
+    fresh.take(problem.steps[0])
+    for t in range(2, 5):
+        kept.update()
+        fresh.step(problem.steps[0].grads)
+        judge.equal(kept.tensors(), fresh.tensors(), "with the gradient kept", step=t, of="with it set anew it is")

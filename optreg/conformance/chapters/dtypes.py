@@ -1,0 +1,296 @@
+"""Dtypes and shapes: every tensor that a model may hold."""
+
+import warnings
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.following import follow, hostile_for, shapes_for
+from optreg.conformance.problems import Problem, Step
+from optreg.conformance.rig import Rig, Twin
+from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.tolerance import rounding
+from optreg.conformance.verdict import NotApplicable
+
+Array = np.ndarray
+F64 = torch.float64
+
+
+def _matrices_only(subject: OptimizerSubject) -> str | None:
+    return f"its parameters have {subject.traits.ndim} dimensions" if subject.traits.ndim else None
+
+
+def _only_one_path(subject: OptimizerSubject) -> str | None:
+    return "it has one execution path" if len(subject.paths) == 1 else None
+
+
+@check("D01")
+def check_float64_stays_float64(subject: OptimizerSubject) -> None:
+    """float64 parameters have float64 state: no update goes through a narrower type."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    rig = follow(subject, problem)
+    for index, param in enumerate(rig.params):
+        judge.equal(str(param.dtype), "torch.float64", f"the dtype of parameter {index}")
+        for name, value in rig.state(index).items():
+            if isinstance(value, Tensor) and value.is_floating_point() and value.shape == param.shape and value.ndim:
+                judge.equal(str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}")
+
+
+@check("D02")
+def check_float32_follows_the_reference(subject: OptimizerSubject) -> None:
+    """In float32 the error grows no faster than float32's rounding."""
+    _follow_where_conditioned(subject, torch.float32, (-4.0, 1.0))
+
+
+@check("D03", Tier.SHOULD)
+def check_bfloat16(subject: OptimizerSubject) -> None:
+    """bfloat16 parameters stay bfloat16 and finite, and follow the reference within bfloat16's rounding."""
+    _follow_where_conditioned(subject, torch.bfloat16, (-1.0, 1.0))
+
+
+def _follow_where_conditioned(subject: OptimizerSubject, dtype: torch.dtype, exponents: tuple[float, float]) -> None:
+    """Compare in a narrow dtype, but for elements whose reference itself turns on the rounding of its inputs."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6,), (4, 3)], exponents=exponents)
+    narrow = [np.asarray(torch.tensor(s).to(dtype).double().numpy()) for s in problem.starts]
+    steps = [
+        Step(s.lr, [None if g is None else torch.tensor(g).to(dtype).double().numpy() for g in s.grads])
+        for s in problem.steps
+    ]
+    problem = Problem(narrow, steps)
+    rig, twin = Rig(subject, problem.starts, dtype=dtype), Twin(subject, problem.starts, dtype)
+    shaken = Twin(subject, problem.starts, dtype)
+    random = np.random.default_rng(1)
+    u = rounding(dtype, 0) / 8
+    for step in problem.steps:
+        rig.take(step)
+        twin.take(step)
+        shaken.step(
+            [None if g is None else g * (1 + 4 * u * random.choice([-1.0, 1.0], g.shape)) for g in step.grads],
+            lr=step.lr,
+        )
+        for index, param in enumerate(rig.params):
+            expected, bound = twin.values()[index], twin.bound(index)
+            certain = np.abs(shaken.values()[index] - expected) <= 0.5 * bound
+            judge.equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=twin.t)
+            judge.that(bool(torch.isfinite(param).all()), f"parameter {index} is not finite in {dtype}", step=twin.t)
+            found = np.where(certain, rig.values()[index], expected)
+            judge.close(found, expected, bound, f"parameter {index} in {dtype}", step=twin.t)
+            judge.that(certain.any(), "no element could be compared", step=twin.t)
+
+
+@check("D04", Tier.SHOULD)
+def check_float16_stays_finite(subject: OptimizerSubject) -> None:
+    """In float16, at the default eps, gradients of zero and tiny ones leave everything finite."""
+    judge = subject.judge
+    for exponents in ((-7.0, -4.0), (-2.0, 2.0)):
+        problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=exponents)
+        rig = Rig(subject, problem.starts, dtype=torch.float16, **subject.default)
+        for t, step in enumerate(problem.steps, start=1):
+            rig.step(step.grads)
+            for index, param in enumerate(rig.params):
+                judge.that(bool(torch.isfinite(param).all()), f"parameter {index} is not finite in float16", step=t)
+
+
+@check("D05", needs=_matrices_only)
+def check_zero_dimensions(subject: OptimizerSubject) -> None:
+    """A parameter of no dimension follows the reference, and stays one."""
+    judge = subject.judge
+    rig = follow(subject, hostile_for(subject, [(), ()], missing=False))
+    judge.equal([p.ndim for p in rig.params], [0, 0], "the parameters' dimensions")
+
+
+@check("D06", needs=_matrices_only)
+def check_empty_tensors(subject: OptimizerSubject) -> None:
+    """Empty parameters, first, in the middle and last, disturb no other."""
+    problem = hostile_for(subject, [(0,), (6,), (3, 0), (4, 3), (0, 2)], missing=False)
+    follow(subject, problem)
+
+
+def _transposed(array: Array) -> Tensor:
+    """The same values, the last axis outermost in memory."""
+    return torch.tensor(np.moveaxis(array, -1, 0).copy()).movedim(0, -1) if array.ndim else torch.tensor(array)
+
+
+def _strided(array: Array) -> Tensor:
+    """The same values, every second element of the memory."""
+    padded = torch.full((*array.shape, 2), torch.nan, dtype=F64)
+    padded[..., 0] = torch.tensor(array)
+    return padded[..., 0]
+
+
+@check("D07")
+def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
+    """Parameters that do not lie in order in memory follow the reference."""
+    for layout in (_transposed, _strided):
+        follow(subject, hostile_for(subject, [(4, 3), (2, 3, 2)], missing=False), layout=layout)
+
+
+@check("D08")
+def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
+    """Gradients that are transposed, strided, or one row repeated are read as the values that they are."""
+    problem = hostile_for(subject, [(4, 3), (2, 3, 2)], missing=False)
+    for layout in (_transposed, _strided):
+        follow(subject, problem, grad_layout=layout)
+    steps = [Step(s.lr, [np.broadcast_to(g[:1], g.shape) for g in s.grads if g is not None]) for s in problem.steps]
+    follow(
+        subject, Problem(problem.starts, steps), grad_layout=lambda array: torch.tensor(array[:1]).expand(array.shape)
+    )
+
+
+def _no_complex(subject: OptimizerSubject) -> str | None:
+    return None if subject.registered else "it does not say whether it takes complex parameters"
+
+
+@check("D09", Tier.SHOULD, needs=_no_complex)
+def check_complex_parameters(subject: OptimizerSubject) -> None:
+    """Complex parameters go the way of their real and imaginary parts, or are refused, as declared."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6, 2), (2, 3, 2)], missing=False)
+
+    def as_complex(array: Array) -> Tensor:
+        return torch.view_as_complex(torch.tensor(np.ascontiguousarray(array)))
+
+    twin = Twin(subject, problem.starts, F64)
+    params = [Parameter(as_complex(start)) for start in problem.starts]
+
+    def run() -> None:
+        optimizer = subject.make(list(params), **subject.hostile)
+        for step in problem.steps:
+            for group in optimizer.param_groups:
+                subject.edit(group, lr=step.lr)
+            for param, grad in zip(params, step.grads, strict=True):
+                param.grad = None if grad is None else as_complex(grad)
+            optimizer.step()
+            judge.steps += 1
+            judge.moved = True
+            twin.take(step)
+            for index, param in enumerate(params):
+                found = torch.view_as_real(param.detach()).numpy()
+                judge.close(found, twin.values()[index], twin.bound(index), f"complex parameter {index}", step=twin.t)
+
+    if subject.traits.complex_params:
+        run()
+    else:
+        judge.raises(run, Exception, "a complex parameter, which is declared to be refused,")
+        judge.moved = True
+
+
+@check("D10", Tier.SHOULD)
+def check_sparse_gradients(subject: OptimizerSubject) -> None:
+    """A sparse gradient does what the dense one does, or is refused by an error that says so."""
+    judge = subject.judge
+    start, grad = np.arange(8.0).reshape(4, 2) - 3.5, np.zeros((4, 2))
+    grad[1], grad[3] = (0.5, -2.0), (1.0, 3.0)
+    dense = Rig(subject, [start])
+    dense.step([grad])
+    sparse = Rig(subject, [start])
+    try:
+        sparse.step([grad], layout=lambda array: torch.tensor(array).to_sparse())
+    except Exception as error:
+        judge.that("sparse" in str(error).lower(), f"the error does not say that sparse gradients are refused: {error}")
+        judge.equal(sparse.values()[0].tolist(), start.tolist(), "the parameter after the refusal")
+        judge.that(
+            not (subject.registered and subject.traits.sparse_grads), "sparse gradients are declared, and refused"
+        )
+        return
+    judge.close(sparse.values()[0], dense.values()[0], rounding(F64, 1) * 8, "the parameter", of="the dense gradient")
+
+
+@check("D11")
+def check_shapes(subject: OptimizerSubject) -> None:
+    """Rows, columns, and tensors of three and four dimensions follow the reference."""
+    shapes = shapes_for(subject, [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2)])
+    follow(subject, hostile_for(subject, shapes, missing=False))
+
+
+@check("D12", Tier.SHOULD)
+def check_another_default_dtype(subject: OptimizerSubject) -> None:
+    """A changed default dtype changes nothing."""
+    problem = hostile_for(subject)
+    before = torch.get_default_dtype()
+    try:
+        for dtype in (torch.float64, torch.float16):
+            torch.set_default_dtype(dtype)
+            follow(subject, problem)
+    finally:
+        torch.set_default_dtype(before)
+
+
+@check("D13")
+def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
+    """A gradient of NaN or infinity spoils its own element, or parameter, and no other; or the update raises."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=3)
+    clean = Rig(subject, problem.starts).run(problem).values()
+    for bad in (np.nan, np.inf):
+        grads = [np.array(g) for g in problem.steps[1].grads]
+        grads[1].ravel()[5] = bad
+        steps = [problem.steps[0], Step(problem.steps[1].lr, grads), problem.steps[2]]
+        rig = Rig(subject, problem.starts)
+        try:
+            rig.run(Problem(problem.starts, steps))
+        except (ValueError, RuntimeError, ArithmeticError):
+            continue
+        found = rig.values()
+        judge.close(found[0], clean[0], rounding(F64, 3) * 8, f"the parameter beside one with {bad}", of="without it")
+        if subject.traits.elementwise:
+            spoiled = found[1].ravel().copy()
+            spoiled[5] = clean[1].ravel()[5]
+            judge.close(
+                spoiled, clean[1].ravel(), rounding(F64, 3) * 8, f"the elements beside one with {bad}", of="without it"
+            )
+
+
+@check("D14")
+def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
+    """In float32, gradients of 1e15 and 1e-15 leave everything finite where the reference is."""
+    judge = subject.judge
+    for size in (1e15, 1e-15):
+        start, grad = np.array([[1.0, -2.0], [0.5, 4.0]]), size * np.array([[1.0, -2.0], [3.0, -1.5]])
+        problem = Problem([start], [Step(0.01, [grad]) for _ in range(5)])
+        twin = Twin(subject, [start], F64, **subject.default)
+        rig = Rig(subject, [start], dtype=torch.float32, **subject.default)
+        with np.errstate(all="ignore"):
+            for t, step in enumerate(problem.steps, start=1):
+                rig.take(step)
+                twin.take(step)
+                if np.all(np.isfinite(twin.values()[0].astype(np.float32))):
+                    judge.that(np.all(np.isfinite(rig.values()[0])), f"not finite at |g| = {size:g}", step=t)
+
+
+@check("D15", needs=_only_one_path)
+def check_every_path_agrees(subject: OptimizerSubject) -> None:
+    """Every execution path that can be asked for follows the reference, parameters and state."""
+    judge = subject.judge
+    for name, options in subject.paths.items():
+        if name in {"compiled", "capturable"}:
+            continue
+        try:
+            Rig(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
+        except RuntimeError as error:
+            if subject.registered:
+                raise
+            judge.that(str(error), f"path {name} is refused without a word")
+            continue
+        follow(subject, hostile_for(subject), **options)
+        if subject.traits.state == "reference":
+            follow(subject, hostile_for(subject), states=True, **options)
+
+
+@check("D16", Tier.SHOULD)
+def check_capturable_agrees(subject: OptimizerSubject) -> None:
+    """The capturable path, where there is one and the device allows it, follows the reference."""
+    if "capturable" not in subject.paths:
+        raise NotApplicable("it has no capturable path")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            Rig(subject, [np.ones((2, 2))], **subject.paths["capturable"]).step([np.ones((2, 2))])
+        except (AssertionError, RuntimeError) as error:
+            raise NotApplicable(f"not on this device: {error}") from error
+    follow(subject, hostile_for(subject), **subject.paths["capturable"])

@@ -1,0 +1,322 @@
+"""Mathematics: parameters and state against the reference, after every update."""
+
+import math
+
+import numpy as np
+import torch
+
+from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.references import closed_form_settings
+from optreg.conformance.following import compare, follow, hostile_for, shapes_for
+from optreg.conformance.problems import STEPS, Problem, Step, defaults, dyadic, fits, hostile, perturbed, switches
+from optreg.conformance.rig import Rig, Twin, decay_of
+from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.tolerance import C0, C1, UNIT, rounding
+from optreg.conformance.verdict import NotApplicable
+
+F64 = torch.float64
+U = UNIT[F64]
+
+
+def _state_is_own(subject: OptimizerSubject) -> str | None:
+    return (
+        "its state is its own, under names that the reference does not know" if subject.traits.state == "own" else None
+    )
+
+
+def _has(name: str):  # type: ignore[no-untyped-def]
+    def needs(subject: OptimizerSubject) -> str | None:
+        return None if name in subject.editable else f"it has no {name}"
+
+    return needs
+
+
+@check("M01")
+def check_constant_gradient(subject: OptimizerSubject) -> None:
+    """Under a constant gradient the parameters come where the closed form, at 50 digits, says."""
+    judge = subject.judge
+    import mpmath
+
+    if not hasattr(subject.reference, "constant_gradient"):
+        raise NotApplicable("the reference offers no closed form (a method `constant_gradient(theta, g, t, mp)`)")
+    context = mpmath.mp.clone()
+    context.dps = 50
+    start, g = np.array([1.0, -2.0, 0.5, 3.0, -0.25, 1.5]), np.array([1e-6, -1e-3, 0.3, -2.0, 100.0, 1e-9])
+    for settings in closed_form_settings(subject):
+        rig = Rig(subject, [start], **settings)
+        reference = subject.reference(**settings)
+        for t in range(1, 41):
+            rig.step([g])
+            if t not in (1, 2, 3, 10, 40):
+                continue
+            pairs = zip(start, g, strict=True)
+            exact = [float(reference.constant_gradient(context.mpf(a), context.mpf(b), t, context)) for a, b in pairs]
+            expected = np.array(exact)
+            scale = np.maximum(np.abs(start), np.abs(expected)) + t * reference.lr
+            judge.close(
+                rig.values()[0], expected, U * (C0 + C1 * t) * scale, "the parameter", step=t, of="the closed form"
+            )
+
+
+@check("M02")
+def check_hostile_trajectory(subject: OptimizerSubject) -> None:
+    """Parameters follow the reference through gradients of eight orders of magnitude, zeros, gaps and a moving lr."""
+    follow(subject, hostile_for(subject))
+
+
+@check("M03", needs=_state_is_own)
+def check_state_follows_the_reference(subject: OptimizerSubject) -> None:
+    """Every tensor of the state follows the reference's, by its name, after every update."""
+    follow(subject, hostile_for(subject), states=True)
+
+
+@check("M04")
+def check_first_step(subject: OptimizerSubject) -> None:
+    """The very first update is the reference's, at hostile values and at the defaults."""
+    for settings in (subject.hostile, subject.default):
+        problem = hostile_for(subject, missing=False, steps=1)
+        follow(subject, problem, **settings)
+
+
+@check("M05", needs=_has("weight_decay"))
+def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
+    """Weight decay is coupled to the gradient or decoupled from it, as declared and as the reference does it."""
+    judge = subject.judge
+    kind = decay_of(subject.reference, subject.hostile)
+    declared = subject.traits.decay or kind
+    judge.equal(kind, declared, "the reference's decay", of="the declared trait says")
+    start = np.array([[1.0, -3.0, 0.5], [2.0, 4.0, -8.0]])
+    lr, decay = 0.0625, 0.125
+    rig = Rig(subject, [start], lr=lr, weight_decay=decay)
+    for t in range(1, 4):
+        rig.step([np.zeros_like(start)])
+        if declared == "decoupled":
+            expected = start * (1 - lr * decay) ** t
+            judge.close(
+                rig.values()[0], expected, rounding(F64, t) * 8, "the parameter under a gradient of zero", step=t,
+                of="decoupled decay",
+            )  # fmt: skip
+    follow(subject, hostile_for(subject, missing=False), weight_decay=0.7)
+    follow(subject, hostile_for(subject, missing=False), weight_decay=0.0)
+
+
+@check("M06", needs=_has("weight_decay"))
+def check_decay_reads_the_parameter_before_the_update(subject: OptimizerSubject) -> None:
+    """Decay takes its share of the parameter as it was before the update, not after."""
+    follow(subject, hostile_for(subject, lr=0.3, missing=False), weight_decay=0.9)
+
+
+@check("M07")
+def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
+    """Changing a hyperparameter, or an element of one, moves the trajectory by more than 1000 tolerances."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+
+    def final(**settings: object) -> list[np.ndarray]:
+        return Rig(subject, problem.starts, **settings).run(problem).values()
+
+    settled = final()
+    bound = 1000 * rounding(F64, STEPS)
+    judge.that(any(np.any(a != b) for a, b in zip(settled, problem.starts, strict=True)), "nothing has moved")
+    for name, value in perturbed(subject.reference, subject.hostile):
+        if name in subject.fixed:
+            continue
+        moved = max(
+            float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(final(**{name: value}), settled, strict=True)
+        )
+        judge.that(moved > bound, f"it does the same with {name}={value!r}", measured=moved, bound=bound)
+
+
+@check("M08")
+def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> None:
+    """A hyperparameter edited in the live group acts from the very next update on."""
+    changes = [
+        (name, value) for name, value in perturbed(subject.reference, subject.hostile) if name not in subject.fixed
+    ]
+    for name, value in [("lr", 0.5), *changes]:
+        for when in (1, 4):
+            problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=when + 3)
+            rig = Rig(subject, problem.starts)
+            twin = Twin(subject, problem.starts, F64)
+            for t, step in enumerate(problem.steps):
+                change = {"lr": step.lr, **({name: value} if t >= when else {})}
+                rig.step(step.grads, **change)
+                twin.step(step.grads, **change)
+                compare(rig, twin)
+
+
+@check("M09", needs=_has("eps"))
+def check_eps_far_above_and_far_below_the_gradient(subject: OptimizerSubject) -> None:
+    """With eps far above the gradient, and far below it, parameters follow the reference."""
+    for eps in (1e3, 1.0, 1e-3, 1e-12):
+        if fits(subject.reference, {**subject.hostile, "eps": eps}, defaults(subject.reference)):
+            follow(subject, hostile_for(subject, [(6,), (4, 3)], missing=False), eps=eps)
+
+
+@check("M11")
+def check_zero_gradients(subject: OptimizerSubject) -> None:
+    """Gradients of zero, at first and later, follow the formula and stay finite."""
+    for zeros in ({0}, {0, 1, 2}, {3, 4, 5, 6}):
+        problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+        steps = [
+            Step(step.lr, [g * 0.0 if t in zeros and g is not None else g for g in step.grads])
+            for t, step in enumerate(problem.steps)
+        ]
+        follow(subject, Problem(problem.starts, steps))
+
+
+@check("M17")
+def check_switches(subject: OptimizerSubject) -> None:
+    """Every position of every switch (amsgrad, nesterov, centered, ...) follows the reference."""
+    positions = [
+        position
+        for position in switches(subject.reference)
+        if not position.keys() & subject.fixed.keys()
+        and fits(subject.reference, {**subject.hostile, **position}, defaults(subject.reference))
+    ]
+    if not positions:
+        raise NotApplicable("it has no switches")
+    for position in positions:
+        follow(subject, hostile_for(subject), **position)
+        if subject.traits.state == "reference":
+            follow(subject, hostile_for(subject), states=True, **position)
+
+
+@check("M18", still=True)
+def check_no_learning_rate_moves_nothing(subject: OptimizerSubject) -> None:
+    """With lr = 0 no bit of a parameter changes."""
+    judge = subject.judge
+    if not fits(subject.reference, {**subject.hostile, "lr": 0.0}, defaults(subject.reference)):
+        raise NotApplicable("lr = 0 is out of its range")
+    problem = hostile_for(subject)
+    rig = Rig(subject, problem.starts, lr=0.0)
+    for t, step in enumerate(problem.steps, start=1):
+        rig.step(step.grads, lr=0.0)
+        for index, start in enumerate(problem.starts):
+            judge.equal(rig.values()[index].tolist(), np.asarray(start).tolist(), f"parameter {index}", step=t)
+    rig.step(problem.steps[0].grads, lr=0.01)
+    moved = any(np.any(value != start) for value, start in zip(rig.values(), problem.starts, strict=True))
+    judge.that(moved, "nothing moves after lr is no longer 0")
+
+
+@check("M19")
+def check_tensor_lr(subject: OptimizerSubject) -> None:
+    """A learning rate in a tensor does what the same float does, and is not written to."""
+    judge = subject.judge
+    problem = hostile_for(subject, lr=0.0625)
+    lrs = [torch.tensor(0.0625 * 2.0 ** -(t % 3), dtype=F64) for t in range(STEPS)]
+    try:
+        rig = Rig(subject, problem.starts, lr=lrs[0])
+        for group in rig.optimizer.param_groups:
+            group.get("foreach") and group.update(foreach=False)
+    except (TypeError, ValueError) as error:
+        if subject.registered and subject.traits.tensor_lr:
+            raise
+        raise NotApplicable(f"it takes no tensor as lr: {error}") from error
+    twin = Twin(subject, problem.starts, F64)
+    for t, step in enumerate(problem.steps):
+        kept = float(lrs[t])
+        rig.step(step.grads, lr=lrs[t])
+        twin.step(step.grads, lr=kept)
+        judge.equal(float(lrs[t]), kept, "the tensor lr", step=t + 1)
+        compare(rig, twin)
+
+
+@check("M20")
+def check_a_rerun_is_bit_identical(subject: OptimizerSubject) -> None:
+    """The same run, made twice, gives the same bits."""
+    judge = subject.judge
+    problem = hostile_for(subject)
+    torch.manual_seed(5)
+    first = Rig(subject, problem.starts).run(problem).snapshot()
+    torch.manual_seed(5)
+    second = Rig(subject, problem.starts).run(problem).snapshot()
+    judge.equal(second, first, "the second run", of="the first run has")
+
+
+@check("M21")
+def check_long_run(subject: OptimizerSubject) -> None:
+    """Through 300 updates the error grows no faster than rounding."""
+    problem = hostile_for(subject, [(6,), (3, 2)], steps=300, exponents=(-4.0, 1.0), lr=1e-3)
+    follow(subject, problem)
+
+
+@check("M22")
+def check_defaults(subject: OptimizerSubject) -> None:
+    """Made with no hyperparameter at all, it follows the reference at the reference's defaults."""
+    given = defaults(subject.reference)
+    if len(given) < len(subject.hostile):
+        raise NotApplicable("the reference has hyperparameters without defaults")
+    problem = hostile_for(subject)
+    settings = {**given, **subject.fixed}
+    rig = Rig(subject, problem.starts, **settings)
+    rig.settings = {}
+    rig.optimizer = subject.implementation(list(rig.params))
+    twin = Twin(subject, problem.starts, F64, **settings)
+    for step in problem.steps:
+        rig.step(step.grads)
+        twin.step(step.grads)
+        compare(rig, twin)
+
+
+@check("M23")
+def check_a_large_tensor(subject: OptimizerSubject) -> None:
+    """A tensor larger than any block, of a size that no block divides, follows the reference to its last element."""
+    shapes = shapes_for(subject, [(2**16 + 3,)]) if not subject.traits.ndim else [(65, 33)]
+    follow(subject, hostile(shapes, steps=3, missing=False))
+
+
+@check("M24", Tier.SHOULD)
+def check_dyadic_numbers_are_exact(subject: OptimizerSubject) -> None:
+    """Where the reference's arithmetic is exact in float32, the optimizer's is the same, bit for bit."""
+    judge = subject.judge
+    problem = dyadic()
+    settings = {name: _dyadic(value) for name, value in subject.hostile.items()}
+    if not fits(subject.reference, settings, defaults(subject.reference)):
+        raise NotApplicable("its hyperparameters cannot all be powers of two")
+    twin = Twin(subject, problem.starts, F64, **settings)
+    rig = Rig(subject, problem.starts, dtype=torch.float32, **settings)
+    for t, step in enumerate(problem.steps, start=1):
+        twin.step(step.grads, lr=step.lr)
+        expected = twin.values()[0]
+        if not np.array_equal(expected, expected.astype(np.float32).astype(np.float64)):
+            if t == 1:
+                raise NotApplicable("its arithmetic is not exact in dyadic numbers")
+            return
+        rig.step(step.grads, lr=step.lr)
+        judge.close(rig.values()[0], expected, 0.0, "the parameter", step=t)
+
+
+def _dyadic(value: object) -> object:
+    if isinstance(value, tuple):
+        return tuple(_dyadic(item) for item in value)
+    return min(0.5, 2.0 ** round(math.log2(value))) if isinstance(value, float) and 0 < value < 1 else value
+
+
+@check("M25", Tier.SHOULD)
+def check_explored_trajectories(subject: OptimizerSubject) -> None:
+    """Around the fixed problem, wherever Hypothesis looks: other seeds, scales and hyperparameters."""
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import strategies as st
+
+    changes: list[dict[str, object]] = [{}]
+    changes += [
+        {name: value} for name, value in perturbed(subject.reference, subject.hostile) if name not in subject.fixed
+    ]
+
+    @settings(
+        derandomize=True, max_examples=25, deadline=None, database=None,
+        suppress_health_check=list(HealthCheck), phases=[Phase.generate],
+    )  # fmt: skip
+    @given(
+        seed=st.integers(0, 2**32 - 1),
+        low=st.floats(-8, 0),
+        width=st.floats(0, 4),
+        change=st.sampled_from(changes),
+        lr=st.sampled_from([1e-4, 1e-2, 0.3]),
+    )
+    def explore(seed: int, low: float, width: float, change: dict[str, object], lr: float) -> None:
+        problem = hostile_for(subject, [(5,), (2, 3)], seed=seed, exponents=(low, low + width), lr=lr, steps=8)
+        follow(subject, problem, **change)
+
+    explore()

@@ -1,0 +1,170 @@
+"""References: the mathematics that everything else is judged by, judged itself."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from optreg.conformance.catalogue import check
+from optreg.conformance.following import hostile_for
+from optreg.conformance.problems import defaults, fits, perturbed, switches
+from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.tolerance import C0, C1, UNIT
+from optreg.conformance.verdict import NotApplicable
+
+U = UNIT[torch.float64]
+DIGITS = 50
+
+
+def _context() -> Any:
+    import mpmath
+
+    context = mpmath.mp.clone()
+    context.dps = DIGITS
+    return context
+
+
+def _reals(array: Any, context: Any) -> Any:
+    """An array of arbitrary-precision numbers: numpy applies the reference's own operations to them."""
+    return np.vectorize(context.mpf, otypes=[object])(np.asarray(array, dtype=np.float64))
+
+
+def _trajectory(subject: OptimizerSubject, settings: dict[str, Any], start: Any, grads: Any, lrs: Any) -> list[Any]:
+    reference = subject.reference(**settings)
+    run = reference.trajectory(start)
+    next(run)
+    found = []
+    for grad, lr in zip(grads, lrs, strict=True):
+        reference.lr = lr
+        found.append(run.send(grad)[0])
+    return found
+
+
+@check("Q01", still=True)
+def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> None:
+    """Under a constant gradient the reference comes where its closed form, at 50 digits, says."""
+    judge = subject.judge
+    if not hasattr(subject.reference, "constant_gradient"):
+        raise NotApplicable("the reference offers no closed form (a method `constant_gradient(theta, g, t, mp)`)")
+    context, steps = _context(), 40
+    start = np.array([1.0, -2.0, 0.5, 3.0, -0.25, 1.5])
+    g = np.array([1e-6, -1e-3, 0.3, -2.0, 100.0, 1e-9])
+    for settings in closed_form_settings(subject):
+        reference = subject.reference(**settings)
+        found = _trajectory(subject, settings, start, [g] * steps, [reference.lr] * steps)
+        for t in (1, 2, 7, steps):
+            exact = [
+                reference.constant_gradient(context.mpf(a), context.mpf(b), t, context)
+                for a, b in zip(start, g, strict=True)
+            ]
+            scale = np.maximum(np.abs(start), np.abs(found[t - 1])) + t * reference.lr
+            expected = np.array([float(value) for value in exact])
+            judge.close(
+                found[t - 1],
+                expected,
+                U * (C0 + C1 * t) * scale,
+                "theta of the reference",
+                step=t,
+                of="its closed form",
+            )
+
+
+def closed_form_settings(subject: OptimizerSubject) -> list[dict[str, Any]]:
+    """Hyperparameters at which the closed form holds: hostile ones and defaults, without decay where it needs that."""
+    context = _context()
+    found = []
+    for settings in (subject.hostile, subject.default):
+        for changes in ({}, {"weight_decay": 0.0}):
+            candidate = {**settings, **{key: value for key, value in changes.items() if key in settings}}
+            one = subject.reference(**candidate).constant_gradient(context.mpf(1), context.mpf(1), 1, context)
+            if one is not None:
+                found.append(candidate)
+                break
+    if not found:
+        raise NotApplicable("the closed form holds at none of the values tried")
+    return found
+
+
+@check("Q02", still=True)
+def check_reference_is_precise(subject: OptimizerSubject) -> None:
+    """The reference in float64 stays within rounding of itself at 50 digits, hostile gradients included."""
+    judge = subject.judge
+    context = _context()
+    problem = hostile_for(subject, [(6,), (3, 2)], missing=False)
+    for start, index in ((problem.starts[0], 0), (problem.starts[1], 1)):
+        grads = [step.grads[index] for step in problem.steps]
+        lrs = [step.lr for step in problem.steps]
+        settings = subject.hostile
+        exact_settings = {name: _exact(value, context) for name, value in settings.items()}
+        found = _trajectory(subject, settings, start, grads, lrs)
+        try:
+            exact = _trajectory(
+                subject,
+                exact_settings,
+                _reals(start, context),
+                [_reals(g, context) for g in grads],
+                map(context.mpf, lrs),
+            )
+        except (TypeError, AttributeError) as error:
+            raise NotApplicable(f"the reference cannot be run on arbitrary-precision numbers: {error}") from error
+        for t, (mine, true) in enumerate(zip(found, exact, strict=True), start=1):
+            expected = np.vectorize(float, otypes=[np.float64])(true)
+            scale = np.maximum(np.abs(expected), 1.0) + sum(lrs[:t])
+            judge.close(mine, expected, U * (C0 + C1 * t) * scale, "theta of the reference", step=t, of="50 digits")
+
+
+def _exact(value: Any, context: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_exact(item, context) for item in value)
+    return context.mpf(value) if isinstance(value, float) else value
+
+
+@check("Q03", still=True)
+def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> None:
+    """The reference writes neither to its start, nor to a gradient, nor to what it has already told."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    for index, start in enumerate(problem.starts):
+        kept = np.array(start)
+        run = subject.reference(**subject.hostile).trajectory(kept)
+        theta, _ = next(run)
+        told = [(theta, np.array(theta))]
+        for step in problem.steps:
+            grad = np.array(step.grads[index])
+            before = grad.copy()
+            theta, _ = run.send(grad)
+            judge.equal(grad.tolist(), before.tolist(), "the gradient after the reference's step")
+            told.append((theta, np.array(theta)))
+        judge.equal(kept.tolist(), np.asarray(start).tolist(), "the start after the reference's run")
+        for t, (now, then) in enumerate(told):
+            judge.equal(np.asarray(now).tolist(), then.tolist(), "theta as told before", step=t)
+
+
+@check("Q04", still=True)
+def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None:
+    """Every hyperparameter of the reference, every element of a tuple, every switch, moves its trajectory."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    grads, lrs = [step.grads[1] for step in problem.steps], [step.lr for step in problem.steps]
+
+    def final(**changes: Any) -> Any:
+        return _trajectory(subject, {**subject.hostile, **changes}, problem.starts[1], grads, lrs)[-1]
+
+    settled = final()
+    changes = [{name: value} for name, value in perturbed(subject.reference, subject.hostile)]
+    changes += [
+        position
+        for position in switches(subject.reference)
+        if fits(subject.reference, {**subject.hostile, **position}, defaults(subject.reference))
+    ]
+    changes.append({})
+    for change in changes:
+        if change:
+            moved = np.max(np.abs(final(**change) - settled))
+            bound = 1000 * U * (C0 + C1 * len(lrs)) * (np.max(np.abs(settled)) + sum(lrs))
+            text = ", ".join(f"{name}={value!r}" for name, value in change.items())
+            judge.that(
+                moved > bound, f"the reference does the same with {text}", measured=float(moved), bound=float(bound)
+            )
+    slower = _trajectory(subject, subject.hostile, problem.starts[1], grads, [0.5 * lr for lr in lrs])[-1]
+    judge.that(not np.array_equal(slower, settled), "the reference does the same at half the learning rate")

@@ -1,0 +1,203 @@
+"""Relations: what must hold between two runs, whatever the formula says.
+
+A relation that belongs to some algorithms only (scale, mirror) is asked of the optimizer where its reference has it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.following import hostile_for
+from optreg.conformance.problems import Problem, Step, defaults, fits
+from optreg.conformance.rig import Rig, Twin, decay_of
+from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.tolerance import rounding
+from optreg.conformance.verdict import NotApplicable
+
+Array = np.ndarray
+F64 = torch.float64
+
+
+def _cannot_ascend(subject: OptimizerSubject) -> str | None:
+    return None if subject.traits.maximize else "it has no `maximize`"
+
+
+def _coupled_elements(subject: OptimizerSubject) -> str | None:
+    return None if subject.traits.elementwise else "its elements are declared to be coupled"
+
+
+def _mapped(problem: Problem, start: Callable[[Array], Array], grad: Callable[[Array], Array]) -> Problem:
+    """The problem with other starts and gradients."""
+    steps = [Step(step.lr, [None if g is None else grad(g) for g in step.grads]) for step in problem.steps]
+    return Problem([np.array(start(s)) for s in problem.starts], steps)
+
+
+def _reference(subject: OptimizerSubject, problem: Problem, **settings: Any) -> list[Array]:
+    twin = Twin(subject, problem.starts, F64, **settings)
+    for step in problem.steps:
+        twin.take(step)
+    return twin.values()
+
+
+@check("M10", needs=_cannot_ascend)
+def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
+    """Maximizing on g does to parameters and state what minimizing on -g does, bit for bit."""
+    judge = subject.judge
+    problem = hostile_for(subject)
+    up = Rig(subject, problem.starts, maximize=True).run(problem)
+    mirrored = _mapped(problem, lambda s: s, lambda g: -g)
+    down = Rig(subject, problem.starts).run(mirrored)
+    judge.equal(up.snapshot(), down.snapshot(), "maximizing on g", of="minimizing on -g has")
+
+
+@check("M12")
+def check_scale(subject: OptimizerSubject) -> None:
+    """Where the reference does not feel the gradient's scale, nor does the optimizer: by powers of two, exactly."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    settings: dict[str, Any] = {"eps": 0.0} if "eps" in subject.editable else {}
+    if decay_of(subject.reference, subject.hostile) == "coupled":
+        settings["weight_decay"] = 0.0
+    if not fits(subject.reference, {**subject.hostile, **settings}, defaults(subject.reference)):
+        raise NotApplicable("it cannot run without eps")
+    steps = [step for t, step in enumerate(problem.steps) if t != 5]  # with eps = 0, a gradient of zero is 0 / 0
+    problem = Problem(problem.starts, steps)
+    scaled = _mapped(problem, lambda s: s, lambda g: g * 2.0**4)
+    with np.errstate(all="ignore"):
+        plain, other = _reference(subject, problem, **settings), _reference(subject, scaled, **settings)
+    if not all(np.array_equal(a, b) for a, b in zip(plain, other, strict=True)):
+        raise NotApplicable("the reference feels the gradient's scale")
+    first = Rig(subject, problem.starts, **settings).run(problem)
+    second = Rig(subject, problem.starts, **settings).run(scaled)
+    judge.equal(second.tensors(), first.tensors(), "under 16 g", of="under g it is")
+
+
+@check("M13")
+def check_mirror(subject: OptimizerSubject) -> None:
+    """From -p, under -g, the parameters are mirrored exactly, wherever the reference's are."""
+    judge = subject.judge
+    problem = hostile_for(subject)
+    mirrored = _mapped(problem, lambda s: -s, lambda g: -g)
+    plain, other = _reference(subject, problem), _reference(subject, mirrored)
+    if not all(np.array_equal(a, -b) for a, b in zip(plain, other, strict=True)):
+        raise NotApplicable("the reference is not symmetric")
+    first = Rig(subject, problem.starts).run(problem)
+    second = Rig(subject, mirrored.starts).run(mirrored)
+    judge.equal(
+        [-p for p in second.tensors()], first.tensors(), "mirrored, from -p under -g", of="from p under g it is"
+    )
+
+
+@check("M14", needs=_coupled_elements)
+def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
+    """Permuting, transposing or reshaping parameters and gradients does the same to the result."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(4, 3), (6,)], missing=False)
+    plain = Rig(subject, problem.starts).run(problem).values()
+    order = {12: [7, 2, 0, 11, 5, 9, 1, 10, 4, 8, 3, 6], 6: [3, 0, 5, 1, 4, 2]}
+    bound = rounding(F64, len(problem.steps)) * 8
+
+    def permuted(array: Array) -> Array:
+        return np.ascontiguousarray(array.ravel()[order[array.size]].reshape(array.shape))
+
+    changes: dict[str, Callable[[Array], Array]] = {
+        "permuted": permuted,
+        "transposed": lambda array: np.ascontiguousarray(array.T),
+        "reshaped": lambda array: np.ascontiguousarray(array.reshape(2, -1)),
+    }
+    for name, change in changes.items():
+        other = Rig(subject, [change(s) for s in problem.starts]).run(_mapped(problem, change, change)).values()
+        for index, (found, expected) in enumerate(zip(other, plain, strict=True)):
+            judge.close(found, change(expected), bound, f"parameter {index}, {name},", of="the plain run")
+
+
+@check("M15")
+def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
+    """The first update doubles with the learning rate, wherever the reference's does."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False, steps=1)
+
+    def moves(values: list[Array]) -> list[Array]:
+        return [value - start for value, start in zip(values, problem.starts, strict=True)]
+
+    def at(lr: float) -> Problem:
+        return Problem(problem.starts, [Step(lr, problem.steps[0].grads)])
+
+    lrs = (0.0625, 0.125)
+    small, large = (moves(_reference(subject, at(lr))) for lr in lrs)
+    bound = rounding(F64, 1) * 8
+    if any(np.any(np.abs(2 * a - b) > bound) for a, b in zip(small, large, strict=True)):
+        raise NotApplicable("the reference's first update is not linear in lr")
+    once, twice = (moves(Rig(subject, problem.starts, lr=lr).run(at(lr)).values()) for lr in lrs)
+    for index, (a, b) in enumerate(zip(once, twice, strict=True)):
+        judge.close(b, 2 * a, bound, f"the move of parameter {index} at twice the lr", of="twice the move")
+
+
+@check("M16")
+def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: OptimizerSubject) -> None:
+    """With decay decoupled, what an update adds to the decayed parameter does not depend on the parameter."""
+    judge = subject.judge
+    if decay_of(subject.reference, subject.hostile) == "coupled" or not subject.traits.elementwise:
+        raise NotApplicable("its updates depend on the parameter")
+    problem = hostile_for(subject, missing=False)
+    decay = subject.hostile.get("weight_decay", 0.0)
+    shifted = [start + 1.0 for start in problem.starts]
+    first, second = Rig(subject, problem.starts), Rig(subject, shifted)
+    for t, step in enumerate(problem.steps, start=1):
+        before = first.values(), second.values()
+        first.take(step)
+        second.take(step)
+        keep = 1 - step.lr * decay
+        for index in range(len(problem.starts)):
+            a = first.values()[index] - keep * before[0][index]
+            b = second.values()[index] - keep * before[1][index]
+            scale = 4.0 + np.abs(before[0][index]) + np.abs(before[1][index]) + np.abs(a)
+            judge.close(
+                b, a, rounding(F64, t) * scale, f"the update of parameter {index} from p + 1", step=t, of="from p it"
+            )
+
+
+@check("M26")
+def check_parameters_do_not_feel_each_other(subject: OptimizerSubject) -> None:
+    """A parameter goes the same way alone as among others."""
+    judge = subject.judge
+    problem = hostile_for(subject)
+    together = Rig(subject, problem.starts).run(problem).snapshot()
+    for index, start in enumerate(problem.starts):
+        alone = Problem([start], [Step(step.lr, [step.grads[index]]) for step in problem.steps])
+        found = Rig(subject, [start]).run(alone).values()[0]
+        judge.close(
+            found,
+            together[index][0].numpy(),
+            rounding(F64, len(problem.steps)) * 8,
+            f"parameter {index} alone",
+            of="among others",
+        )
+
+
+@check("M27", Tier.SHOULD)
+def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
+    """Eps stands outside the root, inside it, or clamps the denominator, as declared."""
+    judge = subject.judge
+    declared = subject.traits.eps
+    if "eps" not in subject.editable or declared in (None, "other"):
+        raise NotApplicable("it declares no place for eps")
+    start, gradient = np.zeros((2, 2)), np.full((2, 2), 1e-3)
+
+    def inverse(eps: float) -> float:
+        settings = {"eps": eps, **({"weight_decay": 0.0} if "weight_decay" in subject.hostile else {})}
+        rig = Rig(subject, [start], lr=1.0, **settings)
+        rig.step([gradient], lr=1.0)
+        return 1.0 / abs(float(rig.values()[0][0, 0]))
+
+    grid = (1.0, 2.0, 3.0)
+    a, b, c = (inverse(eps) for eps in grid)
+    found = "neither"
+    if abs((c - b) - (b - a)) <= 1e-9 * c:
+        found = "clamped" if abs(a * 2 - b) <= 1e-9 * b else "outside"
+    elif abs((c**2 - b**2) - (b**2 - a**2)) <= 1e-9 * c**2:
+        found = "inside"
+    judge.equal(found, declared, "the place of eps", of="the declared trait is")

@@ -1,0 +1,90 @@
+"""Schedule contract: what a schedule promises by its signature and its declaration."""
+
+import inspect
+from functools import partial
+
+from optreg.conformance.catalogue import FLOORS, Tier, catalogue, check, of_tier
+from optreg.conformance.chapters.contract import judge_lazy
+from optreg.conformance.chapters.schedule_mathematics import ordinary
+from optreg.conformance.problems import out_of_range
+from optreg.conformance.probe import BASE_LRS, make_optimizer
+from optreg.conformance.subject import ScheduleSubject
+from optreg.hyperparameters import defaults, names
+
+
+def _not_registered(subject: ScheduleSubject) -> str | None:
+    return None if subject.registration is not None and not subject.target.like else "it is no registered plugin"
+
+
+@check("K11", still=True)
+def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
+    """It is a function of the step, or a `torch.optim.lr_scheduler.LRScheduler`, and can be built on any optimizer."""
+    from torch.optim.lr_scheduler import LRScheduler
+
+    judge = subject.judge
+    settings = ordinary(subject)
+    if subject.pure:
+        judge.that(
+            callable(subject.implementation(**subject.own_arguments(settings))), "it makes nothing that can be called"
+        )
+    scheduler = subject.make(make_optimizer(BASE_LRS), **settings)
+    judge.that(isinstance(scheduler, LRScheduler), f"it makes a {type(scheduler).__name__}, no LRScheduler")
+
+
+@check("K12", Tier.SHOULD, still=True, needs=_not_registered)
+def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
+    """Each hyperparameter beyond each end of its declared range is a ValueError."""
+    judge = subject.judge
+    settings = ordinary(subject)
+    judge.that(settings is not None, "no settings")
+    for name, value in out_of_range(subject.reference):
+        make = partial(subject.make, make_optimizer(BASE_LRS), **{**settings, name: value})
+        judge.raises(make, ValueError, f"{name}={value!r}")
+
+
+@check("K14", still=True, needs=_not_registered)
+def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
+    """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
+    judge = subject.judge
+    taken = inspect.signature(subject.implementation).parameters
+    given = defaults(subject.reference)
+    for name in names(subject.reference):
+        judge.that(name in taken, f"the constructor takes no '{name}'")
+        if name in given:
+            judge.equal(
+                taken[name].default, given[name], f"the constructor's default of '{name}'", of="the reference's is"
+            )
+    text = inspect.getdoc(subject.reference) or ""
+    judge.that(len(text) > 40 and "f(" in text, "the reference's docstring states no formula f(t)")
+
+
+@check("K15", still=True, needs=_not_registered)
+def check_importing_the_plugin_is_lazy(subject: ScheduleSubject) -> None:
+    """Importing the plugin's module, and a schedule that is a function, imports no torch and prints nothing."""
+    assert subject.registration
+    judge_lazy(subject, subject.registration.entry.module)
+    if subject.pure:
+        judge_lazy(subject, subject.implementation.__module__)
+
+
+@check("K16", still=True, needs=_not_registered)
+def check_entry_point_and_record_have_one_name(subject: ScheduleSubject) -> None:
+    """The entry point and the record bear the same name, and its spelling is the normalised one."""
+    assert subject.registration
+    judge = subject.judge
+    judge.equal(
+        subject.registration.plugin.name,
+        subject.registration.entry.name,
+        "the record's name",
+        of="the entry point's is",
+    )
+
+
+@check("K17", still=True)
+def check_enough_checks_apply(subject: ScheduleSubject) -> None:
+    """So many checks apply to it that passing them means something."""
+    applying = [c for c in of_tier(catalogue("scheduler"), Tier.MUST) if c.needs(subject) is None]
+    floor = FLOORS["scheduler"][Tier.MUST]
+    subject.judge.that(
+        len(applying) >= floor, "too few checks of tier MUST apply", measured=float(len(applying)), bound=float(floor)
+    )

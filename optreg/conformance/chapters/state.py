@@ -1,0 +1,229 @@
+"""State: what an optimizer remembers of each parameter, and of nothing else."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from optreg.conformance.catalogue import check
+from optreg.conformance.following import compare, follow, hostile_for
+from optreg.conformance.problems import Problem, Step
+from optreg.conformance.rig import Rig, Twin
+from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.tolerance import rounding
+
+F64 = torch.float64
+
+
+def _counts_by_group(subject: OptimizerSubject) -> str | None:
+    return "its updates are declared to be counted by group" if subject.traits.counter == "group" else None
+
+
+def _state_is_own(subject: OptimizerSubject) -> str | None:
+    return (
+        "its state is its own, under names that the reference does not know" if subject.traits.state == "own" else None
+    )
+
+
+def _silenced(problem: Problem, index: int, upto: int) -> Problem:
+    """The problem, one parameter without a gradient in its first updates."""
+    steps = [
+        Step(step.lr, [None if i == index and t < upto else g for i, g in enumerate(step.grads)])
+        for t, step in enumerate(problem.steps)
+    ]
+    return Problem(problem.starts, steps)
+
+
+@check("S01", needs=_counts_by_group)
+def check_a_late_first_gradient(subject: OptimizerSubject) -> None:
+    """A parameter whose first gradient comes late behaves as in a fresh optimizer."""
+    problem = _silenced(hostile_for(subject, [(6,), (4, 3)], missing=False), 1, 4)
+    follow(subject, problem)
+
+
+@check("S02")
+def check_no_gradient_leaves_parameter_and_state_untouched(subject: OptimizerSubject) -> None:
+    """Without a gradient, parameter and state keep every bit."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    rig = Rig(subject, problem.starts).run(problem, 0, 3)
+    before = rig.snapshot()[1]
+    for t in range(3, 6):
+        rig.step([problem.steps[t].grads[0], None], lr=problem.steps[t].lr)
+        now = rig.snapshot()[1]
+        judge.equal(now[0], before[0], "the parameter without a gradient", step=t + 1, of="before it was")
+        if subject.traits.state == "reference":
+            judge.equal(now[1], before[1], "its state", step=t + 1, of="before it was")
+
+
+@check("S03")
+def check_no_gradient_is_not_a_zero_gradient(subject: OptimizerSubject) -> None:
+    """A gap in the gradients leaves no trace in a parameter, as a gradient of zero would."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    steps = list(problem.steps)
+    gap = [Step(step.lr, [step.grads[0], None]) for step in steps[3:5]]
+    if subject.traits.counter == "group":  # the count goes on in a gap: only that nothing moves can be asked
+        rig = Rig(subject, problem.starts).run(Problem(problem.starts, [*steps[:3]]))
+        before = rig.tensors()[1]
+        rig.run(Problem(problem.starts, gap))
+        judge.equal(rig.tensors()[1], before, "the parameter after a gap")
+        return
+    gapped = Rig(subject, problem.starts).run(Problem(problem.starts, [*steps[:3], *gap, *steps[3:]]))
+    alone = Problem(problem.starts[1:], [Step(step.lr, step.grads[1:]) for step in steps])
+    plain = Rig(subject, problem.starts[1:]).run(alone)
+    bound = rounding(F64, len(steps)) * 8
+    judge.close(gapped.values()[1], plain.values()[0], bound, "the parameter after a gap", of="without the gap it")
+
+
+@check("S04")
+def check_a_step_without_any_gradient(subject: OptimizerSubject) -> None:
+    """An update in which no parameter has a gradient runs, at first and later, and changes nothing."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    rig = Rig(subject, problem.starts)
+    rig.step([None, None])
+    judge.equal(
+        [value.tolist() for value in rig.values()], [np.asarray(s).tolist() for s in problem.starts], "the parameters"
+    )
+    rig.run(problem, 0, 3)
+    before = rig.tensors()
+    rig.step([None, None])
+    judge.equal(rig.tensors(), before, "the parameters after an update without gradients", of="before they were")
+
+
+@check("S05", needs=_state_is_own)
+def check_only_declared_state(subject: OptimizerSubject) -> None:
+    """The state has the reference's keys and shapes, floating tensors in the parameter's dtype, and nothing else."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False)
+    twin = Twin(subject, problem.starts, F64).now
+    rig = Rig(subject, problem.starts).run(problem, 0, 2)
+    for index, param in enumerate(rig.params):
+        state, declared = rig.state(index), twin[index][1]
+        judge.equal(sorted(state), sorted(declared), f"the state of parameter {index}")
+        for name, value in state.items():
+            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+            judge.equal(shape, np.asarray(declared[name]).shape, f"the shape of '{name}'")
+            if isinstance(value, Tensor) and shape == param.shape and shape:
+                judge.equal(str(value.dtype), str(param.dtype), f"the dtype of '{name}'")
+
+
+@check("S06")
+def check_two_instances_share_nothing(subject: OptimizerSubject) -> None:
+    """A second optimizer, made after the first has run, begins afresh; deepcopies go their own way."""
+    judge = subject.judge
+    problem = hostile_for(subject)
+    Rig(subject, problem.starts).run(problem)
+    follow(subject, problem)
+    first, second = Rig(subject, problem.starts), Rig(subject, problem.starts)
+    lists = [id(group["params"]) for rig in (first, second) for group in rig.optimizer.param_groups]
+    judge.equal(len(set(lists)), len(lists), "the number of lists of parameters in two optimizers")
+    first.optimizer.param_groups[0]["lr"] = 123.0
+    judge.that(second.optimizer.param_groups[0]["lr"] != 123.0, "two optimizers share a group")
+
+
+@check("S07")
+def check_gradients_are_not_changed(subject: OptimizerSubject) -> None:
+    """`p.grad` keeps its bits and stays the same tensor."""
+    judge = subject.judge
+    problem = hostile_for(subject)
+    rig = Rig(subject, problem.starts)
+    for t, step in enumerate(problem.steps, start=1):
+        rig.take(step)
+        for index, (param, grad) in enumerate(zip(rig.params, step.grads, strict=True)):
+            if grad is None:
+                judge.that(param.grad is None, f"parameter {index} has been given a gradient", step=t)
+            else:
+                judge.that(param.grad is not None, f"the gradient of parameter {index} is gone", step=t)
+                judge.equal(param.grad, torch.tensor(grad, dtype=F64), f"the gradient of parameter {index}", step=t)
+
+
+@check("S08")
+def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> None:
+    """Parameters stay the same objects in the same memory, so that models and views of them see the updates."""
+    judge = subject.judge
+    problem = hostile_for(subject)
+    rig = Rig(subject, problem.starts)
+    addresses = [param.data_ptr() for param in rig.params]
+    identities = [id(param) for param in rig.params]
+    rig.run(problem)
+    judge.equal([param.data_ptr() for param in rig.params], addresses, "the parameters' memory")
+    held = [id(param) for group in rig.optimizer.param_groups for param in group["params"]]
+    judge.equal(held, identities, "the parameters in the groups")
+    judge.that(all(param.is_leaf and param.requires_grad for param in rig.params), "a parameter is no leaf any more")
+
+
+@check("S09")
+def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
+    """A parameter frozen for a while, with its gradient taken away, goes on where it stood."""
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    rig = Rig(subject, problem.starts)
+    twin = Twin(subject, problem.starts, F64)
+    for t, step in enumerate(problem.steps):
+        frozen = t in (4, 5) and subject.traits.counter == "parameter"
+        rig.params[1].requires_grad_(not frozen)
+        grads = [step.grads[0], None if frozen else step.grads[1]]
+        rig.step(grads, lr=step.lr)
+        twin.step(grads, lr=step.lr)
+        compare(rig, twin)
+
+
+@check("S10")
+def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -> None:
+    """A parameter written to from outside between updates is gone on from where it was put."""
+    judge = subject.judge
+    problem = hostile_for(subject, [(6,)], missing=False)
+    decay = subject.hostile.get("weight_decay", 0.0)
+    if not subject.traits.elementwise or decay:
+        settings = {"weight_decay": 0.0} if "weight_decay" in subject.editable else {}
+    else:
+        settings = {}
+    plain, moved = Rig(subject, problem.starts, **settings), Rig(subject, problem.starts, **settings)
+    plain.run(problem, 0, 4)
+    moved.run(problem, 0, 4)
+    with torch.no_grad():
+        moved.params[0].add_(2.0)
+    moved.note("with torch.no_grad(): p.add_(2.0)")
+    before = plain.values()[0], moved.values()[0]
+    plain.run(problem, 4, 5)
+    moved.run(problem, 4, 5)
+    plain.run(problem, 6, 7)
+    moved.run(problem, 6, 7)
+    expected = plain.values()[0] - before[0]
+    if subject.traits.elementwise and not subject.fixed.get("weight_decay"):
+        bound = rounding(F64, 6) * (8 + np.abs(before[1]))
+        judge.close(moved.values()[0] - before[1], expected, bound, "the move after an edit", of="without the edit it")
+    else:
+        judge.that(np.all(np.abs(moved.values()[0] - before[1]) < 1.0), "the edit has been undone")
+
+
+@check("S11")
+def check_interleaved_instances(subject: OptimizerSubject) -> None:
+    """Two optimizers stepped in turns go the way each goes alone."""
+    judge = subject.judge
+    problems = [hostile_for(subject, seed=seed) for seed in (7, 8)]
+    alone = [Rig(subject, problem.starts).run(problem).snapshot() for problem in problems]
+    rigs = [Rig(subject, problem.starts) for problem in problems]
+    for t in range(len(problems[0].steps)):
+        for rig, problem in zip(rigs, problems, strict=True):
+            rig.take(problem.steps[t])
+    for number, (rig, expected) in enumerate(zip(rigs, alone, strict=True)):
+        judge.equal(rig.snapshot(), expected, f"optimizer {number}, interleaved,", of="alone it has")
+
+
+@check("S12", still=True)
+def check_the_callers_containers_are_left_alone(subject: OptimizerSubject) -> None:
+    """The list of parameters and the dicts of groups that were passed in are not written to."""
+    judge = subject.judge
+    params = [Parameter(torch.ones(2, 3)), Parameter(torch.ones(3, 2))]
+    listed = list(params)
+    subject.make(listed)
+    judge.that(len(listed) == 2 and all(a is b for a, b in zip(listed, params, strict=True)), "the list was changed")
+    inner = [params[0]]
+    groups = [{"params": inner, "lr": 0.5}, {"params": [params[1]]}]
+    kept = copy.copy(inner)
+    subject.implementation(groups, **subject.own_arguments({}))
+    judge.that(len(inner) == 1 and inner[0] is kept[0], "a group's list of parameters was changed")

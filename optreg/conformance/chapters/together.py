@@ -1,0 +1,140 @@
+"""Schedule and optimizer together: what the updates of a real loop see."""
+
+import copy
+import gc
+import warnings
+import weakref
+from typing import Any
+
+import torch
+from torch.nn import Parameter
+
+from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.schedule_mathematics import ordinary
+from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer, span
+from optreg.conformance.subject import ScheduleSubject
+from optreg.conformance.tolerance import SCHEDULE_ATOL
+
+
+def _end(subject: ScheduleSubject, settings: dict[str, Any]) -> int:
+    return span(settings) + (0 if subject.traits.after == "raise" else 5)
+
+
+def _expect(subject: ScheduleSubject, settings: dict[str, Any], t: int, rate: float, base_lr: float, what: str) -> None:
+    expected = base_lr * subject.formula(settings, t)
+    bound = 1e-12 * abs(expected) + SCHEDULE_ATOL * base_lr
+    subject.judge.close(rate, expected, bound, what, step=t)  # type: ignore[arg-type]
+
+
+@check("X01")
+def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
+    """Update number t runs at base_lr * f(t), after a resume too."""
+    judge = subject.judge
+    settings = ordinary(subject)
+    probe = Probe(subject, settings)
+    seen: list[float] = []
+
+    def watch(optimizer: Any) -> None:
+        optimizer.register_step_pre_hook(lambda o, *_: seen.append(float(o.param_groups[0]["lr"])))
+
+    watch(probe.optimizer)
+    for t in range(_end(subject, settings)):
+        if t in (2, 9):
+            states = copy.deepcopy(probe.saved())
+            probe = Probe(subject, settings)
+            probe.optimizer.load_state_dict(states[0])
+            probe.scheduler.load_state_dict(states[1])
+            watch(probe.optimizer)
+        probe.step()
+        judge.equal(len(seen), t + 1, "the number of updates seen")
+        _expect(subject, settings, t, seen[t], BASE_LRS[0], "the rate that the update saw")
+    judge.moved = True
+
+
+@check("X02", Tier.SHOULD)
+def check_a_group_added_later_is_scheduled(subject: ScheduleSubject) -> None:
+    """A group added after some steps is driven by the schedule from the next step on, or an error says that it is not."""
+    judge = subject.judge
+    settings = ordinary(subject)
+    probe = Probe(subject, settings).run(3)
+    try:
+        probe.optimizer.add_param_group({"params": [Parameter(torch.zeros(1))], "lr": 0.7})
+        probe.step()
+    except (ValueError, RuntimeError) as error:
+        judge.that("group" in str(error), f"the error does not speak of groups: {error}")
+        judge.moved = True
+        return
+    for t in range(4, _end(subject, settings)):
+        judge.equal(len(probe.rates), 3, "the number of groups", step=t)
+        _expect(subject, settings, t, probe.rates[2], 0.7, "the rate of the group added later")
+        probe.step()
+    judge.moved = True
+
+
+@check("X03")
+def check_the_groups_driven_are_the_live_ones(subject: ScheduleSubject) -> None:
+    """After the optimizer has loaded a checkpoint, which replaces its groups, the schedule drives the new ones."""
+    judge = subject.judge
+    settings = ordinary(subject)
+    probe = Probe(subject, settings).run(2)
+    probe.optimizer.load_state_dict(copy.deepcopy(probe.optimizer.state_dict()))
+    for _ in range(2, _end(subject, settings)):
+        probe.judged("the rate after the optimizer loaded a checkpoint")
+        probe.step()
+    judge.moved = True
+
+
+@check("X04", Tier.SHOULD)
+def check_a_skipped_update(subject: ScheduleSubject) -> None:
+    """Where a gradient scaler leaves out the first update, the schedule steps on without complaint."""
+    judge = subject.judge
+    settings = ordinary(subject)
+    optimizer = make_optimizer(BASE_LRS)
+    scheduler = subject.make(optimizer, **settings)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        scheduler.step()
+    judge.equal([str(warning.message)[:80] for warning in caught], [], "the warnings of a step after a skipped update")
+    _expect(subject, settings, 1, float(optimizer.param_groups[0]["lr"]), BASE_LRS[0], "the rate")
+    judge.moved = True
+
+
+@check("X06", Tier.SHOULD)
+def check_nothing_keeps_the_model_alive(subject: ScheduleSubject) -> None:
+    """When the last name of optimizer and scheduler is gone, so are they and their parameters."""
+    judge = subject.judge
+    probe = Probe(subject, ordinary(subject)).run(2)
+    dying = [weakref.ref(thing) for thing in (probe.optimizer, probe.optimizer.param_groups[0]["params"][0])]
+    del probe
+    gc.collect()
+    judge.equal([thing() is None for thing in dying], [True, True], "whether optimizer and parameter are gone")
+    judge.moved = True
+
+
+@check("X07")
+def check_it_counts_its_own_steps(subject: ScheduleSubject) -> None:
+    """The rate depends on how often the scheduler was stepped, not on how many updates or backward passes there were."""
+    judge = subject.judge
+    settings = ordinary(subject)
+    probe = Probe(subject, settings)
+    for t in range(_end(subject, settings)):
+        probe.judged()
+        for _ in range(t % 3):
+            probe.optimizer.step()
+        probe.step()
+    judge.moved = True
+
+
+@check("X08")
+def check_the_optimizer_is_left_whole(subject: ScheduleSubject) -> None:
+    """Nothing in the groups changes but the learning rate (and what a schedule is declared to drive)."""
+    judge = subject.judge
+    settings = ordinary(subject)
+    probe = Probe(subject, settings)
+    keys = ("weight_decay", "dampening", "nesterov", "maximize")
+    before = [{key: group[key] for key in keys} for group in probe.optimizer.param_groups]
+    probe.run(_end(subject, settings))
+    judge.equal(
+        [{key: group[key] for key in keys} for group in probe.optimizer.param_groups], before, "the groups' other keys"
+    )
+    judge.moved = True

@@ -1,0 +1,146 @@
+"""The judge: compares, counts what it compared, and turns a difference into a finding."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optreg.conformance.verdict import Curve, Failed, Finding
+
+Array = np.ndarray
+
+
+class Judge:
+    """One judge for one check: every comparison goes through it, so that a check that compares nothing is noticed."""
+
+    def __init__(self) -> None:
+        self.comparisons = 0
+        self.steps = 0
+        self.moved = False
+        """Whether any update has changed any parameter."""
+        self.curve: Curve | None = None
+        self._explain: Callable[[Finding], Finding] | None = None
+
+    @contextmanager
+    def explaining(self, explain: Callable[[Finding], Finding]) -> Iterator[None]:
+        """Let `explain` complete a finding that is made inside."""
+        outer, self._explain = self._explain, explain
+        try:
+            yield
+        finally:
+            self._explain = outer
+
+    def fail(self, reason: str, **details: Any) -> None:
+        """Raise a finding."""
+        finding = Finding(reason=reason, **details)
+        raise Failed(self._explain(finding) if self._explain else finding)
+
+    def that(self, truth: object, reason: str, **details: Any) -> None:
+        """What must be true."""
+        self.comparisons += 1
+        if not truth:
+            self.fail(reason, **details)
+
+    def close(
+        self, actual: Array, expected: Array, bound: Array | float, what: str, *, step: int | None = None, of: str = ""
+    ) -> None:
+        """Two arrays, each element within its bound; NaN equals NaN, and infinities their like."""
+        self.comparisons += 1
+        actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+        if actual.shape != expected.shape:
+            self.fail(f"{what} has shape {actual.shape}, not {expected.shape}", step=step)
+        with np.errstate(invalid="ignore", over="ignore"):
+            same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+            error = np.where(same, 0.0, np.abs(actual - expected))
+        error = np.where(np.isnan(error), np.inf, error)
+        wrong = error > bound
+        if not np.any(wrong):
+            return
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        self.fail(
+            f"{what} is {_number(actual[where])} where {of or 'the reference'} says {_number(expected[where])}",
+            measured=float(error[where]),
+            bound=float(np.broadcast_to(bound, error.shape)[where]),
+            step=step,
+            coordinate=_coordinate(what, where),
+        )
+
+    def equal(
+        self, actual: Any, expected: Any, what: str, *, step: int | None = None, of: str = "it should be"
+    ) -> None:
+        """Two values, tensors or containers of them, bit for bit."""
+        self.comparisons += 1
+        difference = _difference(actual, expected, what)
+        if difference:
+            where, mine, theirs = difference
+            self.fail(f"{where} is {mine} where {of} {theirs}", step=step, coordinate=where)
+
+    def raises(
+        self, act: Callable[[], object], kinds: type[Exception] | tuple[type[Exception], ...], what: str
+    ) -> Exception:
+        """That something is refused, by an exception of one of the kinds; returns it."""
+        self.comparisons += 1
+        try:
+            act()
+        except kinds as error:
+            return error
+        except Exception as error:
+            self.fail(f"{what} raises {type(error).__name__} ({error}), not {_names(kinds)}")
+        self.fail(f"{what} is accepted; it should raise {_names(kinds)}")
+        raise AssertionError("unreachable")
+
+
+def _names(kinds: type[Exception] | tuple[type[Exception], ...]) -> str:
+    return " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+
+
+def _number(value: float) -> str:
+    return f"{float(value):.17g}"
+
+
+def _coordinate(what: str, where: tuple[int, ...]) -> str:
+    return f"{what}[{', '.join(map(str, where))}]" if where else what
+
+
+def _difference(actual: Any, expected: Any, where: str) -> tuple[str, str, str] | None:
+    """The first place where two values differ, with both; None where there is none."""
+    if isinstance(actual, Tensor) and isinstance(expected, Tensor):
+        return _tensor_difference(actual, expected, where)
+    if isinstance(actual, dict) and isinstance(expected, dict):
+        if actual.keys() != expected.keys():
+            return where, f"with keys {sorted(map(str, actual))}", f"with keys {sorted(map(str, expected))}"
+        pairs = [(actual[key], expected[key], f"{where}[{key!r}]") for key in expected]
+    elif isinstance(actual, list | tuple) and isinstance(expected, list | tuple):
+        if len(actual) != len(expected):
+            return where, f"of length {len(actual)}", f"of length {len(expected)}"
+        pairs = [(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(actual, expected, strict=True))]
+    else:
+        same = (
+            actual is expected or (type(actual) is type(expected) and actual == expected) or _both_nan(actual, expected)
+        )
+        same = same or (isinstance(actual, int | float) and isinstance(expected, int | float) and actual == expected)
+        return None if same else (where, repr(actual), repr(expected))
+    return next(filter(None, (_difference(*pair) for pair in pairs)), None)
+
+
+def _both_nan(actual: Any, expected: Any) -> bool:
+    return isinstance(actual, float) and isinstance(expected, float) and math.isnan(actual) and math.isnan(expected)
+
+
+def _tensor_difference(actual: Tensor, expected: Tensor, where: str) -> tuple[str, str, str] | None:
+    if actual.dtype != expected.dtype:
+        return where, f"of {actual.dtype}", f"of {expected.dtype}"
+    if actual.shape != expected.shape:
+        return where, f"of shape {tuple(actual.shape)}", f"of shape {tuple(expected.shape)}"
+    a, b = actual.detach().cpu(), expected.detach().cpu()
+    if a.is_complex():
+        a, b = torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj())
+    wrong = ~((a == b) | (a.isnan() & b.isnan())) if a.is_floating_point() else a != b
+    if not bool(wrong.any()):
+        return None
+    index = tuple(int(i) for i in wrong.nonzero()[0])
+    return _coordinate(where, index), repr(a[index].item()), repr(b[index].item())

@@ -1,0 +1,70 @@
+"""Snippets: a short program, with nothing but torch and the plugin, that shows a finding."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from optreg.conformance.rig import Rig
+
+Array = np.ndarray
+
+MOST = 6
+"""How many elements of a parameter a snippet spells out; beyond that it says only where to look."""
+
+
+def of(rig: "Rig", index: int, expected: Array | None = None) -> str:
+    """The program that does to one parameter what the rig did, and prints where it came to."""
+    subject = rig.subject
+    elements = _elements(rig, index)
+    constructor = ", ".join(
+        f"{name}={value!r}" for name, value in subject.own_arguments(rig.settings).items() if value is not None
+    )
+    module = getattr(subject.implementation, "__module__", "")
+    name = getattr(subject.implementation, "__qualname__", str(subject.implementation))
+    lines = [
+        "import torch",
+        f"from {module} import {name.partition('.')[0]}",
+        f"p = torch.nn.Parameter(torch.tensor({_numbers(rig.starts[index], elements)}, dtype={rig.dtype}))",
+        f"optimizer = {name}([p], {constructor})",
+    ]
+    pending: list[tuple[dict[str, Any], Any]] = []
+    for event in rig.events:
+        if event.grads is None:
+            lines += [*_loop(subject, pending, rig.dtype), event.code]
+            pending = []
+        else:
+            grad = event.grads[index]
+            pending.append((subject.own_arguments(event.changes), None if grad is None else _numbers(grad, elements)))
+    lines += _loop(subject, pending, rig.dtype)
+    told = "" if expected is None else f", 'expected', {_numbers(expected, elements)}"
+    lines.append(f"print(p.tolist(){told})")
+    return "\n".join(lines)
+
+
+def _loop(subject: Any, pending: list[tuple[dict[str, Any], Any]], dtype: Any) -> list[str]:
+    if not pending:
+        return []
+    names = sorted({name for changes, _ in pending for name in changes})
+    rows = [f"({', '.join([*(repr(changes.get(name)) for name in names), str(grad)])})," for changes, grad in pending]
+    head = ", ".join([*names, "grad"])
+    return [
+        "steps = [",
+        *(f"    {row}" for row in rows),
+        "]",
+        f"for {head} in steps:",
+        *(f"    optimizer.param_groups[0][{name!r}] = {name}" for name in names),
+        f"    p.grad = None if grad is None else torch.tensor(grad, dtype={dtype})",
+        "    optimizer.step()",
+    ]
+
+
+def _elements(rig: "Rig", index: int) -> slice | None:
+    """Which elements to spell out: the first few, where each goes its own way; else all."""
+    size = rig.starts[index].size
+    return slice(0, MOST) if rig.subject.traits.elementwise and size > MOST else None
+
+
+def _numbers(array: Array, elements: slice | None) -> str:
+    array = np.asarray(array)
+    return repr((array.ravel()[elements] if elements else array).tolist())

@@ -1,0 +1,339 @@
+"""Subjects: what is judged, in one form for all checks, be it a registered plugin or a class that knows of none."""
+
+import functools
+import importlib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from optreg.conformance.judge import Judge
+from optreg.conformance.problems import hostile_settings
+from optreg.conformance.verdict import CannotBeJudged
+from optreg.errors import OptregError, UnknownPluginError
+from optreg.hookspecs import NoOptions, OptimizerPlugin, SchedulePlugin
+from optreg.hyperparameters import defaults, names
+from optreg.registry import Kind, Registration, default_registry
+from optreg.traits import OptimizerTraits, ScheduleTraits
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be judged, as it was asked for: plain data, so that it can be sent to another process.
+
+    Args:
+        name: a registered plugin's name, or `package.module:Class`.
+        like: the registered plugin whose reference the class is judged by.
+        params: what the class calls the reference's hyperparameters: `(("beta", "momentum"), ("b1", "betas[0]"))`.
+        settings: values of the reference's hyperparameters that the class does not have.
+        traits: declarations that differ from the registered plugin's.
+    """
+
+    name: str
+    like: str | None = None
+    params: tuple[tuple[str, str], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
+    traits: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """The target for JSON; `from_dict` takes it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Target":
+        """A target from what `as_dict` returned."""
+        pairs = {name: tuple(map(tuple, data[name])) for name in ("params", "settings", "traits")}
+        return cls(data["name"], data["like"], **pairs)
+
+
+PATHS = ("foreach", "fused", "compiled", "capturable")
+"""Execution options that are another way to the same result."""
+
+
+@dataclass
+class Subject:
+    """What checks know of what they judge. One subject serves one check, and carries its judge."""
+
+    target: Target
+    kind: Kind
+    implementation: Any
+    reference: type
+    params: dict[str, str] = field(default_factory=dict)
+    """The class's own names of hyperparameters, with the reference's (`betas`, or `betas[0]`) for each."""
+    fixed: dict[str, Any] = field(default_factory=dict)
+    """Hyperparameters of the reference that the class does not have, with the value they are taken to have."""
+    registration: Registration[Any] | None = None
+    judge: Judge = field(default_factory=Judge)
+
+    @property
+    def name(self) -> str:
+        """How the subject was asked for."""
+        return self.target.name
+
+    @property
+    def code_name(self) -> str:
+        """The name of the class in code."""
+        return str(getattr(self.implementation, "__name__", type(self.implementation).__name__))
+
+    def own_arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings under the class's own names; those that it does not have are left out."""
+        renamed = set(map(_field_name, self.params.values()))
+        arguments = {name: value for name, value in settings.items() if name not in renamed and name not in self.fixed}
+        for theirs, ours in self.params.items():
+            name = _field_name(ours)
+            if name in settings:
+                index = re.search(r"\[(\d+)\]", ours)
+                arguments[theirs] = settings[name][int(index[1])] if index else settings[name]
+        return arguments
+
+
+@dataclass
+class OptimizerSubject(Subject):
+    """An optimizer class with its reference."""
+
+    options: type = NoOptions
+    traits: OptimizerTraits = field(default_factory=OptimizerTraits)
+
+    def make(self, params: Any, **settings: Any) -> Any:
+        """The optimizer on `params`, which are parameters or groups, with hyperparameters and execution options."""
+        if isinstance(params, list) and params and isinstance(params[0], dict):
+            params = [{**self.own_arguments(group)} for group in params]
+        return self.implementation(params, **self.own_arguments(settings))
+
+    def edit(self, group: dict[str, Any], **settings: Any) -> None:
+        """Set hyperparameters of a live group, as a schedule would."""
+        group.update(self.own_arguments(settings))
+
+    @functools.cached_property
+    def hostile(self) -> dict[str, Any]:
+        """Values of all hyperparameters at which faults show."""
+        return {**hostile_settings(self.reference), **self.fixed}
+
+    @functools.cached_property
+    def default(self) -> dict[str, Any]:
+        """The reference's defaults; hostile values where it has none."""
+        return {**hostile_settings(self.reference), **defaults(self.reference), **self.fixed}
+
+    @property
+    def editable(self) -> list[str]:
+        """The hyperparameters that the class has."""
+        return [name for name in names(self.reference) if name not in self.fixed]
+
+    @functools.cached_property
+    def paths(self) -> dict[str, dict[str, Any]]:
+        """The execution paths that can be asked for, each with the options that ask for it."""
+        known = [option.name for option in fields(self.options) if option.name in PATHS]
+        off = dict.fromkeys(known, False)
+        return {"loop": off, **{name: {**off, name: True} for name in known}} if known else {"default": {}}
+
+    @property
+    def registered(self) -> bool:
+        """Whether a plugin declares it, so that its claims can be held against it."""
+        return self.registration is not None and not self.target.like
+
+
+@dataclass
+class ScheduleSubject(Subject):
+    """A schedule, pure or a ready LRScheduler, with its formula."""
+
+    traits: ScheduleTraits = field(default_factory=ScheduleTraits)
+
+    @property
+    def pure(self) -> bool:
+        """Whether it is a function of the step, and no scheduler."""
+        from torch.optim.lr_scheduler import LRScheduler
+
+        return not (isinstance(self.implementation, type) and issubclass(self.implementation, LRScheduler))
+
+    def make(self, optimizer: Any, last_epoch: int = -1, **settings: Any) -> Any:
+        """The scheduler on an optimizer."""
+        from optreg.schedule import ScheduleLR
+
+        arguments = self.own_arguments(settings)
+        if self.pure:
+            return ScheduleLR(optimizer, self.implementation(**arguments), last_epoch)
+        if last_epoch != -1:
+            arguments["last_epoch"] = last_epoch
+        return self.implementation(optimizer, **arguments)
+
+    def formula(self, settings: Mapping[str, Any], t: int) -> float:
+        """The reference's multiplier at step t, computed at 50 digits and rounded once."""
+        import mpmath
+
+        context = mpmath.mp.clone()
+        context.dps = 50
+        return float(self.reference(**settings).multiplier(t, context))
+
+
+def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
+    """Find, import and describe what is to be judged.
+
+    Raises:
+        CannotBeJudged: it cannot be found or imported, or its constructor asks for what nobody tells.
+    """
+    registration = _registration(target.like or target.name)
+    if ":" in target.name:
+        if not target.like:
+            raise CannotBeJudged(f"'{target.name}' is a class; say by which plugin's reference to judge it: --as adamw")
+        implementation = _imported(target.name)
+    else:
+        if target.like:
+            raise CannotBeJudged(f"--as {target.like} judges a class, 'package.module:Class'; '{target.name}' is none")
+        try:
+            implementation = registration.implementation()
+        except OptregError as error:
+            raise CannotBeJudged(str(error)) from error
+    plugin = registration.plugin
+    common: dict[str, Any] = {
+        "target": target,
+        "kind": registration.entry.kind,
+        "implementation": implementation,
+        "reference": plugin.reference,
+        "registration": registration,
+        "params": _checked_params(target, plugin.reference),
+    }
+    signature = _Signature(implementation)
+    if isinstance(plugin, OptimizerPlugin):
+        traits = _with(plugin.traits, target)
+        if target.like:
+            traits = _with(_found_out(traits, signature), target)
+        options = _options(plugin, signature) if target.like else plugin.options
+        subject: OptimizerSubject | ScheduleSubject = OptimizerSubject(**common, traits=traits, options=options)
+    else:
+        subject = ScheduleSubject(**common, traits=_with(plugin.traits, target))
+    if target.like:
+        subject.fixed = _fixed(subject, signature)
+    return subject
+
+
+def _registration(name: str) -> Registration[Any]:
+    registry = default_registry()
+    errors: list[UnknownPluginError] = []
+    if ":" in name:
+        raise CannotBeJudged(f"'{name}' is a class; say by which plugin's reference to judge it: --as adamw")
+    for load in (registry.optimizer, registry.scheduler):
+        try:
+            return load(name)
+        except UnknownPluginError as error:
+            errors.append(error)
+        except OptregError as error:
+            raise CannotBeJudged(str(error)) from error
+    telling = max(errors, key=lambda error: (bool(error.matches), error.closest is not None))
+    raise CannotBeJudged(str(telling))
+
+
+def _imported(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    try:
+        return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except (Exception, SystemExit) as error:
+        raise CannotBeJudged(f"'{place}' cannot be imported: {type(error).__name__}: {error}") from error
+
+
+class _Signature:
+    """What a constructor takes, besides the parameters or the optimizer."""
+
+    def __init__(self, implementation: Any) -> None:
+        try:
+            parameters = list(inspect.signature(implementation).parameters.values())
+        except (TypeError, ValueError) as error:
+            raise CannotBeJudged(f"the signature of {implementation!r} cannot be read: {error}") from error
+        named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+        self.open = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self.names = [p.name for p in named[1:]]
+        self.required = [p.name for p in named[1:] if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+
+    def takes(self, name: str) -> bool:
+        return self.open or name in self.names
+
+
+def _field_name(ours: str) -> str:
+    return ours.partition("[")[0]
+
+
+def _checked_params(target: Target, reference: type) -> dict[str, str]:
+    known = names(reference)
+    for theirs, ours in target.params:
+        if _field_name(ours) not in known:
+            raise CannotBeJudged(
+                f"--param {theirs}={ours}: the reference has no hyperparameter '{_field_name(ours)}'; "
+                f"it has: {', '.join(known)}"
+            )
+    for name, _ in target.settings:
+        if name not in known:
+            raise CannotBeJudged(
+                f"--set {name}: the reference has no hyperparameter '{name}'; it has: {', '.join(known)}"
+            )
+    return dict(target.params)
+
+
+def _fixed(subject: Subject, signature: _Signature) -> dict[str, Any]:
+    """The hyperparameters that the class does not have, at the value told or the default."""
+    renamed = {_field_name(ours) for ours in subject.params.values()}
+    told, given = dict(target_settings(subject.target)), defaults(subject.reference)
+    own = {*names(subject.reference)} - renamed
+    unknown = [name for name in signature.required if name not in own and name not in subject.params]
+    if unknown:
+        raise CannotBeJudged(
+            f"the constructor of {subject.code_name} needs {', '.join(map(repr, unknown))}, which the reference of "
+            f"'{subject.target.like}' has not; name its counterpart: --param {unknown[0]}=HYPERPARAMETER"
+        )
+    missing_arguments = [theirs for theirs in subject.params if not signature.takes(theirs)]
+    if missing_arguments:
+        raise CannotBeJudged(
+            f"--param: {subject.code_name} has no argument '{missing_arguments[0]}'; "
+            f"it has: {', '.join(signature.names)}"
+        )
+    fixed = {}
+    for name in names(subject.reference):
+        if name in told:
+            fixed[name] = told[name]
+        elif name not in renamed and not signature.takes(name):
+            if name not in given:
+                raise CannotBeJudged(
+                    f"{subject.code_name} has no argument '{name}'; tell its name, --param THEIRS={name}, or the value "
+                    f"that it stands for, --set {name}=VALUE"
+                )
+            fixed[name] = given[name]
+    return fixed
+
+
+def target_settings(target: Target) -> Sequence[tuple[str, Any]]:
+    """The values told for hyperparameters that a class does not have; lists as tuples."""
+    return [(name, tuple(value) if isinstance(value, list) else value) for name, value in target.settings]
+
+
+def _with(traits: Any, target: Target) -> Any:
+    """The traits with what the target says otherwise."""
+    known = [trait.name for trait in fields(traits)]
+    for name, _ in target.traits:
+        if name not in known:
+            raise CannotBeJudged(f"--trait {name}: there is no such trait; choose from: {', '.join(known)}")
+    return replace(traits, **dict(target.traits))
+
+
+def _found_out(traits: OptimizerTraits, signature: _Signature) -> OptimizerTraits:
+    """The traits of a class that declares none: its state is its own, and it can what its signature says."""
+    return replace(
+        traits,
+        state="own",
+        maximize="maximize" in signature.names,
+        complex_params=False,
+        sparse_grads=False,
+        tensor_lr=False,
+    )
+
+
+def _options(plugin: OptimizerPlugin, signature: _Signature) -> type:
+    """The execution options that a class has by its signature."""
+    from dataclasses import make_dataclass
+
+    known = [name for name in (*PATHS, "maximize") if name in signature.names]
+    return make_dataclass("Options", [(name, bool | None, None) for name in known])
+
+
+__all__ = ["OptimizerSubject", "SchedulePlugin", "ScheduleSubject", "Subject", "Target", "resolve"]

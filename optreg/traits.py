@@ -1,0 +1,53 @@
+"""Traits: what plugins declare where algorithms rightly differ; the conformance suite holds each to its word."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerTraits:
+    """What an optimizer says of itself. Each claim is verified both ways: claiming what is not so fails.
+
+    Args:
+        decay: weight decay is part of the gradient (`"coupled"`), a step of its own (`"decoupled"`), or there is
+            `"none"`. None: as the reference does it.
+        eps: what keeps the division finite stands `"outside"` the root, `"inside"` it, or the denominator is
+            `"clamped"` from below; `"other"` for anything else. None: as the reference does it.
+        counter: updates are counted for each `"parameter"`, or for the whole `"group"`, missing gradients or not.
+        elementwise: every element is treated alike, whatever its neighbours are.
+        random: the update draws random numbers.
+        state: the optimizer's state bears the `"reference"`'s keys, or has its `"own"` form, which is not compared.
+        ndim: the numbers of dimensions that parameters may have; all when empty.
+        maximize: understands `maximize=True`.
+        complex_params: updates complex parameters as pairs of reals; else it refuses them.
+        sparse_grads: takes sparse gradients; else it refuses them.
+        tensor_lr: takes a one-element tensor as `lr`.
+    """
+
+    decay: Literal["none", "coupled", "decoupled"] | None = None
+    eps: Literal["outside", "inside", "clamped", "other"] | None = None
+    counter: Literal["parameter", "group"] = "parameter"
+    elementwise: bool = True
+    random: bool = False
+    state: Literal["reference", "own"] = "reference"
+    ndim: tuple[int, ...] = ()
+    maximize: bool = True
+    complex_params: bool = True
+    sparse_grads: bool = False
+    tensor_lr: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleTraits:
+    """What a schedule says of itself. Each claim is verified both ways.
+
+    Args:
+        after: beyond its last step the rate is held (`"hold"`), goes round (`"cycle"`), goes on by the formula
+            (`"formula"`), or asking for it is an error (`"raise"`).
+        end: the hyperparameter that names the last step; None where there is none.
+        peak: the hyperparameter that names the step at which the multiplier is 1; None where there is none.
+    """
+
+    after: Literal["hold", "cycle", "formula", "raise"] = "hold"
+    end: str | None = "total_steps"
+    peak: str | None = None
