@@ -46,8 +46,11 @@ class ScheduleTraits:
             (`"formula"`), or asking for it is an error (`"raise"`).
         end: the hyperparameter that names the last step; None where there is none.
         peak: the hyperparameter that names the step at which the multiplier is 1; None where there is none.
+        resume: whose hyperparameters count after a checkpoint with others was loaded: the `"checkpoint"`'s (or it is
+            refused), or the `"constructor"`'s, as of torch's LambdaLR.
     """
 
     after: Literal["hold", "cycle", "formula", "raise"] = "hold"
     end: str | None = "total_steps"
     peak: str | None = None
+    resume: Literal["checkpoint", "constructor"] = "checkpoint"

@@ -9,6 +9,7 @@ import click
 from optreg.errors import OptregError
 
 COMMANDS = {
+    "conform": "Judge optimizers and schedules by their reference mathematics.",
     "explain": "Resolved values, param groups, and the learning rate at the telling steps.",
     "list": "The installed optimizers, schedules and hooks.",
     "plot": "Draw the learning-rate curves of specs.",

@@ -4,10 +4,14 @@ import time
 import traceback
 import warnings
 from pathlib import Path
+from typing import Any
 
 from optreg.conformance.catalogue import Check
-from optreg.conformance.subject import Subject, Target, resolve
-from optreg.conformance.verdict import Failed, Finding, NotApplicable, Status, Verdict
+from optreg.conformance.following import shapes_for
+from optreg.conformance.probe import BASE_LRS, make_optimizer
+from optreg.conformance.problems import typical
+from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject, Target, resolve
+from optreg.conformance.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
 
 HERE = str(Path(__file__).parent)
 
@@ -18,11 +22,15 @@ def judge(target: Target, check: Check) -> Verdict:
     Raises:
         CannotBeJudged: the subject cannot be found, imported or made.
     """
-    subject = resolve(target)
+    return judge_subject(resolve(target), check)
+
+
+def judge_subject(subject: Subject, check: Check) -> Verdict:
+    """Run a check of a subject that is here already."""
     began = time.perf_counter()
     status, finding, reason = _outcome(subject, check)
     return Verdict(
-        subject=target.name,
+        subject=subject.name,
         check=check.id,
         status=status,
         finding=finding,
@@ -32,6 +40,45 @@ def judge(target: Target, check: Check) -> Verdict:
         seconds=time.perf_counter() - began,
         curve=subject.judge.curve,
     )
+
+
+def tried(target: Target) -> dict[str, Any]:
+    """What is to be judged, made once with the settings that checks use, and described.
+
+    Raises:
+        CannotBeJudged: it cannot be found, imported or made.
+    """
+    subject = resolve(target)
+    try:
+        settings = _made(subject)
+    except (Exception, SystemExit) as error:
+        raise CannotBeJudged(
+            f"{target} cannot be made with the settings that checks use: {type(error).__name__}: {error}"
+        ) from error
+    assert subject.registration
+    entry = subject.registration.entry
+    origin = {"distribution": entry.distribution, "version": entry.version}
+    return {
+        "name": target.name,
+        "kind": subject.kind.value,
+        "like": target.like,
+        **(origin if not target.like else {"distribution": None, "version": None}),
+        "settings": {name: repr(value) for name, value in settings.items()},
+    }
+
+
+def _made(subject: Subject) -> dict[str, Any]:
+    """Make the subject, and return the settings it was made with."""
+    if isinstance(subject, OptimizerSubject):
+        import torch
+
+        shape = shapes_for(subject, [(3,)])[0]
+        subject.make([torch.nn.Parameter(torch.ones(shape))], **subject.hostile)
+        return subject.hostile
+    assert isinstance(subject, ScheduleSubject)
+    settings = {**typical(subject.reference), **subject.fixed}
+    subject.make(make_optimizer(BASE_LRS), **settings)
+    return settings
 
 
 def _outcome(subject: Subject, check: Check) -> tuple[Status, Finding | None, str | None]:

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from optreg.conformance.judge import Judge
 from optreg.conformance.problems import hostile_settings
@@ -144,10 +144,8 @@ class ScheduleSubject(Subject):
 
     @property
     def pure(self) -> bool:
-        """Whether it is a function of the step, and no scheduler."""
-        from torch.optim.lr_scheduler import LRScheduler
-
-        return not (isinstance(self.implementation, type) and issubclass(self.implementation, LRScheduler))
+        """Whether it makes a function of the step; else it is called with an optimizer first."""
+        return not _is_called_with_an_optimizer(self.implementation, self.reference, self.params)
 
     def make(self, optimizer: Any, last_epoch: int = -1, **settings: Any) -> Any:
         """The scheduler on an optimizer."""
@@ -196,7 +194,10 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
         "registration": registration,
         "params": _checked_params(target, plugin.reference),
     }
-    signature = _Signature(implementation)
+    skipped = 1
+    if isinstance(plugin, SchedulePlugin):
+        skipped = int(_is_called_with_an_optimizer(implementation, plugin.reference, common["params"]))
+    signature = _Signature(implementation, skipped)
     if isinstance(plugin, OptimizerPlugin):
         traits = _with(plugin.traits, target)
         if target.like:
@@ -235,20 +236,30 @@ def _imported(place: str) -> Any:
 
 
 class _Signature:
-    """What a constructor takes, besides the parameters or the optimizer."""
+    """What a constructor takes, after the first so many arguments: the parameters, or the optimizer."""
 
-    def __init__(self, implementation: Any) -> None:
-        try:
-            parameters = list(inspect.signature(implementation).parameters.values())
-        except (TypeError, ValueError) as error:
-            raise CannotBeJudged(f"the signature of {implementation!r} cannot be read: {error}") from error
+    def __init__(self, implementation: Any, skipped: int) -> None:
+        parameters = _parameters(implementation)
         named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
         self.open = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        self.names = [p.name for p in named[1:]]
-        self.required = [p.name for p in named[1:] if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+        self.names = [p.name for p in named[skipped:]]
+        self.required = [p.name for p in named[skipped:] if p.default is p.empty]
 
     def takes(self, name: str) -> bool:
         return self.open or name in self.names
+
+
+def _parameters(implementation: Any) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(implementation).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise CannotBeJudged(f"the signature of {implementation!r} cannot be read: {error}") from error
+
+
+def _is_called_with_an_optimizer(implementation: Any, reference: type, params: Mapping[str, str]) -> bool:
+    """Whether a schedule's first argument is the optimizer, and not one of its hyperparameters."""
+    parameters = _parameters(implementation)
+    return bool(parameters) and parameters[0].name not in {*names(reference), *params}
 
 
 def _field_name(ours: str) -> str:
@@ -336,4 +347,11 @@ def _options(plugin: OptimizerPlugin, signature: _Signature) -> type:
     return make_dataclass("Options", [(name, bool | None, None) for name in known])
 
 
-__all__ = ["OptimizerSubject", "SchedulePlugin", "ScheduleSubject", "Subject", "Target", "resolve"]
+def kind_of(target: Target) -> Literal["optimizer", "scheduler"]:
+    """Whether an optimizer or a schedule is to be judged, from its record alone: no implementation is imported.
+
+    Raises:
+        CannotBeJudged: there is no such plugin.
+    """
+    plugin = _registration(target.like or target.name).plugin
+    return "optimizer" if isinstance(plugin, OptimizerPlugin) else "scheduler"

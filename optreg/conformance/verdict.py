@@ -41,8 +41,9 @@ class Finding:
         lines = [self.reason]
         if self.measured is not None:
             lines.append(f"measured {self.measured:.6g}, bound {self.bound or 0:.6g}")
-        if self.step is not None or self.coordinate is not None:
-            lines.append(", ".join(part for part in (self._step, self.coordinate) if part))
+        coordinate = "" if self.coordinate and self.coordinate in self.reason else self.coordinate
+        if self.step is not None or coordinate:
+            lines.append(", ".join(part for part in (self._step, coordinate) if part))
         if self.likely:
             lines.append(f"likely: {self.likely}")
         if self.snippet:

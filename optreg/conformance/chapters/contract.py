@@ -1,20 +1,19 @@
 """Contract: what an optimizer promises by its signature and its declaration."""
 
 import inspect
-from functools import partial
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import torch
 from torch.nn import Parameter
 
-from optreg.conformance.catalogue import FLOORS, Tier, catalogue, check, of_tier
+from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import shapes_for
 from optreg.conformance.problems import out_of_range
 from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.verdict import NotApplicable
 from optreg.hyperparameters import defaults, names
 
 
@@ -119,16 +118,3 @@ def check_entry_point_and_record_have_one_name(subject: OptimizerSubject) -> Non
         "the record's name",
         of="the entry point's is",
     )
-
-
-@check("K07", still=True)
-def check_enough_checks_apply(subject: OptimizerSubject) -> None:
-    """So many checks apply to it that passing them means something."""
-    judge = subject.judge
-    applying = [c for c in of_tier(catalogue("optimizer"), Tier.MUST) if c.needs(subject) is None]
-    floor = FLOORS["optimizer"][Tier.MUST]
-    judge.that(
-        len(applying) >= floor, "too few checks of tier MUST apply", measured=float(len(applying)), bound=float(floor)
-    )
-    if not applying:
-        raise NotApplicable("nothing applies")

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import hostile_for
+from optreg.conformance.following import compare, hostile_for
 from optreg.conformance.problems import perturbed
-from optreg.conformance.rig import Rig
+from optreg.conformance.rig import Rig, Twin
 from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.verdict import NotApplicable
 
 F64 = torch.float64
 
@@ -164,8 +165,6 @@ def check_a_checkpoint_of_other_shapes_is_refused(subject: OptimizerSubject) -> 
     problem = hostile_for(subject, [(4, 3)], missing=False)
     rig = Rig(subject, problem.starts).run(problem, 0, 2)
     if not any(isinstance(v, Tensor) and v.ndim for v in rig.state(0).values()):
-        from optreg.conformance.verdict import NotApplicable
-
         raise NotApplicable("it has no state of the parameter's shape")
     other = Rig(subject, [np.ones((5, 3))])
 
@@ -213,22 +212,21 @@ def check_state_is_kept_by_parameter(subject: OptimizerSubject) -> None:
     judge = subject.judge
     problem = hostile_for(subject, [(4, 3), (4, 3), (4, 3)], missing=False)
     rig = Rig(subject, problem.starts)
-    for t in range(3):
-        rig.step(
-            [None if t < 2 else problem.steps[t].grads[0], problem.steps[t].grads[1], None], lr=problem.steps[t].lr
-        )
-    fresh = _resumed(subject, rig, copy.deepcopy(rig.optimizer.state_dict()))
-    for t in range(3, 8):
-        grads = list(problem.steps[t].grads) if t > 4 else [problem.steps[t].grads[0], None, None]
-        rig.step(grads, lr=problem.steps[t].lr)
-        fresh.step(grads, lr=problem.steps[t].lr)
-        judge.equal(
-            fresh.tensors(),
-            rig.tensors(),
-            "resumed with parameters that are late",
-            step=t + 1,
-            of="without the stop it is",
-        )
+    twin = Twin(subject, problem.starts, F64)
+    for t, step in enumerate(problem.steps[:8]):
+        first, second, third = step.grads
+        grads = ([None, second, None], [None, second, None], [first, second, None], [first, None, None])[min(t, 3)]
+        grads = [first, second, third] if t > 4 else grads
+        if t == 3:
+            fresh = _resumed(subject, rig, copy.deepcopy(rig.optimizer.state_dict()))
+        for one in (rig, *([fresh] if t >= 3 else [])):
+            one.step(grads, lr=step.lr)
+        twin.step(grads, lr=step.lr)
+        if subject.traits.counter == "parameter":
+            compare(rig, twin)
+        if t >= 3:
+            what = "resumed with parameters that are late"
+            judge.equal(fresh.tensors(), rig.tensors(), what, step=t + 1, of="without the stop it is")
 
 
 def _only_one_path(subject: OptimizerSubject) -> str | None:
@@ -238,9 +236,6 @@ def _only_one_path(subject: OptimizerSubject) -> str | None:
 @check("P12", needs=_only_one_path)
 def check_checkpoints_cross_between_paths(subject: OptimizerSubject) -> None:
     """A run may change its execution path at a checkpoint, and follows the reference on."""
-    from optreg.conformance.following import compare
-    from optreg.conformance.rig import Twin
-
     problem = hostile_for(subject)
     working = []
     for name, options in subject.paths.items():

@@ -3,11 +3,11 @@
 import inspect
 from functools import partial
 
-from optreg.conformance.catalogue import FLOORS, Tier, catalogue, check, of_tier
+from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.contract import judge_lazy
 from optreg.conformance.chapters.schedule_mathematics import ordinary
-from optreg.conformance.problems import out_of_range
 from optreg.conformance.probe import BASE_LRS, make_optimizer
+from optreg.conformance.problems import out_of_range
 from optreg.conformance.subject import ScheduleSubject
 from optreg.hyperparameters import defaults, names
 
@@ -77,14 +77,4 @@ def check_entry_point_and_record_have_one_name(subject: ScheduleSubject) -> None
         subject.registration.entry.name,
         "the record's name",
         of="the entry point's is",
-    )
-
-
-@check("K17", still=True)
-def check_enough_checks_apply(subject: ScheduleSubject) -> None:
-    """So many checks apply to it that passing them means something."""
-    applying = [c for c in of_tier(catalogue("scheduler"), Tier.MUST) if c.needs(subject) is None]
-    floor = FLOORS["scheduler"][Tier.MUST]
-    subject.judge.that(
-        len(applying) >= floor, "too few checks of tier MUST apply", measured=float(len(applying)), bound=float(floor)
     )

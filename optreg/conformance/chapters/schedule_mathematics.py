@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.problems import corners, perturbed, typical
 from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer, short, span
+from optreg.conformance.problems import corners, perturbed, typical
 from optreg.conformance.subject import ScheduleSubject
 from optreg.conformance.tolerance import SCHEDULE_ATOL
 from optreg.conformance.verdict import Curve, NotApplicable
@@ -35,9 +35,9 @@ def last(subject: ScheduleSubject, settings: dict[str, Any]) -> int | None:
 
 
 def _raises_after(subject: ScheduleSubject, settings: dict[str, Any]) -> int:
-    """How far a schedule can be stepped."""
+    """How far a schedule can be stepped, and goes by the formula."""
     end = last(subject, settings)
-    return end if subject.traits.after == "raise" and end is not None else span(settings) + BEYOND
+    return end if subject.traits.after in {"raise", "cycle"} and end is not None else span(settings) + BEYOND
 
 
 @check("Q11", still=True)
@@ -101,7 +101,9 @@ def check_the_end_value(subject: ScheduleSubject) -> None:
         if end is None:
             continue
         seen = True
-        probe = Probe(subject, settings).run(end)
+        probe = Probe(subject, settings).run(end - 1)
+        probe.judged("the learning rate before the end")
+        probe.step()
         probe.judged("the learning rate at the end")
     if not seen:
         raise NotApplicable("it declares no end")
@@ -129,8 +131,10 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
                     bound = SCHEDULE_ATOL * probe.base_lrs[index]
                     what = f"the learning rate of group {index} under {short(settings)}"
                     judge.close(rate, wanted, bound, what, step=probe.t, of="the end")  # type: ignore[arg-type]
-            else:
+            elif subject.traits.after == "formula":
                 probe.judged()
+        if subject.traits.after == "cycle":
+            judge.that(subject.judge.steps > 0, "no step was made")
         judge.moved = True
 
 
@@ -146,9 +150,10 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
         for _ in range(steps):
             for rate, base_lr in zip(probe.rates, BASE_LRS, strict=True):
                 slack = 4 * SCHEDULE_ATOL * base_lr
+                least, most = base_lr * low, base_lr * high
                 judge.that(
-                    base_lr * low - slack <= rate <= base_lr * high + slack,
-                    f"the learning rate {rate!r} is outside [{base_lr * low!r}, {base_lr * high!r}] under {short(settings)}",
+                    least - slack <= rate <= most + slack,
+                    f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {short(settings)}",
                     step=probe.t,
                 )
             probe.step()
@@ -206,7 +211,8 @@ def check_many_steps(subject: ScheduleSubject) -> None:
     """After 5000 steps the rate is still the formula's, relative to 1e-10."""
     judge = subject.judge
     settings = ordinary(subject, total_steps=10000, warmup_steps=100)
-    steps = min(5000, _raises_after(subject, settings)) if span(settings) > 5000 else _raises_after(subject, settings)
+    limited = subject.traits.after in {"raise", "cycle"}
+    steps = min(5000, _raises_after(subject, settings)) if limited else 5000
     probe = Probe(subject, settings)
     for _ in range(steps):
         probe.step()

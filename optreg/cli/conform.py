@@ -1,0 +1,119 @@
+"""`optreg conform`: judge optimizers and schedules by their references."""
+
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from optreg.cli.output import table
+
+
+@click.command("conform")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--as", "like", metavar="PLUGIN", help="Judge a class, package.module:Class, by this plugin's reference.")
+@click.option("--param", "params", multiple=True, metavar="THEIRS=OURS", help="The class's name of a hyperparameter.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="What a hyperparameter it lacks stands for."
+)
+@click.option(
+    "--trait", "traits", multiple=True, metavar="KEY=VALUE", help="A declaration: counter=group, decay=coupled."
+)
+@click.option("--tier", type=click.Choice(["must", "should", "info"]), default="must", show_default=True)
+@click.option("-k", "select", metavar="EXPRESSION", help="Only checks whose name matches, as for pytest.")
+@click.option("-n", "workers", metavar="NUM", help="Run in so many processes.")
+@click.option("--limit", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds for a check.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write verdicts as JSON.")
+@click.option("--junit", type=click.Path(dir_okay=False), help="Write JUnit XML.")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write a page with every finding.")
+@click.pass_context
+def command(context: click.Context, names: tuple[str, ...], **options: Any) -> None:
+    """Judge NAME..., registered plugins, or classes with --as.
+
+    Exit 0: all that applies in the tier passed. 1: there are findings. 2: something could not be judged.
+    """
+    try:
+        import mpmath  # noqa: F401
+        import pytest
+    except ImportError as error:
+        raise click.UsageError(f"judging needs {error.name}: pip install 'optreg[conformance]'") from error
+    from optreg.conformance.isolation import isolation
+    from optreg.conformance.plugin import Collector
+    from optreg.conformance.subject import Target
+    from optreg.conformance.verdict import CannotBeJudged
+
+    sys.path.insert(0, os.getcwd())
+    pairs = {
+        name: _pairs(f"--{name}", options[f"{name}s" if name != "set" else "settings"])
+        for name in ("param", "set", "trait")
+    }
+    read = {name: tuple((key, yaml.safe_load(value)) for key, value in pairs[name]) for name in ("set", "trait")}
+    targets = [
+        Target(name, options["like"], pairs["param"], read["set"], read["trait"]) for name in dict.fromkeys(names)
+    ]
+    try:
+        described = [isolation().describe(target, limit=options["limit"]) for target in targets]
+    except CannotBeJudged as error:
+        click.echo(f"cannot be judged: {error}", err=True)
+        context.exit(2)
+    collector = Collector()
+    code = pytest.main(_pytest_arguments(targets, options), plugins=[collector])
+    if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
+        reason = "no check matches" if code is pytest.ExitCode.NO_TESTS_COLLECTED else f"pytest ended with {code!r}"
+        click.echo(f"cannot be judged: {reason}", err=True)
+        context.exit(2)
+    verdicts = collector.verdicts
+    _summary(described, verdicts)
+    if options["json_file"]:
+        data = {"tier": options["tier"], "subjects": described, "verdicts": [verdict.as_dict() for verdict in verdicts]}
+        Path(options["json_file"]).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    if options["html"]:
+        from optreg.conformance.report import write_html
+
+        write_html(Path(options["html"]), described, verdicts, options["tier"])
+    context.exit(int(code is pytest.ExitCode.TESTS_FAILED))
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    for text in texts:
+        if "=" not in text:
+            raise click.BadParameter(f"'{text}' has no '='", param_hint=option)
+    return tuple((key.strip(), value.strip()) for key, _, value in (text.partition("=") for text in texts))
+
+
+def _pytest_arguments(targets: list[Any], options: dict[str, Any]) -> list[str]:
+    """The arguments of a run that knows nothing of the configuration of the folder it is started in."""
+    from optreg.conformance import test_subjects
+
+    arguments = [
+        *("-p", "optreg.conformance.plugin", "-p", "no:cacheprovider"),
+        *("-c", os.devnull, "--rootdir", str(Path(test_subjects.__file__).parent), "--import-mode=importlib"),
+        *("-q", "--no-header", "--tb=short", "--color=auto", "--show-capture=no"),
+        *("--optreg-targets", json.dumps([target.as_dict() for target in targets])),
+        *("--optreg-tier", options["tier"], "--optreg-limit", str(options["limit"])),
+        test_subjects.__file__,
+    ]
+    if options["select"]:
+        arguments += ["-k", options["select"]]
+    if options["workers"]:
+        arguments += ["-n", options["workers"]]
+    if options["junit"]:
+        arguments += ["--junitxml", options["junit"]]
+    return arguments
+
+
+def _summary(described: list[dict[str, Any]], verdicts: list[Any]) -> None:
+    """How many checks ended how, a line for each subject."""
+    statuses = ("passed", "failed", "crashed", "not applicable")
+    rows = []
+    for subject in described:
+        own = [verdict for verdict in verdicts if verdict.subject == subject["name"]]
+        counts = Counter(verdict.status.value for verdict in own)
+        by = f"as {subject['like']}" if subject["like"] else f"{subject['distribution']} {subject['version']}"
+        updates = sum(verdict.steps for verdict in own)
+        rows.append((subject["name"], by, *(counts[status] for status in statuses), len(own), updates))
+    table(("subject", "from", *statuses, "checks", "updates"), rows)

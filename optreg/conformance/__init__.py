@@ -1,0 +1,48 @@
+"""Conformance: judges any optimizer or schedule by reference mathematics and the contract of torch's training loop.
+
+    from optreg.conformance import parametrize_with_checks
+
+    @parametrize_with_checks("signsgd")
+    def test_conformance(check):
+        check()
+
+The command `optreg conform NAME...` runs the same checks. Both need the extra `optreg[conformance]`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optreg.conformance.cases import parametrize_with_checks
+    from optreg.conformance.catalogue import Tier, catalogue, check
+    from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Target
+    from optreg.conformance.verdict import CannotBeJudged, Finding, NotApplicable, Status, Verdict
+
+_HOMES = {
+    "cases": ("parametrize_with_checks",),
+    "catalogue": ("Tier", "catalogue", "check"),
+    "subject": ("OptimizerSubject", "ScheduleSubject", "Target"),
+    "verdict": ("CannotBeJudged", "Finding", "NotApplicable", "Status", "Verdict"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CannotBeJudged",
+    "Finding",
+    "NotApplicable",
+    "OptimizerSubject",
+    "ScheduleSubject",
+    "Status",
+    "Target",
+    "Tier",
+    "Verdict",
+    "catalogue",
+    "check",
+    "parametrize_with_checks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'optreg.conformance' has no attribute '{name}'")
+    return getattr(import_module(f"optreg.conformance.{_HOME[name]}"), name)

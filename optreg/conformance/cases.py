@@ -1,0 +1,114 @@
+"""Cases: checks of subjects as tests for pytest, for the command and for third parties alike."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from optreg.conformance.catalogue import Check, Tier, catalogue, of_tier
+from optreg.conformance.isolation import LIMIT, isolation
+from optreg.conformance.subject import Target, kind_of
+from optreg.conformance.verdict import CannotBeJudged, Status, Verdict
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check of one subject: call it, and it fails, is skipped with a reason, or passes.
+
+    Args:
+        target: what is judged.
+        check: the check.
+        limit: seconds that it may take.
+        expected: it is declared to fail.
+    """
+
+    target: Target
+    check: Check
+    limit: float = LIMIT
+    expected: bool = False
+
+    def __call__(self) -> None:
+        """Run the check in a process of its own.
+
+        Raises:
+            pytest.fail.Exception: there is a finding, or the subject cannot be judged.
+            pytest.skip.Exception: the check does not apply.
+        """
+        try:
+            self.told(self.verdict())
+        except CannotBeJudged as error:
+            pytest.fail(f"{self.target} cannot be judged: {error}", pytrace=False)
+
+    def verdict(self) -> Verdict:
+        """The verdict, whatever it is."""
+        return isolation().judge(self.target, self.check.id, limit=self.limit)
+
+    def told(self, verdict: Verdict) -> None:
+        """Tell pytest."""
+        if verdict.status is Status.NOT_APPLICABLE and not self.expected:  # declared to fail, it has to
+            pytest.skip(f"not applicable: {verdict.reason}")
+        if verdict.finding:
+            printed = f"\n\nIt printed:\n{verdict.output}" if verdict.output else ""
+            claim = f"{self.check} ({self.check.tier.value}): {self.check.claim}"
+            pytest.fail(f"{self.target}: {claim}\n{verdict.finding}{printed}", pytrace=False)
+
+
+def parametrize_with_checks(
+    name: str | type,
+    *,
+    like: str | None = None,
+    params: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    traits: Mapping[str, Any] | None = None,
+    tier: Tier | str = Tier.MUST,
+    expected_failures: Mapping[str, str] | None = None,
+    limit: float = LIMIT,
+) -> pytest.MarkDecorator:
+    """Run every check of a tier as a test of its own.
+
+        @parametrize_with_checks("signsgd")
+        def test_conformance(check):
+            check()
+
+    Args:
+        name: a registered plugin, or a class (or `package.module:Class`) with `like`.
+        like: the registered plugin whose reference a class is judged by.
+        params: what the class calls the reference's hyperparameters: `{"T_max": "total_steps"}`.
+        settings: values of the reference's hyperparameters that the class does not have.
+        traits: declarations that differ from the registered plugin's: `{"counter": "group"}`.
+        tier: `"must"`, `"should"` or `"info"`; each comprises those before it.
+        expected_failures: check ids with the reason why each fails. A check that passes all the same is red, and so
+            is one that does not apply.
+        limit: seconds that a check may take.
+
+    Raises:
+        ValueError: an expected failure is no check of the tier.
+        CannotBeJudged: there is no such plugin.
+    """
+    expected = dict(expected_failures or {})
+    target = Target(
+        name if isinstance(name, str) else f"{name.__module__}:{name.__qualname__}",
+        like,
+        tuple((params or {}).items()),
+        tuple((settings or {}).items()),
+        tuple((traits or {}).items()),
+    )
+    checks = of_tier(catalogue(kind_of(target)), Tier(tier))
+    unknown = expected.keys() - {check.id for check in checks}
+    if unknown:
+        raise ValueError(
+            f"expected failures that are no checks of tier {Tier(tier).value}: {', '.join(sorted(unknown))}"
+        )
+    return pytest.mark.parametrize("check", [_param(target, check, limit, expected) for check in checks])
+
+
+def _param(target: Target, check: Check, limit: float, expected: Mapping[str, str]) -> Any:
+    marks = [pytest.mark.xfail(reason=expected[check.id], strict=True)] if check.id in expected else []
+    return pytest.param(Case(target, check, limit, check.id in expected), id=str(check), marks=marks)
+
+
+def read_targets(text: str) -> list[Target]:
+    """Targets from JSON."""
+    return [Target.from_dict(item) for item in json.loads(text)]

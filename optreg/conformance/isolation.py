@@ -1,0 +1,87 @@
+"""Isolation: checks run in a worker process, from here."""
+
+import atexit
+import functools
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from optreg.conformance.subject import Target
+from optreg.conformance.verdict import CannotBeJudged, Verdict
+
+LIMIT = 60.0
+"""Seconds that a check may take."""
+
+MEMORY = 2 * 2**30
+"""Bytes that a check may allocate."""
+
+
+class Isolation:
+    """A worker process, and the conversation with it."""
+
+    def __init__(self) -> None:
+        if not hasattr(os, "fork"):
+            raise CannotBeJudged("checks run in forked processes, which this system does not have")
+        paths = [path or os.getcwd() for path in sys.path]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "optreg.conformance.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"},
+        )
+        self._read()
+
+    def judge(self, target: Target, check: str, *, limit: float = LIMIT, memory: int = MEMORY) -> Verdict:
+        """The verdict of one check.
+
+        Raises:
+            CannotBeJudged: the subject cannot be found, imported or made.
+        """
+        reply = self._asked({"target": target.as_dict(), "check": check, "limit": limit, "memory": memory})
+        if "error" in reply:
+            raise CannotBeJudged(reply["error"])
+        return Verdict.from_dict(reply)
+
+    def describe(self, target: Target, *, limit: float = LIMIT, memory: int = MEMORY) -> dict[str, Any]:
+        """What is to be judged: its kind, origin and settings.
+
+        Raises:
+            CannotBeJudged: it cannot be found, imported or made.
+        """
+        reply = self._asked({"target": target.as_dict(), "limit": limit, "memory": memory})
+        if "error" in reply:
+            raise CannotBeJudged(reply["error"])
+        return reply
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._process.stdin and not self._process.stdin.closed:
+            self._process.stdin.close()
+        self._process.wait(timeout=30)
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise CannotBeJudged(f"the worker process ended, with exit code {self._process.wait()}")
+        reply: dict[str, Any] = json.loads(line)
+        return reply
+
+
+@functools.cache
+def isolation() -> Isolation:
+    """The worker of this process, started once."""
+    started = Isolation()
+    atexit.register(started.close)
+    return started

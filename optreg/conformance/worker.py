@@ -1,0 +1,183 @@
+"""The worker: a process that has imported torch, and forks a child for every check, so that each harms only itself.
+
+It reads requests and writes replies, one JSON object a line. A child has a time limit and a memory limit; of what it
+prints the beginning is kept; however it ends, the worker goes on.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from optreg.conformance.verdict import CannotBeJudged, Finding, Status, Verdict
+
+KEPT = 2000
+"""How many characters of what a subject prints are kept."""
+
+
+def main() -> None:
+    """Serve requests until standard input ends."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _import_what_children_need()
+    replies.write(json.dumps({"ready": True}) + "\n")
+    replies.flush()
+    for line in sys.stdin:
+        replies.write(json.dumps(serve(json.loads(line))) + "\n")
+        replies.flush()
+
+
+def _import_what_children_need() -> None:
+    """Pay once, before any fork: torch imports half of itself only when the first optimizer makes its first step."""
+    import mpmath  # noqa: F401
+    import torch
+
+    from optreg.conformance.catalogue import catalogue
+    from optreg.registry import default_registry
+
+    torch.set_num_threads(1)
+    param = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([param], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, float)
+    param.grad = torch.zeros(1)
+    optimizer.step()
+    scheduler.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    catalogue()
+    default_registry()
+
+
+def serve(request: dict[str, Any]) -> dict[str, Any]:
+    """The reply to a request: `{"target": ..., "check": id}` for a verdict, without a check for a description."""
+    from optreg.conformance.subject import Target
+
+    target = Target.from_dict(request["target"])
+    check = request.get("check")
+    result, ending, output, seconds = _forked(
+        lambda: _verdict(target, check) if check else _description(target), request["limit"], request["memory"]
+    )
+    if result is not None:
+        return {**result, "output": output} if check and "error" not in result else result
+    if not check:
+        return {"error": f"{target} cannot be looked at: {ending}"}
+    finding = Finding(reason=ending)
+    return Verdict(
+        subject=target.name, check=check, status=Status.CRASHED, finding=finding, output=output, seconds=seconds
+    ).as_dict()
+
+
+def _verdict(target: Any, check: str) -> dict[str, Any]:
+    from optreg.conformance.catalogue import find
+    from optreg.conformance.engine import judge
+
+    try:
+        return judge(target, find(check)).as_dict()
+    except CannotBeJudged as error:
+        return {"error": str(error)}
+
+
+def _description(target: Any) -> dict[str, Any]:
+    """What is to be judged, tried once: made with the settings that checks use."""
+    from optreg.conformance.engine import tried
+
+    try:
+        return tried(target)
+    except CannotBeJudged as error:
+        return {"error": str(error)}
+
+
+def _forked(
+    act: Callable[[], dict[str, Any]], limit: float, memory: int
+) -> tuple[dict[str, Any] | None, str, str, float]:
+    """What `act` returns in a child of its own; or None, how the child ended, what it printed, and how long it took."""
+    result_end, result_start = os.pipe()
+    output_end, output_start = os.pipe()
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os.close(result_end)
+        os.close(output_end)
+        _be_the_child(act, result_start, output_start, memory)
+    os.close(result_start)
+    os.close(output_start)
+    written, printed, in_time = _drain(result_end, output_end, began + limit)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)  # whatever it has started, or it itself when it hangs
+    _, status = os.waitpid(child, 0)
+    seconds = time.monotonic() - began
+    output = printed.decode("utf-8", "replace")
+    try:
+        return json.loads(written), "", output, seconds
+    except ValueError:
+        return None, _ending(status, in_time, limit), output, seconds
+
+
+def _be_the_child(act: Callable[[], dict[str, Any]], result: int, output: int, memory: int) -> None:
+    """Run `act` and write what it returns; never returns itself."""
+    try:
+        os.setsid()
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        _limit_memory(memory)
+        reply = json.dumps(act()).encode()
+        while reply:
+            reply = reply[os.write(result, reply) :]
+        os._exit(0)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}".encode())
+        os._exit(70)
+
+
+def _limit_memory(memory: int) -> None:
+    """Allow so many bytes beyond what the process has mapped already; systems that do not tell set no limit."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            mapped = int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, mapped + memory))
+
+
+def _drain(result: int, output: int, deadline: float) -> tuple[bytes, bytes, bool]:
+    """Read both pipes until the result's end, or until the deadline; of the output, only the beginning is kept."""
+    written, printed = b"", b""
+    with selectors.DefaultSelector() as selector:
+        for pipe in (result, output):
+            selector.register(pipe, selectors.EVENT_READ)
+        in_time, done = True, False
+        while not done:
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                in_time = False
+                break
+            for key, _ in ready:
+                piece = os.read(key.fd, 65536)
+                if key.fd == result:
+                    written += piece
+                    done = not piece
+                elif piece:
+                    printed = (printed + piece)[:KEPT]
+                else:
+                    selector.unregister(output)
+    os.close(result)
+    os.close(output)
+    return written, printed, in_time
+
+
+def _ending(status: int, in_time: bool, limit: float) -> str:
+    if not in_time:
+        return f"the check did not end within {limit:g} s, and was stopped"
+    if os.WIFSIGNALED(status):
+        return f"the process died of {signal.Signals(os.WTERMSIG(status)).name} during the check"
+    code = os.WEXITSTATUS(status)
+    return f"the process ended during the check, with exit code {code}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""A zoo of broken plugins, one fault each, with the check that is meant to catch it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject, Target, resolve
+from optreg.registry import Entry, Kind, Registration
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A broken plugin: what is wrong in one sentence, and the check that must see it."""
+
+    name: str
+    meant: str
+    sentence: str
+    subject: Callable[[], Subject]
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(meant: str, like: str, **declared):
+    """Add a class that knows nothing of optreg, judged by the reference of a registered plugin."""
+
+    def add(broken):
+        pairs = {key: tuple(value.items()) for key, value in declared.items()}
+        target = Target(f"{broken.__module__}:{broken.__qualname__}", like, **pairs)
+        FAULTS.append(Fault(broken.__name__, meant, broken.__doc__, lambda: resolve(target)))
+        return broken
+
+    return add
+
+
+def plugin(meant: str, name: str, sentence: str, record, *, entry: str = "", module: str = "broken"):
+    """Add a registered plugin whose declaration, reference or module is at fault."""
+
+    def subject() -> Subject:
+        optimizer = hasattr(record, "options")
+        kind = Kind.OPTIMIZER if optimizer else Kind.SCHEDULER
+        registration = Registration(Entry(kind, entry or record.name, "broken", "1.0", module), record)
+        common = {
+            "target": Target(record.name), "kind": kind, "implementation": registration.implementation(),
+            "reference": record.reference, "registration": registration, "traits": record.traits,
+        }  # fmt: skip
+        return OptimizerSubject(**common, options=record.options) if optimizer else ScheduleSubject(**common)
+
+    FAULTS.append(Fault(name, meant, sentence, subject))

@@ -1,0 +1,230 @@
+"""Faults of what a plugin declares: references, traits, signatures, names."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from broken import plugin
+from optreg import Decay, NonNegative, NoOptions, OptimizerPlugin, OptimizerTraits, SchedulePlugin, ScheduleTraits
+from optreg_plugins.adamw.reference import AdamW
+from optreg_plugins.lion.reference import Lion
+from optreg_plugins.options import ForeachOptions
+from optreg_plugins.warmup_cosine.reference import WarmupCosine
+
+LION = "optreg_plugins.lion.optimizer:Lion"
+ADAMW = "optreg_plugins.adamw.optimizer:AdamW"
+WARMUP = "optreg_plugins.warmup_cosine.schedule:WarmupCosine"
+
+
+def optimizer(meant, name, sentence, implementation, reference, traits=None, options=ForeachOptions, **entry):
+    record = OptimizerPlugin(
+        name="broken",
+        implementation=implementation,
+        reference=reference,
+        options=options,
+        traits=traits or OptimizerTraits(),
+    )
+    plugin(meant, name, sentence, record, **entry)
+
+
+def schedule(meant, name, sentence, implementation, reference, traits=None, **entry):
+    record = SchedulePlugin(
+        name="broken",
+        implementation=implementation,
+        reference=reference,
+        traits=traits or ScheduleTraits(peak="warmup_steps"),
+    )
+    plugin(meant, name, sentence, record, **entry)
+
+
+class WrongClosedForm(AdamW):
+    """AdamW (Loshchilov & Hutter 2019), with a closed form that forgets the decay."""
+
+    def constant_gradient(self, theta, g, t, mp):
+        return theta - t * self.lr * g / (abs(g) + self.eps)
+
+
+optimizer("Q01", "WrongClosedForm", "The reference and its closed form disagree.", ADAMW, WrongClosedForm)
+
+
+class Imprecise(Lion):
+    """Lion (Chen et al. 2023), computed in float32."""
+
+    def trajectory(self, theta):
+        run = super().trajectory(theta)
+        g = yield next(run)
+        while True:
+            theta, state = run.send(g)
+            narrow = theta.astype(np.float32).astype(np.float64) if theta.dtype == np.float64 else theta
+            g = yield narrow, state
+
+
+optimizer("Q02", "Imprecise", "The reference rounds to float32.", LION, Imprecise)
+
+
+class WritesToItsInput(Lion):
+    """Lion (Chen et al. 2023), in place."""
+
+    def trajectory(self, theta):
+        m = np.zeros_like(theta)
+        g = yield theta, {"exp_avg": m}
+        while True:
+            b1, b2 = self.betas
+            theta -= self.lr * (np.sign(b1 * m + (1 - b1) * g) + self.weight_decay * theta)
+            m = b2 * m + (1 - b2) * g
+            g = yield theta, {"exp_avg": m}
+
+
+optimizer("Q03", "WritesToItsInput", "The reference works in place.", LION, WritesToItsInput)
+
+
+class IgnoresDecay(Lion):
+    """Lion (Chen et al. 2023), without decay."""
+
+    def trajectory(self, theta):
+        self.weight_decay = 0.0
+        return super().trajectory(theta)
+
+
+optimizer("Q04", "ReferenceIgnoresDecay", "The reference ignores weight_decay.", LION, IgnoresDecay)
+
+
+class OtherState(Lion):
+    """Lion (Chen et al. 2023), whose memory is told at another scale."""
+
+    def trajectory(self, theta):
+        run = super().trajectory(theta)
+        theta, state = next(run)
+        while True:
+            g = yield theta, {"exp_avg": 2 * state["exp_avg"]}
+            theta, state = run.send(g)
+
+
+optimizer("M03", "OtherState", "The state is not what the reference says.", LION, OtherState)
+
+
+class NoState(Lion):
+    """Lion (Chen et al. 2023), whose memory is not told."""
+
+    def trajectory(self, theta):
+        run = super().trajectory(theta)
+        theta, _ = next(run)
+        while True:
+            g = yield theta, {}
+            theta, _ = run.send(g)
+
+
+optimizer("S05", "UndeclaredState", "There is more state than the reference declares.", LION, NoState)
+optimizer("F01", "UndeclaredMemory", "The state is larger than the reference declares.", LION, NoState)
+
+
+@dataclass
+class Nesterov:
+    """Momentum with a switch (Nesterov 1983): v = beta v + (1 - beta) g; theta -= eta (v, or a look ahead)."""
+
+    lr: NonNegative = 1e-3
+    momentum: Decay = 0.9
+    nesterov: bool = False
+
+    def trajectory(self, theta):
+        v = np.zeros_like(theta)
+        g = yield theta, {"momentum_buffer": v}
+        while True:
+            b = self.momentum
+            v = b * v + (1 - b) * g
+            theta = theta - self.lr * (b * v + (1 - b) * g if self.nesterov else v)
+            g = yield theta, {"momentum_buffer": v}
+
+
+optimizer(
+    "M17",
+    "IgnoresASwitch",
+    "`nesterov` is taken and ignored.",
+    "broken.declared:IgnoresNesterov",
+    Nesterov,
+    options=NoOptions,
+)
+
+optimizer(
+    "M27", "EpsElsewhere", "Eps is declared to stand inside the root, and stands outside.", ADAMW, AdamW,
+    OptimizerTraits(eps="inside"),
+)  # fmt: skip
+optimizer(
+    "M05",
+    "DecayOtherwise",
+    "Decay is declared to be coupled, and is not.",
+    ADAMW,
+    AdamW,
+    OptimizerTraits(decay="coupled"),
+)
+optimizer(
+    "D09", "RefusesComplex", "Complex parameters are claimed, and updated as if real.", "broken.textbook:AdamW", AdamW,
+    options=NoOptions,
+)  # fmt: skip
+optimizer("K03", "ClaimsMaximize", "`maximize` is not claimed, and taken.", LION, Lion, OptimizerTraits(maximize=False))
+optimizer(
+    "K04",
+    "OtherSignature",
+    "The constructor's defaults are not the reference's.",
+    "broken.declared:OtherDefaults",
+    Lion,
+    options=NoOptions,
+)
+optimizer("K05", "EagerModule", "Importing the plugin imports torch.", LION, Lion, module="broken.textbook")
+optimizer("K06", "OtherName", "The entry point has another name than the record.", LION, Lion, entry="another")
+
+
+class IgnoresFloor(WarmupCosine):
+    """f(t) that ignores its floor."""
+
+    def multiplier(self, t, mp):
+        return WarmupCosine(self.warmup_steps, self.total_steps).multiplier(t, mp)
+
+
+schedule("Q11", "FormulaIgnoresFloor", "The formula ignores min_lr_ratio.", WARMUP, IgnoresFloor)
+
+
+class NeverHolds(WarmupCosine):
+    """f(t) that goes on falling after its end."""
+
+    def multiplier(self, t, mp):
+        return super().multiplier(t, mp) / (1 + max(0, t - self.total_steps))
+
+
+schedule("Q12", "FormulaFallsOn", "The formula falls on after its end, and is declared to hold.", WARMUP, NeverHolds)
+schedule("K12", "ScheduleTakesAnything", "No value is refused.", "broken.declared:LooseWarmupCosine", WarmupCosine)
+schedule(
+    "K14",
+    "ScheduleOtherDefaults",
+    "The schedule's default is not the formula's.",
+    "broken.declared:LooseWarmupCosine",
+    WarmupCosine,
+)
+schedule(
+    "K15",
+    "ScheduleImportsTorch",
+    "A schedule that is a function imports torch.",
+    "broken.declared:LooseWarmupCosine",
+    WarmupCosine,
+)
+schedule(
+    "K16",
+    "ScheduleOtherName",
+    "The entry point has another name than the record.",
+    WARMUP,
+    WarmupCosine,
+    entry="another",
+)
+schedule(
+    "L19",
+    "ScheduleRemembers",
+    "A schedule that is a function counts its calls.",
+    "broken.declared:Remembers",
+    WarmupCosine,
+)
+schedule(
+    "L20", "ScheduleOnlyForwards", "A schedule goes on from where it was.", "broken.declared:OnlyForwards", WarmupCosine
+)
+schedule(
+    "K11", "MakesNoFunction", "It makes something that cannot be called.", "broken.declared:NoFunction", WarmupCosine
+)
