@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from optreg.cli.output import table
+from optreg.yaml_reader import read_text
 
 
 @click.command("conform")
@@ -30,8 +30,7 @@ from optreg.cli.output import table
 @click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write verdicts as JSON.")
 @click.option("--junit", type=click.Path(dir_okay=False), help="Write JUnit XML.")
 @click.option("--html", type=click.Path(dir_okay=False), help="Write a page with every finding.")
-@click.pass_context
-def command(context: click.Context, names: tuple[str, ...], **options: Any) -> None:
+def command(names: tuple[str, ...], **options: Any) -> None:
     """Judge NAME..., registered plugins, or classes with --as.
 
     Exit 0: all that applies in the tier passed. 1: there are findings. 2: something could not be judged.
@@ -41,31 +40,27 @@ def command(context: click.Context, names: tuple[str, ...], **options: Any) -> N
         import pytest
     except ImportError as error:
         raise click.UsageError(f"judging needs {error.name}: pip install 'optreg[conformance]'") from error
+    from optreg.conformance.collector import Collector
     from optreg.conformance.isolation import isolation
-    from optreg.conformance.plugin import Collector
     from optreg.conformance.subject import Target
     from optreg.conformance.verdict import CannotBeJudged
 
     sys.path.insert(0, os.getcwd())
-    pairs = {
-        name: _pairs(f"--{name}", options[f"{name}s" if name != "set" else "settings"])
-        for name in ("param", "set", "trait")
-    }
-    read = {name: tuple((key, yaml.safe_load(value)) for key, value in pairs[name]) for name in ("set", "trait")}
-    targets = [
-        Target(name, options["like"], pairs["param"], read["set"], read["trait"]) for name in dict.fromkeys(names)
-    ]
+    params = _pairs("--param", options["params"])
+    settings = tuple((key, _value(value)) for key, value in _pairs("--set", options["settings"]))
+    traits = tuple((key, _value(value)) for key, value in _pairs("--trait", options["traits"]))
+    targets = [Target(name, options["like"], params, settings, traits) for name in dict.fromkeys(names)]
     try:
         described = [isolation().describe(target, limit=options["limit"]) for target in targets]
     except CannotBeJudged as error:
         click.echo(f"cannot be judged: {error}", err=True)
-        context.exit(2)
+        sys.exit(2)
     collector = Collector()
     code = pytest.main(_pytest_arguments(targets, options), plugins=[collector])
     if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         reason = "no check matches" if code is pytest.ExitCode.NO_TESTS_COLLECTED else f"pytest ended with {code!r}"
         click.echo(f"cannot be judged: {reason}", err=True)
-        context.exit(2)
+        sys.exit(2)
     verdicts = collector.verdicts
     _summary(described, verdicts)
     if options["json_file"]:
@@ -75,7 +70,26 @@ def command(context: click.Context, names: tuple[str, ...], **options: Any) -> N
         from optreg.conformance.report import write_html
 
         write_html(Path(options["html"]), described, verdicts, options["tier"])
-    context.exit(int(code is pytest.ExitCode.TESTS_FAILED))
+    thin = [] if options["select"] else _too_few(targets, described, verdicts, options["tier"])
+    for sentence in thin:
+        click.echo(sentence, err=True)
+    sys.exit(int(code is pytest.ExitCode.TESTS_FAILED or bool(thin)))
+
+
+def _too_few(targets: list[Any], described: list[dict[str, Any]], verdicts: list[Any], tier: str) -> list[str]:
+    """What is to be said of subjects to which too few checks apply."""
+    from optreg.conformance.cases import too_few
+    from optreg.conformance.catalogue import FLOORS, Tier
+    from optreg.conformance.verdict import Status
+
+    sentences = []
+    for target, subject in zip(targets, described, strict=True):
+        own = [verdict for verdict in verdicts if verdict.subject == target.name]
+        count = sum(verdict.status is not Status.NOT_APPLICABLE for verdict in own)
+        floor = FLOORS[subject["kind"]][Tier(tier)]
+        if count < floor:
+            sentences.append(too_few(target, Tier(tier), count, floor))
+    return sentences
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -83,6 +97,12 @@ def _pairs(option: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         if "=" not in text:
             raise click.BadParameter(f"'{text}' has no '='", param_hint=option)
     return tuple((key.strip(), value.strip()) for key, _, value in (text.partition("=") for text in texts))
+
+
+def _value(text: str) -> Any:
+    """A value as a spec would have it: `0.9`, `[0.8, 0.95]`, `group`."""
+    value = read_text(text, text).data
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _pytest_arguments(targets: list[Any], options: dict[str, Any]) -> list[str]:

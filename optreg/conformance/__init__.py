@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optreg.conformance.cases import parametrize_with_checks
-    from optreg.conformance.catalogue import Tier, catalogue, check
+    from optreg.conformance.catalogue import Tier, check, checks
     from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Target
     from optreg.conformance.verdict import CannotBeJudged, Finding, NotApplicable, Status, Verdict
 
 _HOMES = {
     "cases": ("parametrize_with_checks",),
-    "catalogue": ("Tier", "catalogue", "check"),
+    "catalogue": ("Tier", "check", "checks"),
     "subject": ("OptimizerSubject", "ScheduleSubject", "Target"),
     "verdict": ("CannotBeJudged", "Finding", "NotApplicable", "Status", "Verdict"),
 }
@@ -36,8 +36,8 @@ __all__ = [
     "Target",
     "Tier",
     "Verdict",
-    "catalogue",
     "check",
+    "checks",
     "parametrize_with_checks",
 ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from optreg.conformance.catalogue import Check, Tier, catalogue, of_tier
+from optreg.conformance.catalogue import FLOORS, Check, Tier, checks, of_tier
 from optreg.conformance.isolation import LIMIT, isolation
 from optreg.conformance.subject import Target, kind_of
 from optreg.conformance.verdict import CannotBeJudged, Status, Verdict
@@ -55,6 +55,33 @@ class Case:
             pytest.fail(f"{self.target}: {claim}\n{verdict.finding}{printed}", pytrace=False)
 
 
+@dataclass(frozen=True)
+class Floor:
+    """That enough checks of a tier apply to a subject for their passing to mean something."""
+
+    target: Target
+    tier: Tier
+
+    def __call__(self) -> None:
+        """Count the checks that apply.
+
+        Raises:
+            pytest.fail.Exception: there are too few.
+        """
+        floor = FLOORS[kind_of(self.target)][self.tier]
+        try:
+            count = isolation().applying(self.target, self.tier.value)
+        except CannotBeJudged as error:
+            pytest.fail(f"{self.target} cannot be judged: {error}", pytrace=False)
+        if count < floor:
+            pytest.fail(too_few(self.target, self.tier, count, floor), pytrace=False)
+
+
+def too_few(target: Target, tier: Tier, count: int, floor: int) -> str:
+    """What is said of a run that proves too little."""
+    return f"{target}: only {count} checks of tier {tier.value} apply; below {floor} their passing means too little"
+
+
 def parametrize_with_checks(
     name: str | type,
     *,
@@ -95,13 +122,14 @@ def parametrize_with_checks(
         tuple((settings or {}).items()),
         tuple((traits or {}).items()),
     )
-    checks = of_tier(catalogue(kind_of(target)), Tier(tier))
-    unknown = expected.keys() - {check.id for check in checks}
+    wanted = of_tier(checks(kind_of(target)), Tier(tier))
+    unknown = expected.keys() - {check.id for check in wanted}
     if unknown:
         raise ValueError(
             f"expected failures that are no checks of tier {Tier(tier).value}: {', '.join(sorted(unknown))}"
         )
-    return pytest.mark.parametrize("check", [_param(target, check, limit, expected) for check in checks])
+    cases = [_param(target, check, limit, expected) for check in wanted]
+    return pytest.mark.parametrize("check", [*cases, pytest.param(Floor(target, Tier(tier)), id="floor")])
 
 
 def _param(target: Target, check: Check, limit: float, expected: Mapping[str, str]) -> Any:

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from optreg.conformance.catalogue import Check
+from optreg.conformance.catalogue import Check, Tier, checks, of_tier
 from optreg.conformance.following import shapes_for
 from optreg.conformance.probe import BASE_LRS, make_optimizer
 from optreg.conformance.problems import typical
@@ -67,6 +67,16 @@ def tried(target: Target) -> dict[str, Any]:
     }
 
 
+def applying(target: Target, tier: Tier) -> int:
+    """How many checks of a tier have something to say about a subject.
+
+    Raises:
+        CannotBeJudged: it cannot be found, imported or made.
+    """
+    wanted = of_tier(checks(resolve(target).kind.value), tier)
+    return sum(judge(target, check).status is not Status.NOT_APPLICABLE for check in wanted)
+
+
 def _made(subject: Subject) -> dict[str, Any]:
     """Make the subject, and return the settings it was made with."""
     if isinstance(subject, OptimizerSubject):
@@ -106,7 +116,7 @@ def _substance(subject: Subject, check: Check) -> tuple[Status, Finding | None, 
             Finding(reason="the check compared nothing: it would pass whatever the subject does"),
             None,
         )
-    if not check.still and not subject.judge.moved:
+    if not check.still and not subject.judge.moved and not subject.judge.level:
         return Status.FAILED, Finding(reason="no update has changed any parameter: there was nothing to judge"), None
     return Status.PASSED, None, None
 

@@ -40,10 +40,7 @@ class Isolation:
         Raises:
             CannotBeJudged: the subject cannot be found, imported or made.
         """
-        reply = self._asked({"target": target.as_dict(), "check": check, "limit": limit, "memory": memory})
-        if "error" in reply:
-            raise CannotBeJudged(reply["error"])
-        return Verdict.from_dict(reply)
+        return Verdict.from_dict(self._asked(target, limit, memory, check=check))
 
     def describe(self, target: Target, *, limit: float = LIMIT, memory: int = MEMORY) -> dict[str, Any]:
         """What is to be judged: its kind, origin and settings.
@@ -51,10 +48,15 @@ class Isolation:
         Raises:
             CannotBeJudged: it cannot be found, imported or made.
         """
-        reply = self._asked({"target": target.as_dict(), "limit": limit, "memory": memory})
-        if "error" in reply:
-            raise CannotBeJudged(reply["error"])
-        return reply
+        return self._asked(target, limit, memory)
+
+    def applying(self, target: Target, tier: str, *, limit: float = 5 * LIMIT, memory: int = MEMORY) -> int:
+        """How many checks of a tier have something to say about a target.
+
+        Raises:
+            CannotBeJudged: it cannot be found, imported or made, or does not bear all checks in one process.
+        """
+        return int(self._asked(target, limit, memory, tier=tier)["applying"])
 
     def close(self) -> None:
         """End the worker."""
@@ -64,11 +66,15 @@ class Isolation:
         if self._process.stdout:
             self._process.stdout.close()
 
-    def _asked(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _asked(self, target: Target, limit: float, memory: int, **more: Any) -> dict[str, Any]:
         assert self._process.stdin
+        request = {"target": target.as_dict(), "limit": limit, "memory": memory, **more}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return self._read()
+        reply = self._read()
+        if "error" in reply:
+            raise CannotBeJudged(reply["error"])
+        return reply
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout

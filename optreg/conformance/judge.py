@@ -22,6 +22,8 @@ class Judge:
         self.steps = 0
         self.moved = False
         """Whether any update has changed any parameter."""
+        self.level: bool | None = None
+        """Whether all that was judged ought to stay as it is: schedules whose formula is a constant."""
         self.curve: Curve | None = None
         self._explain: Callable[[Finding], Finding] | None = None
 
@@ -46,7 +48,14 @@ class Judge:
             self.fail(reason, **details)
 
     def close(
-        self, actual: Array, expected: Array, bound: Array | float, what: str, *, step: int | None = None, of: str = ""
+        self,
+        actual: Array | float,
+        expected: Array | float,
+        bound: Array | float,
+        what: str,
+        *,
+        step: int | None = None,
+        of: str = "",
     ) -> None:
         """Two arrays, each element within its bound; NaN equals NaN, and infinities their like."""
         self.comparisons += 1

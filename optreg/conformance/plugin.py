@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from optreg.conformance.cases import Case, read_targets
-from optreg.conformance.catalogue import Tier, catalogue, of_tier
+from optreg.conformance.catalogue import Tier, checks, of_tier
 from optreg.conformance.isolation import LIMIT
 from optreg.conformance.subject import kind_of
-from optreg.conformance.verdict import CannotBeJudged, Verdict
+from optreg.conformance.verdict import CannotBeJudged
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         Case(target, check, config.getoption("--optreg-limit"))
         for target in read_targets(config.getoption("--optreg-targets"))
-        for check in of_tier(catalogue(kind_of(target)), Tier(config.getoption("--optreg-tier")))
+        for check in of_tier(checks(kind_of(target)), Tier(config.getoption("--optreg-tier")))
     ]
     metafunc.parametrize("optreg_case", cases, ids=[f"{case.target}-{case.check}" for case in cases])
 
@@ -41,15 +41,3 @@ def judged(case: Case, record_property: Any) -> None:
         pytest.fail(f"{case.target} cannot be judged: {error}", pytrace=False)
     record_property("optreg", json.dumps(verdict.as_dict()))
     case.told(verdict)
-
-
-class Collector:
-    """Gathers the verdicts of a run."""
-
-    def __init__(self) -> None:
-        self.verdicts: list[Verdict] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take a verdict from a finished test."""
-        if report.when == "call":
-            self.verdicts += [Verdict.from_dict(json.loads(str(v))) for n, v in report.user_properties if n == "optreg"]

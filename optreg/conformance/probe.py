@@ -35,13 +35,27 @@ class Probe:
         self.optimizer = make_optimizer(base_lrs, tensor=tensor)
         self.scheduler = subject.make(self.optimizer, **settings)
         self.t = 0
+        judge = subject.judge
+        judge.level = judge.level is not False and _is_level(subject, settings)
 
     def step(self) -> None:
         """One update, and the scheduler's step after it."""
+        before = self.rates
         self.optimizer.step()
         self.scheduler.step()
-        self.t += 1
+        self._stepped(self.t + 1, before)
+
+    def jump(self, t: int) -> None:
+        """Set the scheduler to step t."""
+        before = self.rates
+        self.scheduler.step(t)
+        self._stepped(t, before)
+
+    def _stepped(self, t: int, before: list[float]) -> None:
+        self.t = t
         self.subject.judge.steps += 1
+        if self.rates != before:
+            self.subject.judge.moved = True
 
     def run(self, steps: int) -> "Probe":
         """So many updates."""
@@ -66,8 +80,7 @@ class Probe:
             bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL * base_lr
             self.subject.judge.close(
                 rate, expected, bound, f"{what} of group {index} under {short(self.settings)}", step=self.t
-            )  # type: ignore[arg-type]
-        self.subject.judge.moved = True
+            )
 
 
 def make_optimizer(base_lrs: Sequence[float], *, tensor: bool = False) -> Any:
@@ -79,6 +92,11 @@ def make_optimizer(base_lrs: Sequence[float], *, tensor: bool = False) -> Any:
         lr = torch.tensor(base_lr, dtype=torch.float64) if tensor else base_lr
         groups.append({"params": [param], "lr": lr})
     return torch.optim.SGD(groups, lr=base_lrs[0], momentum=0.9, foreach=False)
+
+
+def _is_level(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
+    """Whether the formula gives the same multiplier at every step."""
+    return len({subject.formula(settings, t) for t in range(span(settings) + 2)}) == 1
 
 
 def span(settings: Mapping[str, Any]) -> int:

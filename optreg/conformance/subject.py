@@ -160,11 +160,17 @@ class ScheduleSubject(Subject):
 
     def formula(self, settings: Mapping[str, Any], t: int) -> float:
         """The reference's multiplier at step t, computed at 50 digits and rounded once."""
-        import mpmath
+        return float(self.reference(**settings).multiplier(t, fifty_digits()))
 
-        context = mpmath.mp.clone()
-        context.dps = 50
-        return float(self.reference(**settings).multiplier(t, context))
+
+@functools.cache
+def fifty_digits() -> Any:
+    """An mpmath context of 50 digits, apart from the global one."""
+    import mpmath
+
+    context = mpmath.mp.clone()
+    context.dps = 50
+    return context
 
 
 def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:

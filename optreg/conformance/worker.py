@@ -38,7 +38,7 @@ def _import_what_children_need() -> None:
     import mpmath  # noqa: F401
     import torch
 
-    from optreg.conformance.catalogue import catalogue
+    from optreg.conformance.catalogue import checks
     from optreg.registry import default_registry
 
     torch.set_num_threads(1)
@@ -49,18 +49,20 @@ def _import_what_children_need() -> None:
     optimizer.step()
     scheduler.step()
     optimizer.load_state_dict(optimizer.state_dict())
-    catalogue()
+    checks()
     default_registry()
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
-    """The reply to a request: `{"target": ..., "check": id}` for a verdict, without a check for a description."""
+    """The reply to a request about a target: with a `check`, its verdict; with a `tier`, how many checks apply; or else
+    a description.
+    """
     from optreg.conformance.subject import Target
 
     target = Target.from_dict(request["target"])
     check = request.get("check")
     result, ending, output, seconds = _forked(
-        lambda: _verdict(target, check) if check else _description(target), request["limit"], request["memory"]
+        lambda: _answer(target, check, request.get("tier")), request["limit"], request["memory"]
     )
     if result is not None:
         return {**result, "output": output} if check and "error" not in result else result
@@ -72,22 +74,15 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     ).as_dict()
 
 
-def _verdict(target: Any, check: str) -> dict[str, Any]:
-    from optreg.conformance.catalogue import find
-    from optreg.conformance.engine import judge
+def _answer(target: Any, check: str | None, tier: str | None) -> dict[str, Any]:
+    """What a child finds out."""
+    from optreg.conformance.catalogue import Tier, find
+    from optreg.conformance.engine import applying, judge, tried
 
     try:
-        return judge(target, find(check)).as_dict()
-    except CannotBeJudged as error:
-        return {"error": str(error)}
-
-
-def _description(target: Any) -> dict[str, Any]:
-    """What is to be judged, tried once: made with the settings that checks use."""
-    from optreg.conformance.engine import tried
-
-    try:
-        return tried(target)
+        if check:
+            return judge(target, find(check)).as_dict()
+        return {"applying": applying(target, Tier(tier))} if tier else tried(target)
     except CannotBeJudged as error:
         return {"error": str(error)}
 

@@ -13,7 +13,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import shapes_for
 from optreg.conformance.problems import out_of_range
 from optreg.conformance.rig import Rig
-from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.subject import OptimizerSubject, Subject
 from optreg.hyperparameters import defaults, names
 
 
@@ -59,14 +59,10 @@ def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
         rig = Rig(subject, [start], **options)
         rig.step([grad])
         judge.that(np.all(rig.values()[0] != start), f"nothing moves on path {name}")
-    claims = {"maximize": {"maximize": True}}
-    for name, settings in claims.items():
-        if getattr(subject.traits, name):
-            Rig(subject, [start], **settings).step([grad])
-        else:
-            judge.raises(
-                lambda settings=settings: Rig(subject, [start], **settings), TypeError, f"{name}, which is not claimed,"
-            )
+    if subject.traits.maximize:
+        Rig(subject, [start], maximize=True).step([grad])
+    else:
+        judge.raises(partial(Rig, subject, [start], maximize=True), TypeError, "maximize, which is not claimed,")
     if subject.traits.tensor_lr:
         Rig(subject, [start], lr=torch.tensor(0.1, dtype=torch.float64)).step([grad])
 
@@ -95,7 +91,7 @@ def check_importing_the_plugin_is_lazy(subject: OptimizerSubject) -> None:
     judge_lazy(subject, subject.registration.entry.module)
 
 
-def judge_lazy(subject: OptimizerSubject, module: str) -> None:
+def judge_lazy(subject: Subject, module: str) -> None:
     """Import a module in an interpreter of its own, and see what it brings along."""
     judge = subject.judge
     code = f"import sys, importlib; importlib.import_module({module!r}); print('torch' in sys.modules)"

@@ -133,7 +133,9 @@ def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
     problem = hostile_for(subject, [(4, 3), (2, 3, 2)], missing=False)
     for layout in (_transposed, _strided):
         follow(subject, problem, grad_layout=layout)
-    steps = [Step(s.lr, [np.broadcast_to(g[:1], g.shape) for g in s.grads if g is not None]) for s in problem.steps]
+    steps = [
+        Step(s.lr, [None if g is None else np.broadcast_to(g[:1], g.shape) for g in s.grads]) for s in problem.steps
+    ]
     follow(
         subject, Problem(problem.starts, steps), grad_layout=lambda array: torch.tensor(array[:1]).expand(array.shape)
     )
@@ -227,7 +229,7 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
     for bad in (np.nan, np.inf):
         grads = [np.array(g) for g in problem.steps[1].grads]
         grads[1].ravel()[5] = bad
-        steps = [problem.steps[0], Step(problem.steps[1].lr, grads), problem.steps[2]]
+        steps = [problem.steps[0], Step(problem.steps[1].lr, list(grads)), problem.steps[2]]
         rig = Rig(subject, problem.starts)
         try:
             rig.run(Problem(problem.starts, steps))

@@ -1,6 +1,7 @@
 """Mathematics: parameters and state against the reference, after every update."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,11 +9,12 @@ import torch
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.references import closed_form_settings
 from optreg.conformance.following import compare, follow, hostile_for, shapes_for
-from optreg.conformance.problems import STEPS, Problem, Step, defaults, dyadic, fits, hostile, perturbed, switches
+from optreg.conformance.problems import STEPS, Problem, Shape, Step, dyadic, fits, hostile, perturbed, switches
 from optreg.conformance.rig import Rig, Twin, decay_of
-from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.subject import OptimizerSubject, fifty_digits
 from optreg.conformance.tolerance import C0, C1, UNIT, rounding
 from optreg.conformance.verdict import NotApplicable
+from optreg.hyperparameters import defaults
 
 F64 = torch.float64
 U = UNIT[F64]
@@ -35,12 +37,9 @@ def _has(name: str):  # type: ignore[no-untyped-def]
 def check_constant_gradient(subject: OptimizerSubject) -> None:
     """Under a constant gradient the parameters come where the closed form, at 50 digits, says."""
     judge = subject.judge
-    import mpmath
-
     if not hasattr(subject.reference, "constant_gradient"):
         raise NotApplicable("the reference offers no closed form (a method `constant_gradient(theta, g, t, mp)`)")
-    context = mpmath.mp.clone()
-    context.dps = 50
+    context = fifty_digits()
     start, g = np.array([1.0, -2.0, 0.5, 3.0, -0.25, 1.5]), np.array([1e-6, -1e-3, 0.3, -2.0, 100.0, 1e-9])
     for settings in closed_form_settings(subject):
         rig = Rig(subject, [start], **settings)
@@ -112,7 +111,7 @@ def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
     judge = subject.judge
     problem = hostile_for(subject, missing=False)
 
-    def final(**settings: object) -> list[np.ndarray]:
+    def final(**settings: Any) -> list[np.ndarray]:
         return Rig(subject, problem.starts, **settings).run(problem).values()
 
     settled = final()
@@ -253,7 +252,7 @@ def check_defaults(subject: OptimizerSubject) -> None:
     if len(given) < len(subject.hostile):
         raise NotApplicable("the reference has hyperparameters without defaults")
     problem = hostile_for(subject)
-    settings = {**given, **subject.fixed}
+    settings: dict[str, Any] = {**given, **subject.fixed}
     rig = Rig(subject, problem.starts, **settings)
     rig.settings = {}
     rig.optimizer = subject.implementation(list(rig.params))
@@ -267,7 +266,7 @@ def check_defaults(subject: OptimizerSubject) -> None:
 @check("M23")
 def check_a_large_tensor(subject: OptimizerSubject) -> None:
     """A tensor larger than any block, of a size that no block divides, follows the reference to its last element."""
-    shapes = shapes_for(subject, [(2**16 + 3,)]) if not subject.traits.ndim else [(65, 33)]
+    shapes: list[Shape] = [(65, 33)] if subject.traits.ndim else [(2**16 + 3,)]
     follow(subject, hostile(shapes, steps=3, missing=False))
 
 
@@ -276,7 +275,7 @@ def check_dyadic_numbers_are_exact(subject: OptimizerSubject) -> None:
     """Where the reference's arithmetic is exact in float32, the optimizer's is the same, bit for bit."""
     judge = subject.judge
     problem = dyadic()
-    settings = {name: _dyadic(value) for name, value in subject.hostile.items()}
+    settings: dict[str, Any] = {name: _dyadic(value) for name, value in subject.hostile.items()}
     if not fits(subject.reference, settings, defaults(subject.reference)):
         raise NotApplicable("its hyperparameters cannot all be powers of two")
     twin = Twin(subject, problem.starts, F64, **settings)
@@ -310,7 +309,7 @@ def check_explored_trajectories(subject: OptimizerSubject) -> None:
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import strategies as st
 
-    changes: list[dict[str, object]] = [{}]
+    changes: list[dict[str, Any]] = [{}]
     changes += [
         {name: value} for name, value in perturbed(subject.reference, subject.hostile) if name not in subject.fixed
     ]
@@ -326,7 +325,7 @@ def check_explored_trajectories(subject: OptimizerSubject) -> None:
         change=st.sampled_from(changes),
         lr=st.sampled_from([1e-4, 1e-2, 0.3]),
     )
-    def explore(seed: int, low: float, width: float, change: dict[str, object], lr: float) -> None:
+    def explore(seed: int, low: float, width: float, change: dict[str, Any], lr: float) -> None:
         problem = hostile_for(subject, [(5,), (2, 3)], seed=seed, exponents=(low, low + width), lr=lr, steps=8)
         follow(subject, problem, **change)
 

@@ -7,21 +7,13 @@ import torch
 
 from optreg.conformance.catalogue import check
 from optreg.conformance.following import hostile_for
-from optreg.conformance.problems import defaults, fits, perturbed, switches
-from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.problems import fits, perturbed, switches
+from optreg.conformance.subject import OptimizerSubject, fifty_digits
 from optreg.conformance.tolerance import C0, C1, UNIT
 from optreg.conformance.verdict import NotApplicable
+from optreg.hyperparameters import defaults
 
 U = UNIT[torch.float64]
-DIGITS = 50
-
-
-def _context() -> Any:
-    import mpmath
-
-    context = mpmath.mp.clone()
-    context.dps = DIGITS
-    return context
 
 
 def _reals(array: Any, context: Any) -> Any:
@@ -46,7 +38,7 @@ def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> No
     judge = subject.judge
     if not hasattr(subject.reference, "constant_gradient"):
         raise NotApplicable("the reference offers no closed form (a method `constant_gradient(theta, g, t, mp)`)")
-    context, steps = _context(), 40
+    context, steps = fifty_digits(), 40
     start = np.array([1.0, -2.0, 0.5, 3.0, -0.25, 1.5])
     g = np.array([1e-6, -1e-3, 0.3, -2.0, 100.0, 1e-9])
     for settings in closed_form_settings(subject):
@@ -71,7 +63,7 @@ def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> No
 
 def closed_form_settings(subject: OptimizerSubject) -> list[dict[str, Any]]:
     """Hyperparameters at which the closed form holds: hostile ones and defaults, without decay where it needs that."""
-    context = _context()
+    context = fifty_digits()
     found = []
     for settings in (subject.hostile, subject.default):
         for changes in ({}, {"weight_decay": 0.0}):
@@ -89,7 +81,7 @@ def closed_form_settings(subject: OptimizerSubject) -> list[dict[str, Any]]:
 def check_reference_is_precise(subject: OptimizerSubject) -> None:
     """The reference in float64 stays within rounding of itself at 50 digits, hostile gradients included."""
     judge = subject.judge
-    context = _context()
+    context = fifty_digits()
     problem = hostile_for(subject, [(6,), (3, 2)], missing=False)
     for start, index in ((problem.starts[0], 0), (problem.starts[1], 1)):
         grads = [step.grads[index] for step in problem.steps]

@@ -11,11 +11,12 @@ import torch
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import hostile_for
-from optreg.conformance.problems import Problem, Step, defaults, fits
+from optreg.conformance.problems import Problem, Step, fits
 from optreg.conformance.rig import Rig, Twin, decay_of
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
 from optreg.conformance.verdict import NotApplicable
+from optreg.hyperparameters import defaults
 
 Array = np.ndarray
 F64 = torch.float64
@@ -188,7 +189,7 @@ def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
     start, gradient = np.zeros((2, 2)), np.full((2, 2), 1e-3)
 
     def inverse(eps: float) -> float:
-        settings = {"eps": eps, **({"weight_decay": 0.0} if "weight_decay" in subject.hostile else {})}
+        settings: dict[str, Any] = {"eps": eps, **({"weight_decay": 0.0} if "weight_decay" in subject.hostile else {})}
         rig = Rig(subject, [start], lr=1.0, **settings)
         rig.step([gradient], lr=1.0)
         return 1.0 / abs(float(rig.values()[0][0, 0]))

@@ -175,12 +175,17 @@ def check_a_checkpoint_of_other_shapes_is_refused(subject: OptimizerSubject) -> 
     judge.raises(load_and_step, (ValueError, RuntimeError), "a checkpoint of shape (4, 3) for a parameter of (5, 3)")
 
 
+def _through_a_pickle(value: Any) -> Any:
+    return pickle.loads(pickle.dumps(value))
+
+
 @check("P09")
 def check_copies_go_on_exactly(subject: OptimizerSubject) -> None:
     """A deepcopy, and what comes out of a pickle, goes on bit for bit."""
     judge = subject.judge
     problem = hostile_for(subject)
-    for name, duplicate in {"deepcopy": copy.deepcopy, "pickle": lambda pair: pickle.loads(pickle.dumps(pair))}.items():
+    ways: dict[str, Any] = {"deepcopy": copy.deepcopy, "pickle": _through_a_pickle}
+    for name, duplicate in ways.items():
         rig = Rig(subject, problem.starts).run(problem, 0, 5)
         params, optimizer = duplicate((rig.params, rig.optimizer))
         other = Rig(subject, problem.starts)

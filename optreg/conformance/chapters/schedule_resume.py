@@ -11,9 +11,10 @@ from torch import Tensor
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.schedule_mathematics import ordinary
 from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer, span
-from optreg.conformance.problems import defaults, fits, perturbed
+from optreg.conformance.problems import fits, perturbed
 from optreg.conformance.subject import ScheduleSubject
 from optreg.conformance.verdict import NotApplicable
+from optreg.hyperparameters import defaults
 
 
 def _end(subject: ScheduleSubject, settings: dict[str, Any]) -> int:
@@ -43,7 +44,6 @@ def _goes_on(subject: ScheduleSubject, fresh: Probe, probe: Probe, what: str) ->
         fresh.step()
         probe.step()
         judge.equal(fresh.rates, probe.rates, f"the rates, {what},", step=fresh.t, of="without the stop they are")
-    judge.moved = True
 
 
 @check("R01")
@@ -65,7 +65,6 @@ def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
         plain = value is None or isinstance(value, str | int | float | bool | Tensor)
         judge.that(plain, f"{where} is a {type(value).__name__}, which is no plain data")
     judge.equal(pickle.loads(pickle.dumps(state)).keys(), state.keys(), "the pickled state's keys")
-    judge.moved = True
 
 
 def _leaves(value: Any, where: str) -> Any:
@@ -115,7 +114,6 @@ def check_the_checkpoint_beats_the_constructor(subject: ScheduleSubject) -> None
         _goes_on(subject, fresh, probe, f"loaded over {name}={value!r}")
     if not tried:
         raise NotApplicable("it has no hyperparameters")
-    judge.moved = True
 
 
 def _shorter(subject: ScheduleSubject, settings: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -140,8 +138,7 @@ def check_last_epoch_equals_loading(subject: ScheduleSubject) -> None:
         found = next((rates for rates in resumed if _near(rates, expected)), resumed[0])
         for t, (rate, wanted) in enumerate(zip(found, expected, strict=True), start=k):
             what = f"the rate, constructed with last_epoch={k - 1},"
-            judge.close(rate, wanted, 1e-12 * abs(wanted) + 1e-15, what, step=t, of="the run that was not stopped")  # type: ignore[arg-type]
-    judge.moved = True
+            judge.close(rate, wanted, 1e-12 * abs(wanted) + 1e-15, what, step=t, of="the run that was not stopped")
 
 
 def _rates_from(subject: ScheduleSubject, probe: Probe, k: int) -> list[float]:
@@ -195,4 +192,3 @@ def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
     fresh.scheduler.load_state_dict(given)
     fresh.run(3)
     judge.equal(given, kept, "the checkpoint after loading it and stepping on")
-    judge.moved = True

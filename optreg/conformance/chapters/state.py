@@ -1,6 +1,7 @@
 """State: what an optimizer remembers of each parameter, and of nothing else."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -177,10 +178,9 @@ def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -
     judge = subject.judge
     problem = hostile_for(subject, [(6,)], missing=False)
     decay = subject.hostile.get("weight_decay", 0.0)
-    if not subject.traits.elementwise or decay:
-        settings = {"weight_decay": 0.0} if "weight_decay" in subject.editable else {}
-    else:
-        settings = {}
+    settings: dict[str, Any] = {}
+    if decay and "weight_decay" in subject.editable:
+        settings = {"weight_decay": 0.0}
     plain, moved = Rig(subject, problem.starts, **settings), Rig(subject, problem.starts, **settings)
     plain.run(problem, 0, 4)
     moved.run(problem, 0, 4)

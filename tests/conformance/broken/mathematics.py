@@ -297,6 +297,14 @@ class ClampsLargeGradients(AdamW):
         super().step_param(group, p, g.clamp(-1000, 1000))
 
 
+@fault("M28", "rmsprop")
+class FlushesTinyGradients(RMSprop):
+    """Gradients below 1e-10 are taken for zero."""
+
+    def step_param(self, group, p, g):
+        super().step_param(group, p, torch.where(g.abs() < 1e-10, torch.zeros_like(g), g))
+
+
 @fault("M26", "adamw")
 class ClipsByTheNormOfAll(AdamW):
     """Gradients are divided by the norm of all of the group's where that is above 1."""

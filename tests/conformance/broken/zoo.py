@@ -1,0 +1,5 @@
+"""All broken plugins."""
+
+from broken import FAULTS, declarations, engineering, mathematics, schedules
+
+__all__ = ["FAULTS", "declarations", "engineering", "mathematics", "schedules"]

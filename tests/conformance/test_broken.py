@@ -1,0 +1,59 @@
+"""The suite can fail: every broken plugin is caught by the check that is meant for it, and every check has one."""
+
+from collections import Counter
+
+import pytest
+import torch
+from broken.zoo import FAULTS
+
+from optreg.conformance import Status, Target, Tier, checks
+from optreg.conformance.catalogue import find, of_tier
+from optreg.conformance.engine import judge
+
+
+@pytest.fixture(autouse=True)
+def whole():
+    """Some faults leave torch's global switches behind."""
+    yield
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_broken_plugin_is_caught_by_the_check_that_is_meant_for_it(fault):
+    from optreg.conformance.engine import judge_subject
+
+    verdict = judge_subject(fault.subject(), find(fault.meant))
+    assert verdict.status is Status.FAILED, f"{fault.sentence} {fault.meant} passes it"
+    assert verdict.finding.reason
+
+
+def test_every_check_has_a_broken_plugin_that_it_is_meant_for():
+    assert {check.id for check in checks()} == {fault.meant for fault in FAULTS}
+
+
+def test_ids_and_names_are_unique():
+    assert max(Counter(check.id for check in checks()).values()) == 1
+    assert max(Counter(fault.name for fault in FAULTS).values()) == 1
+
+
+def test_every_check_makes_one_sentence_of_claim():
+    for check in checks():
+        assert check.claim.endswith("."), check
+        assert len(check.claim) > 20, check
+
+
+@pytest.mark.parametrize("check", of_tier(checks("optimizer"), Tier.SHOULD), ids=str)
+def test_no_check_passes_an_optimizer_that_does_nothing(check):
+    if check.still:
+        pytest.skip("the check asks for no movement")
+    verdict = judge(Target("harmful:DoesNothing", "lion"), check)
+    assert verdict.status in {Status.FAILED, Status.NOT_APPLICABLE}
+
+
+@pytest.mark.parametrize("check", of_tier(checks("scheduler"), Tier.INFO), ids=str)
+def test_no_check_passes_a_schedule_that_does_nothing(check):
+    if check.still:
+        pytest.skip("the check asks for no movement")
+    verdict = judge(Target("idle:Idle", "warmup_cosine"), check)
+    assert verdict.status in {Status.FAILED, Status.NOT_APPLICABLE}

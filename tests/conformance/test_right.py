@@ -1,0 +1,62 @@
+"""The suite can pass: right plugins, ours and others', in whatever style they are written."""
+
+import pytest
+
+from optreg import default_registry
+from optreg.conformance import Status, Target, Tier, checks
+from optreg.conformance.catalogue import of_tier
+from optreg.conformance.engine import judge
+from optreg.conformance.subject import kind_of
+from optreg.registry import Kind
+
+OURS = [entry.name for kind in (Kind.OPTIMIZER, Kind.SCHEDULER) for entry in default_registry().entries(kind)
+        if entry.distribution == "optreg" and not entry.name.startswith("torch.")]  # fmt: skip
+
+STEPS = (("num_warmup_steps", "warmup_steps"), ("num_training_steps", "total_steps"))
+OLD_NAMES = (("beta1", "betas[0]"), ("beta2", "betas[1]"), ("epsilon", "eps"), ("l2", "weight_decay"))
+
+OTHERS = [
+    Target("right:OutOfPlaceAdamW", "adamw"),
+    Target("right:FlatAdamW", "adamw"),
+    Target("right:ForeachAdamW", "adamw"),
+    Target("right:GroupCountedAdamW", "adamw", traits=(("counter", "group"),)),
+    Target("right:DataAdam", "adam", params=OLD_NAMES),
+    Target("right:PlainLion", "lion"),
+    Target("right:WarmupCosineLR", "warmup_cosine"),
+    Target(
+        "right:lambda_warmup_cosine", "warmup_cosine", STEPS, (("min_lr_ratio", 0.0),), (("resume", "constructor"),)
+    ),
+    Target("right:RecursiveExponential", "exponential"),
+    Target("broken.textbook:AdamW", "adamw"),
+    Target("broken.textbook:Adam", "adam"),
+    Target("broken.textbook:Lion", "lion"),
+    Target("broken.textbook:Momentum", "momentum"),
+    Target("broken.textbook:RMSprop", "rmsprop"),
+    Target("broken.schedules:WarmupCosine", "warmup_cosine"),
+    Target("torch.optim:AdamW", "adamw"),
+    Target("torch.optim:Adam", "adam"),
+    Target("torch.optim.lr_scheduler:ExponentialLR", "exponential"),
+    Target(
+        "torch.optim.lr_scheduler:CosineAnnealingLR", "cosine", (("T_max", "total_steps"),), (), (("after", "cycle"),)
+    ),
+]
+
+
+def findings(target, tier):
+    verdicts = [judge(target, check) for check in of_tier(checks(kind_of(target)), tier)]
+    return [f"{verdict.check}: {verdict.finding}" for verdict in verdicts if verdict.status is Status.FAILED]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_first_party_plugin_passes_every_check(name):
+    assert findings(Target(name), Tier.INFO) == []
+
+
+@pytest.mark.parametrize("target", OTHERS, ids=str)
+def test_a_right_class_passes_every_must(target):
+    assert findings(target, Tier.MUST) == []
+
+
+def test_a_count_by_group_that_is_not_declared_is_caught():
+    found = [line.partition(":")[0] for line in findings(Target("right:GroupCountedAdamW", "adamw"), Tier.MUST)]
+    assert "S01" in found
