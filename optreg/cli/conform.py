@@ -27,6 +27,7 @@ from optreg.yaml_reader import read_text
 @click.option("-k", "select", metavar="EXPRESSION", help="Only checks whose name matches, as for pytest.")
 @click.option("-n", "workers", metavar="NUM", help="Run in so many processes.")
 @click.option("--limit", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds for a check.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell every finding in full.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write verdicts as JSON.")
 @click.option("--junit", type=click.Path(dir_okay=False), help="Write JUnit XML.")
 @click.option("--html", type=click.Path(dir_okay=False), help="Write a page with every finding.")
@@ -42,7 +43,7 @@ def command(names: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError(f"judging needs {error.name}: pip install 'optreg[conformance]'") from error
     from optreg.conformance.collector import Collector
     from optreg.conformance.isolation import isolation
-    from optreg.conformance.subject import Target
+    from optreg.conformance.target import Target
     from optreg.conformance.verdict import CannotBeJudged
 
     sys.path.insert(0, os.getcwd())
@@ -51,7 +52,8 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     traits = tuple((key, _value(value)) for key, value in _pairs("--trait", options["traits"]))
     targets = [Target(name, options["like"], params, settings, traits) for name in dict.fromkeys(names)]
     try:
-        described = [isolation().describe(target, limit=options["limit"]) for target in targets]
+        worker = isolation()
+        described = [worker.describe(target, limit=options["limit"]) for target in targets]
     except CannotBeJudged as error:
         click.echo(f"cannot be judged: {error}", err=True)
         sys.exit(2)
@@ -62,6 +64,7 @@ def command(names: tuple[str, ...], **options: Any) -> None:
         click.echo(f"cannot be judged: {reason}", err=True)
         sys.exit(2)
     verdicts = collector.verdicts
+    _tell(verdicts, {check.id: check for check in worker.checks}, options["verbose"])
     _summary(described, verdicts)
     if options["json_file"]:
         data = {"tier": options["tier"], "subjects": described, "verdicts": [verdict.as_dict() for verdict in verdicts]}
@@ -69,7 +72,7 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     if options["html"]:
         from optreg.conformance.report import write_html
 
-        write_html(Path(options["html"]), described, verdicts, options["tier"])
+        write_html(Path(options["html"]), described, worker.checks, verdicts, options["tier"])
     thin = [] if options["select"] else _too_few(targets, described, verdicts, options["tier"])
     for sentence in thin:
         click.echo(sentence, err=True)
@@ -107,15 +110,14 @@ def _value(text: str) -> Any:
 
 def _pytest_arguments(targets: list[Any], options: dict[str, Any]) -> list[str]:
     """The arguments of a run that knows nothing of the configuration of the folder it is started in."""
-    from optreg.conformance import test_subjects
-
+    tests = Path(__file__).parent.parent / "conformance" / "test_subjects.py"
     arguments = [
         *("-p", "optreg.conformance.plugin", "-p", "no:cacheprovider"),
-        *("-c", os.devnull, "--rootdir", str(Path(test_subjects.__file__).parent), "--import-mode=importlib"),
-        *("-q", "--no-header", "--tb=short", "--color=auto", "--show-capture=no"),
+        *("-c", os.devnull, "--rootdir", str(tests.parent), "--import-mode=importlib"),
+        *("-q", "--no-header", "--tb=no", "-rN", "--color=auto", "--show-capture=no"),
         *("--optreg-targets", json.dumps([target.as_dict() for target in targets])),
         *("--optreg-tier", options["tier"], "--optreg-limit", str(options["limit"])),
-        test_subjects.__file__,
+        str(tests),
     ]
     if options["select"]:
         arguments += ["-k", options["select"]]
@@ -124,6 +126,30 @@ def _pytest_arguments(targets: list[Any], options: dict[str, Any]) -> list[str]:
     if options["junit"]:
         arguments += ["--junitxml", options["junit"]]
     return arguments
+
+
+IN_FULL = 1
+"""How many findings of a subject are told in full, unless all are asked for: one fault makes many findings."""
+
+
+def _tell(verdicts: list[Any], checks: dict[str, Any], verbose: bool) -> None:
+    """The findings, by subject: all in a line each, the most telling in full."""
+    for name in dict.fromkeys(verdict.subject for verdict in verdicts if verdict.finding):
+        own = [verdict for verdict in verdicts if verdict.subject == name and verdict.finding]
+        own.sort(key=lambda verdict: verdict.finding.likely is None)
+        click.echo(f"\n{name}: {len(own)} finding{'s' if len(own) > 1 else ''}")
+        for verdict in own if verbose else own[:IN_FULL]:
+            check = checks[verdict.check]
+            click.echo(f"\n{click.style(str(check), bold=True)} ({check.tier.value}): {check.claim}")
+            click.echo(str(verdict.finding))
+            if verdict.output:
+                click.echo(f"\nIt printed:\n{verdict.output}")
+        rest = [] if verbose else own[IN_FULL:]
+        if rest:
+            click.echo("\nand, told in full with --verbose:")
+        for verdict in rest:
+            click.echo(f"  {checks[verdict.check]}: {verdict.finding.reason}"[:160])
+    click.echo()
 
 
 def _summary(described: list[dict[str, Any]], verdicts: list[Any]) -> None:

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from optreg.conformance.cases import parametrize_with_checks
     from optreg.conformance.catalogue import Tier, check, checks
-    from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Target
+    from optreg.conformance.subject import OptimizerSubject, ScheduleSubject
+    from optreg.conformance.target import Target
     from optreg.conformance.verdict import CannotBeJudged, Finding, NotApplicable, Status, Verdict
 
 _HOMES = {
     "cases": ("parametrize_with_checks",),
     "catalogue": ("Tier", "check", "checks"),
-    "subject": ("OptimizerSubject", "ScheduleSubject", "Target"),
+    "subject": ("OptimizerSubject", "ScheduleSubject"),
+    "target": ("Target",),
     "verdict": ("CannotBeJudged", "Finding", "NotApplicable", "Status", "Verdict"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

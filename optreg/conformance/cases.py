@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from optreg.conformance.catalogue import FLOORS, Check, Tier, checks, of_tier
+from optreg.conformance.catalogue import FLOORS, Check, Tier, of_tier
 from optreg.conformance.isolation import LIMIT, isolation
-from optreg.conformance.subject import Target, kind_of
+from optreg.conformance.target import Target, kind_of
 from optreg.conformance.verdict import CannotBeJudged, Status, Verdict
 
 
@@ -122,7 +122,7 @@ def parametrize_with_checks(
         tuple((settings or {}).items()),
         tuple((traits or {}).items()),
     )
-    wanted = of_tier(checks(kind_of(target)), Tier(tier))
+    wanted = of_tier(isolation().checks, Tier(tier), kind_of(target))
     unknown = expected.keys() - {check.id for check in wanted}
     if unknown:
         raise ValueError(

@@ -2,10 +2,10 @@
 
 import functools
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 SuiteKind = Literal["optimizer", "scheduler"]
 
@@ -24,40 +24,47 @@ class Tier(StrEnum):
         return order[: order.index(self) + 1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
-    """One claim about every subject of a kind.
+    """One claim about every subject of a kind, as plain data.
 
     Args:
         id: the chapter's letter and a number, `M02`; never used again for another check.
-        function: `check_...(subject)`; raises what it finds through `subject.judge`.
+        name: the function's name, without `check_`.
+        claim: the sentence that the check holds its subject to.
         kind: what it is a claim about.
         tier: how much it weighs.
-        needs: says why the check does not apply to a subject, or None.
         chapter: the title of its chapter.
-        still: the check makes no update that moves anything.
     """
 
     id: str
-    function: Callable[[Any], None]
+    name: str
+    claim: str
     kind: SuiteKind
     tier: Tier
-    needs: Callable[[Any], str | None]
     chapter: str
-    still: bool
-
-    @property
-    def name(self) -> str:
-        """The function's name, without `check_`."""
-        return self.function.__name__.removeprefix("check_")
-
-    @property
-    def claim(self) -> str:
-        """The sentence that the check holds its subject to."""
-        return (self.function.__doc__ or "").partition("\n")[0]
 
     def __str__(self) -> str:
         return f"{self.id}-{self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveCheck(Check):
+    """A check that can be run.
+
+    Args:
+        function: `check_...(subject)`; raises what it finds through `subject.judge`.
+        needs: says why the check does not apply to a subject, or None.
+        still: the check makes no update that moves anything.
+    """
+
+    function: Callable[[Any], None]
+    needs: Callable[[Any], str | None]
+    still: bool
+
+    def listed(self) -> dict[str, str]:
+        """The check as JSON has it."""
+        return {field.name: str(getattr(self, field.name)) for field in fields(Check)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,30 +120,46 @@ CHAPTERS: dict[str, SuiteKind] = {
 
 
 @functools.cache
-def checks(kind: SuiteKind | None = None) -> tuple[Check, ...]:
-    """All checks of a kind, in the order of the chapters, each chapter's as they stand there."""
-    found: list[Check] = []
+def checks(kind: SuiteKind | None = None) -> tuple[LiveCheck, ...]:
+    """All checks of a kind, in the order of the chapters, each chapter's as they stand there. Imports torch."""
+    found: list[LiveCheck] = []
     for chapter, chapter_kind in CHAPTERS.items():
         if kind in (None, chapter_kind):
             found += checks_of(import_module(f"optreg.conformance.chapters.{chapter}"), chapter_kind)
     return tuple(found)
 
 
-def checks_of(module: Any, kind: SuiteKind) -> list[Check]:
+def checks_of(module: Any, kind: SuiteKind) -> list[LiveCheck]:
     """The checks that a module defines."""
     title = (module.__doc__ or module.__name__).partition(":")[0].strip()
-    functions = [function for function in vars(module).values() if hasattr(function, "about")]
-    return [Check(f.about.id, f, kind, f.about.tier, f.about.needs, title, f.about.still) for f in functions]
+    return [
+        LiveCheck(
+            id=function.about.id,
+            name=function.__name__.removeprefix("check_"),
+            claim=(function.__doc__ or "").partition("\n")[0],
+            kind=kind,
+            tier=function.about.tier,
+            chapter=title,
+            function=function,
+            needs=function.about.needs,
+            still=function.about.still,
+        )
+        for function in vars(module).values()
+        if hasattr(function, "about")
+    ]
 
 
-def find(id: str) -> Check:
+def find(id: str) -> LiveCheck:
     """The check with an id."""
     return next(check for check in checks() if check.id == id)
 
 
-def of_tier(among: Iterable[Check], tier: Tier) -> list[Check]:
-    """The checks that a run of a tier comprises."""
-    return [check for check in among if check.tier in tier.included]
+AnyCheck = TypeVar("AnyCheck", bound=Check)
+
+
+def of_tier(among: Iterable[AnyCheck], tier: Tier, kind: SuiteKind | None = None) -> list[AnyCheck]:
+    """The checks that a run of a tier comprises, of one kind where it is told."""
+    return [check for check in among if check.tier in tier.included and kind in (None, check.kind)]
 
 
 FLOORS: dict[SuiteKind, dict[Tier, int]] = {

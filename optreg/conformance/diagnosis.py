@@ -38,7 +38,8 @@ class Rule:
     decay_first: bool = True
     decay_by_lr: bool = True
     first_count: int = 1
-    swapped: bool = False
+    swapped: str = "nowhere"
+    """Where the two decay rates change places: `"everywhere"`, or only in the `"means"`."""
     damped: bool = True
     """The new gradient enters a mean by 1 - beta, not whole."""
     ascend: bool = False
@@ -72,7 +73,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "matches no weight decay": {"decay": "none"},
     "matches decay of the parameter after its update instead of before": {"decay_first": False},
     "matches decay that is not multiplied by the learning rate": {"decay_by_lr": False},
-    "matches betas in the wrong order": {"swapped": True},
+    "matches betas in the wrong order": {"swapped": "everywhere"},
+    "matches betas in the wrong order in the means (not in the corrections)": {"swapped": "means"},
     "matches means to which the gradient is added whole, without 1 - beta": {"damped": False},
     "matches means to which the gradient is added by 1 - beta": {"damped": True},
     "matches ascent instead of descent": {"ascend": True},
@@ -148,14 +150,14 @@ def _play(rule: Rule, starts: Sequence[Array], events: Sequence["Event"], settin
         for index, start in enumerate(starts):
             theta = np.array(start, dtype=np.float64)
             m, s, t = np.zeros_like(theta), np.zeros_like(theta), rule.first_count - 1
-            h, lr_before = dict(settings), settings.get("lr", 0.0)
+            h, lr_before = dict(settings), None
             for event in events:
                 h.update(event.changes)
-                lr = lr_before if rule.late_lr else h["lr"]
-                lr_before = h["lr"]
                 grad = event.grads[index] if event.grads else None
                 if grad is None:
                     continue
+                lr = h["lr"] if lr_before is None or not rule.late_lr else lr_before
+                lr_before = h["lr"]
                 t += 1
                 theta, m, s = _update(rule, theta, np.asarray(grad), m, s, t, h, lr)
             finals.append(theta)
@@ -165,7 +167,10 @@ def _play(rule: Rule, starts: Sequence[Array], events: Sequence["Event"], settin
 def _update(
     rule: Rule, theta: Array, g: Array, m: Array, s: Array, t: int, h: Mapping[str, Any], lr: float
 ) -> tuple[Array, Array, Array]:
-    beta1, beta2 = _betas(rule, h)
+    beta1, beta2 = _betas(h)
+    mean1, mean2 = (beta1, beta2) if rule.swapped == "nowhere" else (beta2, beta1)
+    if rule.swapped == "everywhere":
+        beta1, beta2 = mean1, mean2
     eps, decay = h.get("eps", 0.0), h.get("weight_decay", 0.0)
     shrink = (lr if rule.decay_by_lr else 1.0) * decay if rule.decay == "decoupled" else 0.0
     g = -g if rule.ascend else g
@@ -175,15 +180,15 @@ def _update(
         if rule.mean == "none":
             direction = np.sign(g)
         else:
-            direction = np.sign(beta1 * m + (1 - beta1) * g)
-            m = beta2 * m + (1 - beta2) * g
+            direction = np.sign(mean1 * m + (1 - mean1) * g)
+            m = mean2 * m + (1 - mean2) * g
     else:
         direction = g
         if rule.mean != "none":
-            m = beta1 * m + ((1 - beta1) if rule.damped else 1.0) * g
+            m = mean1 * m + ((1 - mean1) if rule.damped else 1.0) * g
             direction = m / (1 - beta1**t) if rule.correct_mean else m
         if rule.square != "none":
-            s = beta2 * s + (1 - beta2) * g**2
+            s = mean2 * s + (1 - mean2) * g**2
             direction = direction / _denominator(rule, s, 1 - beta2**t, eps)
     step = lr * direction
     if rule.decay_first:
@@ -192,13 +197,12 @@ def _update(
     return moved - shrink * moved, m, s
 
 
-def _betas(rule: Rule, h: Mapping[str, Any]) -> tuple[float, float]:
+def _betas(h: Mapping[str, Any]) -> tuple[float, float]:
     if "betas" in h and len(h["betas"]) == 2:
-        betas = h["betas"]
-    else:
-        single = h.get("momentum", h.get("beta", 0.0))
-        betas = (single, h.get("alpha", h.get("beta2", single)))
-    return (betas[1], betas[0]) if rule.swapped else (betas[0], betas[1])
+        first, second = h["betas"]
+        return first, second
+    single = h.get("momentum", h.get("beta", 0.0))
+    return single, h.get("alpha", h.get("beta2", single))
 
 
 def _denominator(rule: Rule, s: Array, correction: float, eps: float) -> Array:

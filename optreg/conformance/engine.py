@@ -6,17 +6,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from optreg.conformance.catalogue import Check, Tier, checks, of_tier
+from optreg.conformance.catalogue import LiveCheck, Tier, checks, of_tier
 from optreg.conformance.following import shapes_for
 from optreg.conformance.probe import BASE_LRS, make_optimizer
 from optreg.conformance.problems import typical
-from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject, Target, resolve
+from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject, resolve
+from optreg.conformance.target import Target
 from optreg.conformance.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
 
 HERE = str(Path(__file__).parent)
 
 
-def judge(target: Target, check: Check) -> Verdict:
+def judge(target: Target, check: LiveCheck) -> Verdict:
     """Run a check. Exceptions that the subject raises are findings; so is a check that compared or moved nothing.
 
     Raises:
@@ -25,7 +26,7 @@ def judge(target: Target, check: Check) -> Verdict:
     return judge_subject(resolve(target), check)
 
 
-def judge_subject(subject: Subject, check: Check) -> Verdict:
+def judge_subject(subject: Subject, check: LiveCheck) -> Verdict:
     """Run a check of a subject that is here already."""
     began = time.perf_counter()
     status, finding, reason = _outcome(subject, check)
@@ -91,7 +92,7 @@ def _made(subject: Subject) -> dict[str, Any]:
     return settings
 
 
-def _outcome(subject: Subject, check: Check) -> tuple[Status, Finding | None, str | None]:
+def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:
     reason = check.needs(subject)
     if reason:
         return Status.NOT_APPLICABLE, None, reason
@@ -108,7 +109,7 @@ def _outcome(subject: Subject, check: Check) -> tuple[Status, Finding | None, st
     return _substance(subject, check)
 
 
-def _substance(subject: Subject, check: Check) -> tuple[Status, Finding | None, str | None]:
+def _substance(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:
     """A check that has compared nothing, or whose subject never moved, has shown nothing."""
     if not subject.judge.comparisons:
         return (

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
-from optreg.conformance.subject import Target
+from optreg.conformance.catalogue import Check, Tier
+from optreg.conformance.target import Target
 from optreg.conformance.verdict import CannotBeJudged, Verdict
 
 LIMIT = 60.0
@@ -32,7 +33,15 @@ class Isolation:
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"},
         )
-        self._read()
+        self._checks: tuple[Check, ...] | None = None  # what it says first, when it has imported torch
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The catalogue, as the worker lists it: here, torch need not be imported for it."""
+        if self._checks is None:
+            listed = self._read()["checks"]
+            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
+        return self._checks
 
     def judge(self, target: Target, check: str, *, limit: float = LIMIT, memory: int = MEMORY) -> Verdict:
         """The verdict of one check.
@@ -68,6 +77,7 @@ class Isolation:
 
     def _asked(self, target: Target, limit: float, memory: int, **more: Any) -> dict[str, Any]:
         assert self._process.stdin
+        assert self.checks
         request = {"target": target.as_dict(), "limit": limit, "memory": memory, **more}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()

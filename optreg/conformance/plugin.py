@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from optreg.conformance.cases import Case, read_targets
-from optreg.conformance.catalogue import Tier, checks, of_tier
-from optreg.conformance.isolation import LIMIT
-from optreg.conformance.subject import kind_of
+from optreg.conformance.catalogue import Tier, of_tier
+from optreg.conformance.isolation import LIMIT, isolation
+from optreg.conformance.target import kind_of
 from optreg.conformance.verdict import CannotBeJudged
 
 
@@ -28,7 +28,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     cases = [
         Case(target, check, config.getoption("--optreg-limit"))
         for target in read_targets(config.getoption("--optreg-targets"))
-        for check in of_tier(checks(kind_of(target)), Tier(config.getoption("--optreg-tier")))
+        for check in of_tier(isolation().checks, Tier(config.getoption("--optreg-tier")), kind_of(target))
     ]
     metafunc.parametrize("optreg_case", cases, ids=[f"{case.target}-{case.check}" for case in cases])
 

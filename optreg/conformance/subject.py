@@ -4,51 +4,19 @@ import functools
 import importlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from optreg.conformance.judge import Judge
 from optreg.conformance.problems import hostile_settings
+from optreg.conformance.target import Target, registered
 from optreg.conformance.verdict import CannotBeJudged
-from optreg.errors import OptregError, UnknownPluginError
+from optreg.errors import OptregError
 from optreg.hookspecs import NoOptions, OptimizerPlugin, SchedulePlugin
 from optreg.hyperparameters import defaults, names
-from optreg.registry import Kind, Registration, default_registry
+from optreg.registry import Kind, Registration
 from optreg.traits import OptimizerTraits, ScheduleTraits
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is to be judged, as it was asked for: plain data, so that it can be sent to another process.
-
-    Args:
-        name: a registered plugin's name, or `package.module:Class`.
-        like: the registered plugin whose reference the class is judged by.
-        params: what the class calls the reference's hyperparameters: `(("beta", "momentum"), ("b1", "betas[0]"))`.
-        settings: values of the reference's hyperparameters that the class does not have.
-        traits: declarations that differ from the registered plugin's.
-    """
-
-    name: str
-    like: str | None = None
-    params: tuple[tuple[str, str], ...] = ()
-    settings: tuple[tuple[str, Any], ...] = ()
-    traits: tuple[tuple[str, Any], ...] = ()
-
-    def __str__(self) -> str:
-        return self.name
-
-    def as_dict(self) -> dict[str, Any]:
-        """The target for JSON; `from_dict` takes it back."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "Target":
-        """A target from what `as_dict` returned."""
-        pairs = {name: tuple(map(tuple, data[name])) for name in ("params", "settings", "traits")}
-        return cls(data["name"], data["like"], **pairs)
-
 
 PATHS = ("foreach", "fused", "compiled", "capturable")
 """Execution options that are another way to the same result."""
@@ -179,7 +147,7 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
     Raises:
         CannotBeJudged: it cannot be found or imported, or its constructor asks for what nobody tells.
     """
-    registration = _registration(target.like or target.name)
+    registration = registered(target)
     if ":" in target.name:
         if not target.like:
             raise CannotBeJudged(f"'{target.name}' is a class; say by which plugin's reference to judge it: --as adamw")
@@ -215,22 +183,6 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
     if target.like:
         subject.fixed = _fixed(subject, signature)
     return subject
-
-
-def _registration(name: str) -> Registration[Any]:
-    registry = default_registry()
-    errors: list[UnknownPluginError] = []
-    if ":" in name:
-        raise CannotBeJudged(f"'{name}' is a class; say by which plugin's reference to judge it: --as adamw")
-    for load in (registry.optimizer, registry.scheduler):
-        try:
-            return load(name)
-        except UnknownPluginError as error:
-            errors.append(error)
-        except OptregError as error:
-            raise CannotBeJudged(str(error)) from error
-    telling = max(errors, key=lambda error: (bool(error.matches), error.closest is not None))
-    raise CannotBeJudged(str(telling))
 
 
 def _imported(place: str) -> Any:
@@ -291,7 +243,7 @@ def _checked_params(target: Target, reference: type) -> dict[str, str]:
 def _fixed(subject: Subject, signature: _Signature) -> dict[str, Any]:
     """The hyperparameters that the class does not have, at the value told or the default."""
     renamed = {_field_name(ours) for ours in subject.params.values()}
-    told, given = dict(target_settings(subject.target)), defaults(subject.reference)
+    told, given = _told(subject.target), defaults(subject.reference)
     own = {*names(subject.reference)} - renamed
     unknown = [name for name in signature.required if name not in own and name not in subject.params]
     if unknown:
@@ -319,9 +271,9 @@ def _fixed(subject: Subject, signature: _Signature) -> dict[str, Any]:
     return fixed
 
 
-def target_settings(target: Target) -> Sequence[tuple[str, Any]]:
+def _told(target: Target) -> dict[str, Any]:
     """The values told for hyperparameters that a class does not have; lists as tuples."""
-    return [(name, tuple(value) if isinstance(value, list) else value) for name, value in target.settings]
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in target.settings}
 
 
 def _with(traits: Any, target: Target) -> Any:
@@ -351,13 +303,3 @@ def _options(plugin: OptimizerPlugin, signature: _Signature) -> type:
 
     known = [name for name in (*PATHS, "maximize") if name in signature.names]
     return make_dataclass("Options", [(name, bool | None, None) for name in known])
-
-
-def kind_of(target: Target) -> Literal["optimizer", "scheduler"]:
-    """Whether an optimizer or a schedule is to be judged, from its record alone: no implementation is imported.
-
-    Raises:
-        CannotBeJudged: there is no such plugin.
-    """
-    plugin = _registration(target.like or target.name).plugin
-    return "optimizer" if isinstance(plugin, OptimizerPlugin) else "scheduler"

@@ -25,16 +25,18 @@ def main() -> None:
     """Serve requests until standard input ends."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    _import_what_children_need()
-    replies.write(json.dumps({"ready": True}) + "\n")
+    replies.write(json.dumps({"checks": _prepare()}) + "\n")
     replies.flush()
     for line in sys.stdin:
         replies.write(json.dumps(serve(json.loads(line))) + "\n")
         replies.flush()
 
 
-def _import_what_children_need() -> None:
-    """Pay once, before any fork: torch imports half of itself only when the first optimizer makes its first step."""
+def _prepare() -> list[dict[str, str]]:
+    """Import, before any fork, what children need, and list the checks.
+
+    torch imports half of itself only when the first optimizer makes its first step.
+    """
     import mpmath  # noqa: F401
     import torch
 
@@ -49,15 +51,15 @@ def _import_what_children_need() -> None:
     optimizer.step()
     scheduler.step()
     optimizer.load_state_dict(optimizer.state_dict())
-    checks()
     default_registry()
+    return [check.listed() for check in checks()]
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
     """The reply to a request about a target: with a `check`, its verdict; with a `tier`, how many checks apply; or else
     a description.
     """
-    from optreg.conformance.subject import Target
+    from optreg.conformance.target import Target
 
     target = Target.from_dict(request["target"])
     check = request.get("check")

@@ -9,3 +9,8 @@ class Idle(LRScheduler):
 
     def get_lr(self):
         return [group["lr"] for group in self.optimizer.param_groups]
+
+
+class NoHorizon(Idle):
+    def __init__(self, optimizer):
+        super().__init__(optimizer, 0, 1)

@@ -6,7 +6,7 @@ from optreg import default_registry
 from optreg.conformance import Status, Target, Tier, checks
 from optreg.conformance.catalogue import of_tier
 from optreg.conformance.engine import judge
-from optreg.conformance.subject import kind_of
+from optreg.conformance.target import kind_of
 from optreg.registry import Kind
 
 OURS = [entry.name for kind in (Kind.OPTIMIZER, Kind.SCHEDULER) for entry in default_registry().entries(kind)

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject, Target, resolve
+from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject, resolve
+from optreg.conformance.target import Target
 from optreg.registry import Entry, Kind, Registration
 
 

@@ -167,10 +167,10 @@ class MeanOfDecayedGradient(AdamW):
 
 @fault("M07", "adamw")
 class EpsIgnored(AdamW):
-    """Eps is 1e-3 whatever is asked for."""
+    """Eps is 1e-8 whatever is asked for."""
 
     def denominator(self, group, state, t):
-        return super().denominator({**group, "eps": 1e-3}, state, t)
+        return super().denominator({**group, "eps": 1e-8}, state, t)
 
 
 @fault("M22", "adamw")

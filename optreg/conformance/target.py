@@ -1,0 +1,74 @@
+"""Targets: what is to be judged, as it was asked for. Nothing here imports torch or an implementation."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from optreg.conformance.verdict import CannotBeJudged
+from optreg.errors import OptregError, UnknownPluginError
+from optreg.hookspecs import OptimizerPlugin
+from optreg.registry import Registration, default_registry
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be judged, as it was asked for: plain data, so that it can be sent to another process.
+
+    Args:
+        name: a registered plugin's name, or `package.module:Class`.
+        like: the registered plugin whose reference the class is judged by.
+        params: what the class calls the reference's hyperparameters: `(("beta", "momentum"), ("b1", "betas[0]"))`.
+        settings: values of the reference's hyperparameters that the class does not have.
+        traits: declarations that differ from the registered plugin's.
+    """
+
+    name: str
+    like: str | None = None
+    params: tuple[tuple[str, str], ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
+    traits: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """The target for JSON; `from_dict` takes it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Target":
+        """A target from what `as_dict` returned."""
+        pairs = {name: tuple(map(tuple, data[name])) for name in ("params", "settings", "traits")}
+        return cls(data["name"], data["like"], **pairs)
+
+
+def registered(target: Target) -> Registration[Any]:
+    """The registered plugin that a target is, or is judged by.
+
+    Raises:
+        CannotBeJudged: there is no such plugin, or it is broken.
+    """
+    name = target.like or target.name
+    registry = default_registry()
+    if ":" in name:
+        raise CannotBeJudged(f"'{name}' is a class; say by which plugin's reference to judge it: --as adamw")
+    errors: list[UnknownPluginError] = []
+    for load in (registry.optimizer, registry.scheduler):
+        try:
+            return load(name)
+        except UnknownPluginError as error:
+            errors.append(error)
+        except OptregError as error:
+            raise CannotBeJudged(str(error)) from error
+    telling = max(errors, key=lambda error: (bool(error.matches), error.closest is not None))
+    raise CannotBeJudged(str(telling))
+
+
+def kind_of(target: Target) -> Literal["optimizer", "scheduler"]:
+    """Whether an optimizer or a schedule is to be judged, from its record alone: no implementation is imported.
+
+    Raises:
+        CannotBeJudged: there is no such plugin.
+    """
+    plugin = registered(target).plugin
+    return "optimizer" if isinstance(plugin, OptimizerPlugin) else "scheduler"

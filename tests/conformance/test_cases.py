@@ -1,0 +1,69 @@
+"""`parametrize_with_checks`, as a third party uses it: real pytest runs of small test files."""
+
+import pytest
+
+HEAD = """\
+from optreg.conformance import parametrize_with_checks
+
+@parametrize_with_checks({arguments})
+def test_conformance(check):
+    check()
+"""
+
+
+@pytest.fixture
+def outcome(pytester, request):
+    """Run a file that judges with the given arguments; returns pytest's counts and its output."""
+    pytester.makeini(f"[pytest]\npythonpath = {request.config.rootpath / 'tests' / 'conformance'}")
+
+    def run(arguments, *options):
+        pytester.makepyfile(HEAD.format(arguments=arguments))
+        result = pytester.runpytest_subprocess("-q", "-rA", "-p", "no:cacheprovider", *options)
+        return result.parseoutcomes(), result.stdout.str()
+
+    return run
+
+
+def test_a_registered_plugin_is_judged_in_three_lines(outcome):
+    counts, text = outcome("'lion'")
+    assert counts["passed"] > 50
+    assert "failed" not in counts
+    assert "test_conformance[M02-hostile_trajectory]" in text
+    assert "test_conformance[floor]" in text
+
+
+def test_a_class_is_judged_by_a_plugins_reference(outcome):
+    counts, text = outcome("'broken.mathematics:CoupledDecay', like='adamw'", "-k", "M02 or M05")
+    assert counts == {"failed": 2, "deselected": counts["deselected"]}
+    assert "likely: matches decay coupled to the gradient" in text
+
+
+def test_expected_failures_are_strict(outcome):
+    expected = "{'M05': 'known', 'M20': 'not so'}"
+    arguments = f"'broken.mathematics:CoupledDecay', like='adamw', expected_failures={expected}"
+    counts, text = outcome(arguments, "-k", "M05 or M20")
+    assert (counts["xfailed"], counts["failed"]) == (1, 1)
+    assert "[XPASS(strict)] not so" in text
+
+
+def test_an_expected_failure_that_does_not_apply_is_red(outcome):
+    counts, _ = outcome("'lion', expected_failures={'M09': 'no eps'}", "-k", "M09")
+    assert counts["failed"] == 1
+
+
+def test_an_expected_failure_that_is_no_check_is_an_error(outcome):
+    _, text = outcome("'lion', expected_failures={'M99': 'a slip'}")
+    assert "expected failures that are no checks of tier must: M99" in text
+
+
+def test_where_too_little_applies_a_pass_is_none(monkeypatch):
+    from optreg.conformance import Target, Tier
+    from optreg.conformance.cases import FLOORS, Floor
+
+    case = Floor(Target("lion"), Tier.MUST)
+    case()
+    monkeypatch.setitem(FLOORS["optimizer"], Tier.MUST, 1000)
+    with pytest.raises(
+        pytest.fail.Exception, match=r"lion: only \d+ checks of tier must apply; below 1000 their passing"
+    ):
+        case()
