@@ -84,12 +84,12 @@ MISTAKES: dict[str, dict[str, Any]] = {
 
 def likely(rig: "Rig", twin: "Twin") -> str | None:
     """One sentence on the probable cause of a difference, or None where no known mistake explains it."""
-    events = [event for event in rig.events if event.grads is not None]
+    events = [_plain(event) for event in rig.events if event.grads is not None]
     starts, actual, expected = rig.starts, rig.values(), twin.values()
     distance = _distance(actual, expected)
     if not events or not np.isfinite(distance) or distance == 0:
         return None
-    settings = {name: rig.settings[name] for name in rig.subject.hostile if name in rig.settings}
+    settings = {name: rig.settings.get(name, value) for name, value in rig.subject.default.items()}
 
     def explains(values: Sequence[Array]) -> bool:
         return _distance(actual, values) <= max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0))
@@ -108,6 +108,15 @@ def likely(rig: "Rig", twin: "Twin") -> str | None:
         if explains(values):
             return sentence
     return None
+
+
+def _plain(event: "Event") -> "Event":
+    """An event whose learning rate is a float, even where it came in a tensor."""
+    return replace(event, changes={name: _number(value) for name, value in event.changes.items()})
+
+
+def _number(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
 
 
 def _plain_mistakes(

@@ -1,6 +1,7 @@
 """Following: an optimizer and its reference side by side, compared after every update."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,8 @@ def compare(rig: Rig, twin: Twin, *, states: bool = False) -> None:
     for index, param in enumerate(rig.params):
         theta, state = twin.now[index]
 
-        def explain(finding: Finding, index: int = index) -> Finding:
-            return explained(finding, rig, index, twin)
+        def explain(finding: Finding, where: tuple[int, ...] | None, index: int = index) -> Finding:
+            return explained(finding, rig, index, twin, where)
 
         with judge.explaining(explain):
             if not states:
@@ -73,13 +74,14 @@ def compare(rig: Rig, twin: Twin, *, states: bool = False) -> None:
                 judge.close(value, np.asarray(expected), bound, f"{name} of parameter {index}", step=twin.t)
 
 
-def explained(finding: Finding, rig: Rig, index: int, twin: Twin | None = None) -> Finding:
+def explained(finding: Finding, rig: Rig, index: int, twin: Twin, where: tuple[int, ...] | None) -> Finding:
     """The finding with a probable cause and a program that shows it."""
-    from dataclasses import replace
-
-    expected = twin.now[index][0] if twin else None
+    expected = twin.now[index][0]
+    element = None
+    if where is not None and len(where) == expected.ndim and rig.subject.traits.elementwise:
+        element = int(np.ravel_multi_index(where, expected.shape)) if where else 0
     return replace(
         finding,
-        likely=finding.likely or (diagnosis.likely(rig, twin) if twin else None),
-        snippet=snippets.of(rig, index, expected),
+        likely=finding.likely or diagnosis.likely(rig, twin),
+        snippet=snippets.of(rig, index, expected, element),
     )

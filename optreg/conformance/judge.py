@@ -13,6 +13,9 @@ from optreg.conformance.verdict import Curve, Failed, Finding
 
 Array = np.ndarray
 
+Explain = Callable[[Finding, tuple[int, ...] | None], Finding]
+"""Completes a finding; the second argument is the element that differs, where it is known."""
+
 
 class Judge:
     """One judge for one check: every comparison goes through it, so that a check that compares nothing is noticed."""
@@ -25,10 +28,10 @@ class Judge:
         self.level: bool | None = None
         """Whether all that was judged ought to stay as it is: schedules whose formula is a constant."""
         self.curve: Curve | None = None
-        self._explain: Callable[[Finding], Finding] | None = None
+        self._explain: Explain | None = None
 
     @contextmanager
-    def explaining(self, explain: Callable[[Finding], Finding]) -> Iterator[None]:
+    def explaining(self, explain: Explain) -> Iterator[None]:
         """Let `explain` complete a finding that is made inside."""
         outer, self._explain = self._explain, explain
         try:
@@ -36,10 +39,10 @@ class Judge:
         finally:
             self._explain = outer
 
-    def fail(self, reason: str, **details: Any) -> None:
-        """Raise a finding."""
+    def fail(self, reason: str, *, where: tuple[int, ...] | None = None, **details: Any) -> None:
+        """Raise a finding; `where` is the element that differs."""
         finding = Finding(reason=reason, **details)
-        raise Failed(self._explain(finding) if self._explain else finding)
+        raise Failed(self._explain(finding, where) if self._explain else finding)
 
     def that(self, truth: object, reason: str, **details: Any) -> None:
         """What must be true."""
@@ -76,6 +79,7 @@ class Judge:
             bound=float(np.broadcast_to(bound, error.shape)[where]),
             step=step,
             coordinate=_coordinate(what, where),
+            where=where,
         )
 
     def equal(

@@ -9,14 +9,17 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-MOST = 6
-"""How many elements of a parameter a snippet spells out; beyond that it says only where to look."""
 
+def of(rig: "Rig", index: int, expected: Array, element: int | None) -> str:
+    """The program that does to one parameter what the rig did, and prints where it came to.
 
-def of(rig: "Rig", index: int, expected: Array | None = None) -> str:
-    """The program that does to one parameter what the rig did, and prints where it came to."""
+    Args:
+        rig: what was done.
+        index: the parameter.
+        expected: where the reference says it comes to.
+        element: the one element that the program keeps, where each goes its own way; None keeps all.
+    """
     subject = rig.subject
-    elements = _elements(rig, index)
     constructor = ", ".join(
         f"{name}={value!r}" for name, value in subject.own_arguments(rig.settings).items() if value is not None
     )
@@ -25,7 +28,7 @@ def of(rig: "Rig", index: int, expected: Array | None = None) -> str:
     lines = [
         "import torch",
         f"from {module} import {name.partition('.')[0]}",
-        f"p = torch.nn.Parameter(torch.tensor({_numbers(rig.starts[index], elements)}, dtype={rig.dtype}))",
+        f"p = torch.nn.Parameter(torch.tensor({_numbers(rig.starts[index], element)}, dtype={rig.dtype}))",
         f"optimizer = {name}([p], {constructor})",
     ]
     pending: list[tuple[dict[str, Any], Any]] = []
@@ -35,10 +38,9 @@ def of(rig: "Rig", index: int, expected: Array | None = None) -> str:
             pending = []
         else:
             grad = event.grads[index]
-            pending.append((subject.own_arguments(event.changes), None if grad is None else _numbers(grad, elements)))
+            pending.append((subject.own_arguments(event.changes), None if grad is None else _numbers(grad, element)))
     lines += _loop(subject, pending, rig.dtype)
-    told = "" if expected is None else f", 'expected', {_numbers(expected, elements)}"
-    lines.append(f"print(p.tolist(){told})")
+    lines.append(f"print(p.tolist(), 'expected', {_numbers(expected, element)})")
     return "\n".join(lines)
 
 
@@ -59,12 +61,6 @@ def _loop(subject: Any, pending: list[tuple[dict[str, Any], Any]], dtype: Any) -
     ]
 
 
-def _elements(rig: "Rig", index: int) -> slice | None:
-    """Which elements to spell out: the first few, where each goes its own way; else all."""
-    size = rig.starts[index].size
-    return slice(0, MOST) if rig.subject.traits.elementwise and size > MOST else None
-
-
-def _numbers(array: Array, elements: slice | None) -> str:
+def _numbers(array: Array, element: int | None) -> str:
     array = np.asarray(array)
-    return repr((array.ravel()[elements] if elements else array).tolist())
+    return repr(array.tolist() if element is None else [float(array.ravel()[element])])
