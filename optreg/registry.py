@@ -150,7 +150,7 @@ class Registry:
             UnknownPluginError: none or several answer to the name, or an environment variable hides it.
         """
         distribution, _, bare = name.rpartition("/")
-        wanted = _normalised(bare)
+        wanted = normalised(bare)
         matches = [
             entry
             for entry in self.entries(kind)
@@ -248,7 +248,7 @@ class Registry:
                 raise PluginError(
                     f"{entry.origin}: hook '{hook}' returned a {type(plugin).__name__}, not an {record.__name__}"
                 )
-        named = [plugin for plugin in records if _normalised(str(plugin.name)) == entry.name]
+        named = [plugin for plugin in records if normalised(str(plugin.name)) == entry.name]
         if len(named) != 1:
             offered = ", ".join(f"'{plugin.name}'" for plugin in records) or "nothing"
             raise PluginError(
@@ -301,12 +301,10 @@ def default_registry() -> Registry:
 def _entry(kind: Kind, point: EntryPoint) -> Entry:
     distribution: str | None = getattr(point.dist, "name", None)  # None where the metadata is damaged
     version: str | None = getattr(point.dist, "version", None)
-    return Entry(
-        kind, _normalised(point.name), _canonical(distribution or "unknown"), version or "unknown", point.value
-    )
+    return Entry(kind, normalised(point.name), _canonical(distribution or "unknown"), version or "unknown", point.value)
 
 
-def _normalised(name: str) -> str:
+def normalised(name: str) -> str:
     """The one spelling of a component's name: `Warmup-Cosine` is `warmup_cosine`."""
     return re.sub(r"[-_\s]+", "_", name.strip()).lower()
 
@@ -322,7 +320,7 @@ def _listed(environ: Mapping[str, str], variable: str) -> frozenset[str] | None:
     marks: frozenset[str] = frozenset()
     for item in environ[variable].split(","):
         distribution, slash, name = item.strip().partition("/")
-        marks |= {_canonical(distribution) + slash + _normalised(name)}
+        marks |= {_canonical(distribution) + slash + normalised(name)}
     return marks
 
 

@@ -89,7 +89,7 @@ def likely(rig: "Rig", twin: "Twin") -> str | None:
     distance = _distance(actual, expected)
     if not events or not np.isfinite(distance) or distance == 0:
         return None
-    settings = {name: rig.settings.get(name, value) for name, value in rig.subject.default.items()}
+    settings = {name: _number(rig.settings.get(name, value)) for name, value in rig.subject.default.items()}
 
     def explains(values: Sequence[Array]) -> bool:
         return _distance(actual, values) <= max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0))

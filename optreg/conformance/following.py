@@ -17,12 +17,17 @@ from optreg.conformance.verdict import Finding
 Array = np.ndarray
 
 
+MATRICES: tuple[Shape, ...] = ((4, 3), (3, 5), (6, 2))
+"""What stands for other shapes where matrices alone are taken."""
+
+
 def shapes_for(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES) -> list[Shape]:
-    """The shapes that the subject takes; matrices where it takes nothing else."""
-    if not subject.traits.ndim:
-        return list(shapes)
-    taken = [shape for shape in shapes if len(shape) in subject.traits.ndim]
-    return taken or [(4, 3), (3, 5)]
+    """The shapes, with matrices in place of those that the subject does not take."""
+    taken = subject.traits.ndim
+    return [
+        shape if not taken or len(shape) in taken else MATRICES[index % len(MATRICES)]
+        for index, shape in enumerate(shapes)
+    ]
 
 
 def hostile_for(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES, **options: Any) -> Problem:

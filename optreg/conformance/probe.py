@@ -74,9 +74,8 @@ class Probe:
 
     def judged(self, what: str = "the learning rate") -> None:
         """Every group's rate against base_lr * f(t), as the reference says it at 50 digits."""
-        factor = self.subject.formula(self.settings, self.t)
         for index, (rate, base_lr) in enumerate(zip(self.rates, self.base_lrs, strict=True)):
-            expected = base_lr * factor
+            expected = self.subject.rate(self.settings, base_lr, self.t)
             bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL * base_lr
             self.subject.judge.close(
                 rate, expected, bound, f"{what} of group {index} under {short(self.settings)}", step=self.t

@@ -116,6 +116,16 @@ def switches(reference: type) -> list[dict[str, Any]]:
     return positions
 
 
+def reachable(reference: type, settings: dict[str, Any], position: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings with a switch in another position, and as many of the other values as go together with it."""
+    given = defaults(reference)
+    for changes in ({}, *({name: value} for name, value in given.items())):
+        candidate = {**settings, **changes, **position}
+        if fits(reference, candidate, given):
+            return candidate
+    return None
+
+
 def perturbed(reference: type, settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """Each hyperparameter but `lr` with another value that is in its range; every element of a tuple by itself."""
     for name, value in settings.items():
@@ -172,9 +182,14 @@ def _hostile(schema: dict[str, Any], default: Any) -> Any:
     """A value in the range of a field that is not its default; None where none is told."""
     if "prefixItems" in schema:
         items = [_hostile(item, None) for item in schema["prefixItems"]]
+        if isinstance(default, tuple) and all(isinstance(item, float) for item in default):
+            items = [0.9 * item for item in default]
         if all(_is_decay(item) for item in schema["prefixItems"]) and len(items) == len(HOSTILE_PAIR):
             return HOSTILE_PAIR
         return tuple(items) if all(item is not None for item in items) else None
+    if schema.get("type") == "array":
+        item = _hostile(schema.get("items", {}), None)
+        return None if item is None else (item, item + 4)
     if _is_decay(schema):
         return 0.8
     if schema.get("type") == "integer":
@@ -210,8 +225,8 @@ def corners(reference: type, limit: int = 60) -> list[dict[str, Any]]:
             choices[name] = [False, True]
         elif "enum" in schema:
             choices[name] = list(schema["enum"])
-        elif name in given:
-            choices[name] = [given[name]]
+        else:
+            choices[name] = [given.get(name, _hostile(schema, None))]
     combinations = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
     right = [settings for settings in combinations if fits(reference, settings, given)]
     return right[:: max(1, math.ceil(len(right) / limit))]

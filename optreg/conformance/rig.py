@@ -139,7 +139,7 @@ class Twin:
         self.total_lr = 0.0
         self.t = 0
         self.coupling = 0.0
-        if decay_of(subject.reference, complete) == "coupled":
+        if decay_of(subject.reference, complete, subject.ndim) == "coupled":
             self.coupling = float(complete.get("weight_decay", 0.0))
 
     def take(self, step: Step) -> None:
@@ -189,21 +189,32 @@ class Twin:
         return np.asarray(rounding(self.dtype, self.t) * scale)
 
 
-def decay_of(reference: type, settings: Mapping[str, Any]) -> str:
-    """How a reference decays weights: `"none"`, `"decoupled"` or `"coupled"`, found by a first update without gradient.
+def decay_of(reference: type, settings: Mapping[str, Any], ndim: int = 1) -> str:
+    """How a reference decays weights: `"none"`, `"decoupled"` or `"coupled"`.
 
-    A decoupled decay takes lr * weight_decay of the parameter and leaves every state at zero.
+    A decay that is part of the gradient reaches the state; one that is a step of its own does not. Where there is no
+    state, a first update without gradient tells: it takes lr * weight_decay of the parameter if the decay is decoupled.
     """
     if "weight_decay" not in settings:
         return "none"
-    start = np.array([1.0, -3.0, 0.5])
-    complete = {**settings, "weight_decay": 0.1, "lr": 0.01}
-    run = reference(**complete).trajectory(start)
-    next(run)
-    theta, _ = run.send(np.zeros(3))
-    if np.array_equal(theta, start):
+    start = np.array([[1.0, -3.0, 0.5], [2.0, 0.25, -1.0]])
+    start = start if ndim == 2 else start.ravel()
+
+    def first(gradient: Array, decay: float) -> tuple[Array, dict[str, Array]]:
+        run = reference(**{**settings, "weight_decay": decay, "lr": 0.01}).trajectory(start)
+        next(run)
+        theta, state = run.send(gradient)
+        return theta, state
+
+    (with_decay, state), (without, plain) = first(0.5 * start, 0.1), first(0.5 * start, 0.0)
+    if np.array_equal(with_decay, without):
         return "none"
-    return "decoupled" if np.allclose(theta, start * (1 - 0.001), rtol=1e-12, atol=0) else "coupled"
+    if any(np.ndim(value) for value in state.values()):
+        same = all(np.array_equal(state[name], plain[name]) for name in state)
+    else:
+        theta, _ = first(np.zeros_like(start), 0.1)
+        same = np.allclose(theta, start * (1 - 0.001), rtol=1e-12, atol=0)
+    return "decoupled" if same else "coupled"
 
 
 def as_array(tensor: Tensor) -> Array:

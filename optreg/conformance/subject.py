@@ -99,6 +99,11 @@ class OptimizerSubject(Subject):
         return {"loop": off, **{name: {**off, name: True} for name in known}} if known else {"default": {}}
 
     @property
+    def ndim(self) -> int:
+        """A number of dimensions that parameters may have."""
+        return self.traits.ndim[0] if self.traits.ndim else 1
+
+    @property
     def registered(self) -> bool:
         """Whether a plugin declares it, so that its claims can be held against it."""
         return self.registration is not None and not self.target.like
@@ -126,9 +131,19 @@ class ScheduleSubject(Subject):
             arguments["last_epoch"] = last_epoch
         return self.implementation(optimizer, **arguments)
 
+    def rate(self, settings: Mapping[str, Any], base_lr: float, t: int) -> float:
+        """The reference's learning rate at step t, computed at 50 digits and rounded once.
+
+        A reference tells the multiplier of the base learning rate, or, where the rate is no multiple of it, the rate.
+        """
+        reference, digits = self.reference(**settings), fifty_digits()
+        if hasattr(reference, "rate"):
+            return float(reference.rate(base_lr, t, digits))
+        return float(digits.mpf(base_lr) * reference.multiplier(t, digits))
+
     def formula(self, settings: Mapping[str, Any], t: int) -> float:
-        """The reference's multiplier at step t, computed at 50 digits and rounded once."""
-        return float(self.reference(**settings).multiplier(t, fifty_digits()))
+        """The rate at step t under a base learning rate of one."""
+        return self.rate(settings, 1.0, t)
 
 
 @functools.cache

@@ -142,6 +142,8 @@ def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
 
 
 def _no_complex(subject: OptimizerSubject) -> str | None:
+    if subject.traits.ndim:
+        return "its parameters are real matrices"
     return None if subject.registered else "it does not say whether it takes complex parameters"
 
 

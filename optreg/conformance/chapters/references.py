@@ -7,11 +7,10 @@ import torch
 
 from optreg.conformance.catalogue import check
 from optreg.conformance.following import hostile_for
-from optreg.conformance.problems import fits, perturbed, switches
+from optreg.conformance.problems import Problem, perturbed, reachable, switches
 from optreg.conformance.subject import OptimizerSubject, fifty_digits
 from optreg.conformance.tolerance import C0, C1, UNIT
 from optreg.conformance.verdict import NotApplicable
-from optreg.hyperparameters import defaults
 
 U = UNIT[torch.float64]
 
@@ -136,27 +135,42 @@ def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> 
 def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None:
     """Every hyperparameter of the reference, every element of a tuple, every switch, moves its trajectory."""
     judge = subject.judge
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
-    grads, lrs = [step.grads[1] for step in problem.steps], [step.lr for step in problem.steps]
-
-    def final(**changes: Any) -> Any:
-        return _trajectory(subject, {**subject.hostile, **changes}, problem.starts[1], grads, lrs)[-1]
-
-    settled = final()
     changes = [{name: value} for name, value in perturbed(subject.reference, subject.hostile)]
     changes += [
-        position
+        settings
         for position in switches(subject.reference)
-        if fits(subject.reference, {**subject.hostile, **position}, defaults(subject.reference))
+        if (settings := reachable(subject.reference, subject.hostile, position))
     ]
-    changes.append({})
     for change in changes:
-        if change:
-            moved = np.max(np.abs(final(**change) - settled))
-            bound = 1000 * U * (C0 + C1 * len(lrs)) * (np.max(np.abs(settled)) + sum(lrs))
-            text = ", ".join(f"{name}={value!r}" for name, value in change.items())
-            judge.that(
-                moved > bound, f"the reference does the same with {text}", measured=float(moved), bound=float(bound)
-            )
-    slower = _trajectory(subject, subject.hostile, problem.starts[1], grads, [0.5 * lr for lr in lrs])[-1]
-    judge.that(not np.array_equal(slower, settled), "the reference does the same at half the learning rate")
+        moved, bound = max(
+            (moved_by(subject, problem, change) for problem in telling(subject)), key=lambda pair: pair[0]
+        )
+        text = ", ".join(f"{name}={value!r}" for name, value in change.items())
+        judge.that(moved > bound, f"the reference does the same with {text}", measured=moved, bound=bound)
+    problem = telling(subject)[0]
+    moved, bound = moved_by(subject, problem, {}, slower=True)
+    judge.that(moved > bound, "the reference does the same at half the learning rate")
+
+
+def _ratio(pair: tuple[float, float]) -> float:
+    return pair[0] / pair[1]
+
+
+def telling(subject: OptimizerSubject) -> list[Problem]:
+    """Problems of which one should tell any change: ordinary parameters, and tiny ones under tiny gradients."""
+    ordinary = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    tiny = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-9.0, -7.0))
+    return [ordinary, Problem([1e-4 * start for start in tiny.starts], tiny.steps)]
+
+
+def moved_by(
+    subject: OptimizerSubject, problem: Problem, change: dict[str, Any], *, slower: bool = False
+) -> tuple[float, float]:
+    """How far another setting, or half the rate, takes the end of the reference's second parameter; and 1000 bounds."""
+    grads, lrs = [step.grads[1] for step in problem.steps], [step.lr for step in problem.steps]
+    start = problem.starts[1]
+    settled = _trajectory(subject, subject.hostile, start, grads, lrs)[-1]
+    rates = [0.5 * lr for lr in lrs] if slower else lrs
+    other = _trajectory(subject, {**subject.hostile, **change}, start, grads, rates)[-1]
+    bound = 1000 * U * (C0 + C1 * len(lrs)) * (float(np.max(np.abs(settled))) + sum(lrs))
+    return float(np.max(np.abs(other - settled))), bound

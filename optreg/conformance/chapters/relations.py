@@ -60,7 +60,7 @@ def check_scale(subject: OptimizerSubject) -> None:
     judge = subject.judge
     problem = hostile_for(subject, missing=False)
     settings: dict[str, Any] = {"eps": 0.0} if "eps" in subject.editable else {}
-    if decay_of(subject.reference, subject.hostile) == "coupled":
+    if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled":
         settings["weight_decay"] = 0.0
     if not fits(subject.reference, {**subject.hostile, **settings}, defaults(subject.reference)):
         raise NotApplicable("it cannot run without eps")
@@ -71,6 +71,8 @@ def check_scale(subject: OptimizerSubject) -> None:
         plain, other = _reference(subject, problem, **settings), _reference(subject, scaled, **settings)
     if not all(np.array_equal(a, b) for a, b in zip(plain, other, strict=True)):
         raise NotApplicable("the reference feels the gradient's scale")
+    if all(np.array_equal(a, b) for a, b in zip(plain, problem.starts, strict=True)):
+        raise NotApplicable("without eps the reference never moves")
     first = Rig(subject, problem.starts, **settings).run(problem)
     second = Rig(subject, problem.starts, **settings).run(scaled)
     judge.equal(second.tensors(), first.tensors(), "under 16 g", of="under g it is")
@@ -141,7 +143,7 @@ def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
 def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: OptimizerSubject) -> None:
     """With decay decoupled, what an update adds to the decayed parameter does not depend on the parameter."""
     judge = subject.judge
-    if decay_of(subject.reference, subject.hostile) == "coupled" or not subject.traits.elementwise:
+    if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled" or not subject.traits.elementwise:
         raise NotApplicable("its updates depend on the parameter")
     problem = hostile_for(subject, missing=False)
     decay = subject.hostile.get("weight_decay", 0.0)

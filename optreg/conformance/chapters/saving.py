@@ -115,7 +115,7 @@ def check_state_keeps_its_dtype(subject: OptimizerSubject) -> None:
 def check_low_precision_resumes_exactly(subject: OptimizerSubject) -> None:
     """A bfloat16 run resumes bit for bit, its step counter with it, however many updates it has made."""
     judge = subject.judge
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0), steps=300, lr=1e-3)
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0), steps=300, lr=3e-2)
     rig = Rig(subject, problem.starts, dtype=torch.bfloat16).run(problem, 0, 290)
     fresh = _resumed(subject, rig, copy.deepcopy(rig.optimizer.state_dict()))
     rig.run(problem, 290)

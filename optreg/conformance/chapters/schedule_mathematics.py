@@ -126,7 +126,7 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
         held = probe.rates
         for _ in range(2 * end + BEYOND):
             probe.step()
-            judge.that(min(probe.rates) >= 0, "the learning rate is negative", step=probe.t)
+            judge.that(min(probe.rates) >= -SCHEDULE_ATOL, "the learning rate is negative", step=probe.t)
             if subject.traits.after == "hold":
                 for index, (rate, wanted) in enumerate(zip(probe.rates, held, strict=True)):
                     bound = SCHEDULE_ATOL * probe.base_lrs[index]
@@ -144,13 +144,14 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
     judge = subject.judge
     for settings in _corners(subject):
         steps = _raises_after(subject, settings)
-        factors = [subject.formula(settings, t) for t in range(steps + 1)]
-        low, high = min(factors), max(factors)
+        bounds = []
+        for base_lr in BASE_LRS:
+            rates = [subject.rate(settings, base_lr, t) for t in range(steps + 1)]
+            bounds.append((min(rates), max(rates)))
         probe = Probe(subject, settings)
         for _ in range(steps):
-            for rate, base_lr in zip(probe.rates, BASE_LRS, strict=True):
+            for rate, base_lr, (least, most) in zip(probe.rates, BASE_LRS, bounds, strict=True):
                 slack = 4 * SCHEDULE_ATOL * base_lr
-                least, most = base_lr * low, base_lr * high
                 judge.that(
                     least - slack <= rate <= most + slack,
                     f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {short(settings)}",
@@ -178,10 +179,10 @@ def check_no_jump_that_the_formula_has_not(subject: ScheduleSubject) -> None:
     settings = ordinary(subject)
     probe = Probe(subject, settings)
     for _ in range(_raises_after(subject, settings)):
-        before, factor = probe.rates, subject.formula(settings, probe.t)
+        before, t = probe.rates, probe.t
         probe.step()
         for index, base_lr in enumerate(BASE_LRS):
-            expected = base_lr * (subject.formula(settings, probe.t) - factor)
+            expected = subject.rate(settings, base_lr, probe.t) - subject.rate(settings, base_lr, t)
             moved = probe.rates[index] - before[index]
             judge.close(moved, expected, 1e-12 * base_lr, f"the change of group {index}'s learning rate", step=probe.t)
 
@@ -213,10 +214,10 @@ def check_many_steps(subject: ScheduleSubject) -> None:
     for _ in range(steps):
         probe.step()
         if probe.t % 250 == 0 or probe.t == steps:
-            expected = subject.formula(settings, probe.t)
             for rate, base_lr in zip(probe.rates, BASE_LRS, strict=True):
-                bound = 1e-10 * base_lr * abs(expected) + SCHEDULE_ATOL * base_lr
-                judge.close(rate, base_lr * expected, bound, "the learning rate", step=probe.t)
+                expected = subject.rate(settings, base_lr, probe.t)
+                bound = 1e-10 * abs(expected) + SCHEDULE_ATOL * base_lr
+                judge.close(rate, expected, bound, "the learning rate", step=probe.t)
 
 
 @check("L12")

@@ -59,7 +59,7 @@ def check_resuming_from_every_step(subject: ScheduleSubject) -> None:
 def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
     """The state dict holds plain data and no optimizer: it can be pickled, and loads from the pickle."""
     judge = subject.judge
-    probe = Probe(subject, ordinary(subject)).run(3)
+    probe = Probe(subject, ordinary(subject)).run(8)
     state = probe.scheduler.state_dict()
     for where, value in _leaves(state, "the state"):
         plain = value is None or isinstance(value, str | int | float | bool | Tensor)

@@ -100,10 +100,12 @@ def check_only_declared_state(subject: OptimizerSubject) -> None:
     """The state has the reference's keys and shapes, floating tensors in the parameter's dtype, and nothing else."""
     judge = subject.judge
     problem = hostile_for(subject, missing=False)
-    twin = Twin(subject, problem.starts, F64).now
-    rig = Rig(subject, problem.starts).run(problem, 0, 2)
+    rig, twin = Rig(subject, problem.starts), Twin(subject, problem.starts, F64)
+    for step in problem.steps[:2]:
+        rig.take(step)
+        twin.take(step)
     for index, param in enumerate(rig.params):
-        state, declared = rig.state(index), twin[index][1]
+        state, declared = rig.state(index), twin.now[index][1]
         judge.equal(sorted(state), sorted(declared), f"the state of parameter {index}")
         for name, value in state.items():
             shape = tuple(value.shape) if isinstance(value, Tensor) else ()

@@ -21,7 +21,7 @@ def _end(subject: ScheduleSubject, settings: dict[str, Any]) -> int:
 
 
 def _expect(subject: ScheduleSubject, settings: dict[str, Any], t: int, rate: float, base_lr: float, what: str) -> None:
-    expected = base_lr * subject.formula(settings, t)
+    expected = subject.rate(settings, base_lr, t)
     bound = 1e-12 * abs(expected) + SCHEDULE_ATOL * base_lr
     subject.judge.close(rate, expected, bound, what, step=t)
 
@@ -97,7 +97,7 @@ def check_a_skipped_update(subject: ScheduleSubject) -> None:
 def check_nothing_keeps_the_model_alive(subject: ScheduleSubject) -> None:
     """When the last name of optimizer and scheduler is gone, so are they and their parameters."""
     judge = subject.judge
-    probe = Probe(subject, ordinary(subject)).run(2)
+    probe = Probe(subject, ordinary(subject)).run(8)
     dying = [weakref.ref(thing) for thing in (probe.optimizer, probe.optimizer.param_groups[0]["params"][0])]
     del probe
     gc.collect()
