@@ -18,6 +18,8 @@ import pluggy
 from optreg.traits import OptimizerTraits, ScheduleTraits
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -87,6 +89,15 @@ def optreg_optimizers() -> Iterable[OptimizerPlugin]:
 @hookspec
 def optreg_schedulers() -> Iterable[SchedulePlugin]:
     """Return the schedules that this module offers."""
+    raise NotImplementedError
+
+
+@hookspec
+def optreg_checks() -> "Iterable[ModuleType]":
+    """Return modules of more conformance checks, for families of plugins: functions marked by `conformance.check`.
+
+    A module also says what it judges: `KIND = "optimizer"` or `KIND = "scheduler"`.
+    """
     raise NotImplementedError
 
 

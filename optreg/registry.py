@@ -201,6 +201,24 @@ class Registry:
         else:
             self._register(entry)
 
+    def checks(self) -> list[Any]:
+        """The modules of conformance checks that ambient plugins (group `optreg.hooks`) offer.
+
+        Raises:
+            PluginError: one of them is broken: checks that are not run must not look as if they had passed.
+        """
+        modules: list[Any] = []
+        for entry in self.entries(Kind.HOOK):
+            if not self.hidden_by(entry):
+                module = self._register(entry)
+                if hasattr(module, "optreg_checks"):
+                    try:
+                        modules += module.optreg_checks()
+                    except Exception as error:
+                        message = f"{entry.origin}: hook 'optreg_checks' failed: {type(error).__name__}: {error}"
+                        raise PluginError(message) from error
+        return modules
+
     def notify_built(self, spec: Any, optimizer: Any, scheduler: Any) -> None:
         """Tell every observer, installed under `optreg.hooks` or part of a plugin in use, what was built.
 

@@ -7,6 +7,8 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any, Literal, TypeVar
 
+from optreg.registry import default_registry
+
 SuiteKind = Literal["optimizer", "scheduler"]
 
 
@@ -121,11 +123,18 @@ CHAPTERS: dict[str, SuiteKind] = {
 
 @functools.cache
 def checks(kind: SuiteKind | None = None) -> tuple[LiveCheck, ...]:
-    """All checks of a kind, in the order of the chapters, each chapter's as they stand there. Imports torch."""
+    """All checks of a kind, in the order of the chapters, then those that ambient plugins add. Imports torch.
+
+    Raises:
+        PluginError: an ambient plugin is broken.
+    """
     found: list[LiveCheck] = []
     for chapter, chapter_kind in CHAPTERS.items():
         if kind in (None, chapter_kind):
             found += checks_of(import_module(f"optreg.conformance.chapters.{chapter}"), chapter_kind)
+    for module in default_registry().checks():
+        if kind in (None, module.KIND):
+            found += checks_of(module, module.KIND)
     return tuple(found)
 
 

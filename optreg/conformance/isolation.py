@@ -39,8 +39,10 @@ class Isolation:
     def checks(self) -> tuple[Check, ...]:
         """The catalogue, as the worker lists it: here, torch need not be imported for it."""
         if self._checks is None:
-            listed = self._read()["checks"]
-            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
+            said = self._read()
+            if "error" in said:
+                raise CannotBeJudged(said["error"])
+            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in said["checks"])
         return self._checks
 
     def judge(self, target: Target, check: str, *, limit: float = LIMIT, memory: int = MEMORY) -> Verdict:

@@ -142,11 +142,11 @@ class Twin:
         if decay_of(subject.reference, complete, subject.ndim) == "coupled":
             self.coupling = float(complete.get("weight_decay", 0.0))
 
-    def take(self, step: Step) -> None:
+    def take(self, step: Step) -> "Twin":
         """Make one update of a problem."""
-        self.step(step.grads, lr=step.lr)
+        return self.step(step.grads, lr=step.lr)
 
-    def step(self, grads: Sequence[Array | None], **changes: Any) -> None:
+    def step(self, grads: Sequence[Array | None], **changes: Any) -> "Twin":
         """Make one update in every reference whose parameter has a gradient."""
         self.t += 1
         for index, grad in enumerate(grads):
@@ -163,6 +163,7 @@ class Twin:
             for name, value in state.items():
                 peaks[name] = np.maximum(peaks.get(name, 0.0), np.abs(value))
         self.total_lr += abs(float(self.references[0].lr)) if self.references else 0.0
+        return self
 
     def values(self) -> list[Array]:
         """The parameters."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from optreg.conformance.verdict import CannotBeJudged, Finding, Status, Verdict
+from optreg.errors import OptregError
 
 KEPT = 2000
 """How many characters of what a subject prints are kept."""
@@ -25,14 +26,14 @@ def main() -> None:
     """Serve requests until standard input ends."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    replies.write(json.dumps({"checks": _prepare()}) + "\n")
+    replies.write(json.dumps(_prepare()) + "\n")
     replies.flush()
     for line in sys.stdin:
         replies.write(json.dumps(serve(json.loads(line))) + "\n")
         replies.flush()
 
 
-def _prepare() -> list[dict[str, str]]:
+def _prepare() -> dict[str, Any]:
     """Import, before any fork, what children need, and list the checks.
 
     torch imports half of itself only when the first optimizer makes its first step.
@@ -52,7 +53,10 @@ def _prepare() -> list[dict[str, str]]:
     scheduler.step()
     optimizer.load_state_dict(optimizer.state_dict())
     default_registry()
-    return [check.listed() for check in checks()]
+    try:
+        return {"checks": [check.listed() for check in checks()]}
+    except OptregError as error:  # an ambient plugin that offers more checks is broken
+        return {"error": str(error)}
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:

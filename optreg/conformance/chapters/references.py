@@ -173,4 +173,6 @@ def moved_by(
     rates = [0.5 * lr for lr in lrs] if slower else lrs
     other = _trajectory(subject, {**subject.hostile, **change}, start, grads, rates)[-1]
     bound = 1000 * U * (C0 + C1 * len(lrs)) * (float(np.max(np.abs(settled))) + sum(lrs))
-    return float(np.max(np.abs(other - settled))), bound
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = float(np.max(np.abs(other - settled)))
+    return moved if np.isfinite(moved) else np.inf, bound

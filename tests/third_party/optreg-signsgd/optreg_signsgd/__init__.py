@@ -1,6 +1,6 @@
 """signsgd: a step of equal size in every coordinate, along the sign of the gradient."""
 
-from optreg import OptimizerPlugin, hookimpl
+from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
 from optreg_signsgd import reference
 
 
@@ -12,5 +12,6 @@ def optreg_optimizers():
             name="signsgd",
             implementation="optreg_signsgd.optimizer:SignSGD",
             reference=reference.SignSGD,
+            traits=OptimizerTraits(decay="decoupled", maximize=False, complex_params=False),
         )
     ]

@@ -1,0 +1,152 @@
+"""torch's own optimizers and schedulers, judged: what fails is a finding, listed here with its reason, and nothing else."""
+
+import pytest
+import torch
+
+import optreg
+from optreg.conformance import Status, Target, Tier, checks
+from optreg.conformance.catalogue import of_tier
+from optreg.conformance.engine import judge
+from optreg.conformance.target import kind_of
+from optreg_plugins import torch_optim
+
+ISSUES = "https://github.com/pytorch/pytorch/issues/"
+
+SHARED = {
+    "P04": f"load_state_dict keeps the tensors of the checkpoint, and writes to them: {ISSUES}196083",
+}
+HALF = {
+    "D04": f"in float16 eps=1e-8 is zero, and so is the square of a small gradient: {ISSUES}147437",
+}
+SCHEDULER = {
+    "K12": "torch checks no hyperparameter of a scheduler",
+    "X02": f"base_lrs is a list made at construction: a group added later keeps its rate, silently: {ISSUES}79888",
+    "X04": f"step() warns where a gradient scaler rightly left out the first update: {ISSUES}44511",
+}
+
+FOLLOWING = [
+    "M02",
+    "M04",
+    "M05",
+    "M06",
+    "M08",
+    "M09",
+    "M11",
+    "M17",
+    "M19",
+    "M21",
+    "M22",
+    "M23",
+    "M25",
+    "M28",
+    "S01",
+    "S06",
+    "S09",
+    "G02",
+    "G03",
+    "G05",
+    "G10",
+    "D01",
+    "D07",
+    "D08",
+    "D11",
+    "D12",
+    "P11",
+]
+"""The checks that compare parameters with the reference in float64."""
+
+NADAM = "mu_product is a float32 tensor, so that float64 parameters are right to eight digits only"
+NADAM_RESUME = "mu_product is cast to the parameter's dtype on loading, so that a resumed run differs"
+MUON = "the update is orthogonalised in bfloat16, whatever the parameters are"
+
+EXPECTED = {
+    "torch.SGD": {
+        **SHARED,
+        **dict.fromkeys(["D15", "P12"], "fused raises TypeError where some parameters have their first gradient late"),
+    },
+    "torch.Adam": {**SHARED, **HALF},
+    "torch.AdamW": {**SHARED, **HALF},
+    "torch.NAdam": {
+        **SHARED,
+        **HALF,
+        **dict.fromkeys([*FOLLOWING, "M03", "D05", "D06", "D09", "D15", "P12"], NADAM),
+        **dict.fromkeys(["P01", "P02", "P05", "P06", "P07", "P10", "P13"], NADAM_RESUME),
+    },
+    "torch.RAdam": {**SHARED, **HALF},
+    "torch.Adamax": {**SHARED},
+    "torch.Adagrad": {
+        **SHARED,
+        **HALF,
+        **dict.fromkeys(
+            ["G01", "G02", "G10"],
+            "initial_accumulator_value is the constructor's in every group, whatever the group says",
+        ),
+    },
+    "torch.Adadelta": {**SHARED},
+    "torch.RMSprop": {
+        **SHARED,
+        **HALF,
+        "M17": "centered subtracts two nearly equal means: 1.01 times the bound in one element after twelve updates",
+    },
+    "torch.Adafactor": {
+        **SHARED,
+        "D06": "an empty parameter is a ZeroDivisionError",
+        "D14": "row_var times col_var overflows float32 at |g| = 1e15, and the update is zero",
+        "P10": "a checkpoint without the key `maximize` is a KeyError at the next update",
+    },
+    "torch.Muon": {
+        **SHARED,
+        **dict.fromkeys([*FOLLOWING, "D02", "D14"], MUON),
+        "K02": "a negative eps, and ns_steps out of range, are not refused when it is made",
+    },
+    "torch.StepLR": {name: SCHEDULER[name] for name in ("K12", "X04")},
+    "torch.MultiStepLR": {**SCHEDULER, "R07": "milestones are a Counter, whose keys JSON makes text"},
+    "torch.LinearLR": SCHEDULER,
+    "torch.CosineAnnealingLR": SCHEDULER,
+    "torch.PolynomialLR": SCHEDULER,
+    "torch.ExponentialLR": SCHEDULER,
+    "torch.ConstantLR": SCHEDULER,
+    "torch.OneCycleLR": SCHEDULER,
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_fails_is_what_is_expected_to_and_nothing_else(name):
+    target = Target(name)
+    verdicts = [judge(target, check) for check in of_tier(checks(kind_of(target)), Tier.SHOULD)]
+    found = {verdict.check: str(verdict.finding) for verdict in verdicts if verdict.status is Status.FAILED}
+    unexpected = {check: finding for check, finding in found.items() if check not in EXPECTED[name]}
+    assert not unexpected
+    assert found.keys() == EXPECTED[name].keys(), "what was expected to fail has passed"
+
+
+def test_every_one_is_judged():
+    offered = [*torch_optim.optreg_optimizers(), *torch_optim.optreg_schedulers()]
+    assert [plugin.name for plugin in offered] == list(EXPECTED)
+
+
+SETTINGS = {
+    "torch.StepLR": {"step_size": 3},
+    "torch.MultiStepLR": {"milestones": [3, 5]},
+    "torch.CosineAnnealingLR": {"T_max": 10},
+    "torch.ExponentialLR": {"gamma": 0.9},
+    "torch.OneCycleLR": {"max_lr": 0.1, "total_steps": 20},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name.endswith("LR")])
+def test_schedulers_are_built_from_yaml(name, tmp_path):
+    settings = "".join(f"  {key}: {value}\n" for key, value in SETTINGS.get(name, {}).items())
+    spec = tmp_path / "run.yaml"
+    spec.write_text(f"optimizer: {{name: torch.SGD, lr: 0.1, momentum: 0.9}}\nscheduler:\n  name: {name}\n{settings}")
+    optimizer, scheduler = optreg.build(spec, torch.nn.Linear(2, 2))
+    assert type(optimizer) is torch.optim.SGD
+    assert type(scheduler) is getattr(torch.optim.lr_scheduler, name.removeprefix("torch."))
+
+
+@pytest.mark.parametrize("name", [name for name in EXPECTED if not name.endswith("LR")])
+def test_optimizers_are_built_from_yaml(name, tmp_path):
+    spec = tmp_path / "run.yaml"
+    spec.write_text(f"optimizer: {{name: {name}}}\nscheduler: {{name: constant}}\n")
+    optimizer, _ = optreg.build(spec, torch.nn.Linear(2, 2, bias=False))
+    assert type(optimizer) is getattr(torch.optim, name.removeprefix("torch."))

@@ -1,0 +1,8 @@
+"""Every check of optreg's suite that is a MUST, each a test of its own."""
+
+from optreg.conformance import parametrize_with_checks
+
+
+@parametrize_with_checks("signsgd")
+def test_conformance(check):
+    check()
