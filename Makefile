@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test bench clean
+.PHONY: demo test bench faults clean
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm/demo.py
@@ -24,6 +24,9 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -c 'import sys' 2>/dev/null || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+faults: $(READY)
+	$(BIN)/python tests/conformance/faults_table.py
 
 clean:
 	rm -rf .venv out build

@@ -17,11 +17,12 @@ class OptimizerTraits:
         elementwise: every element is treated alike, whatever its neighbours are.
         random: the update draws random numbers.
         state: the optimizer's state bears the `"reference"`'s keys, or has its `"own"` form, which is not compared.
+            None: the reference's, if it has all its keys.
         ndim: the numbers of dimensions that parameters may have; all when empty.
-        maximize: understands `maximize=True`.
-        complex_params: updates complex parameters as pairs of reals; else it refuses them.
+        maximize: understands `maximize=True`. None: if its signature or its options say so.
+        complex_params: updates complex parameters as pairs of reals; False, refuses them. None: one or the other.
         sparse_grads: takes sparse gradients; else it refuses them.
-        tensor_lr: takes a one-element tensor as `lr`.
+        tensor_lr: takes a one-element tensor as `lr`. None: takes it rightly, or refuses it.
     """
 
     decay: Literal["none", "coupled", "decoupled"] | None = None
@@ -29,12 +30,12 @@ class OptimizerTraits:
     counter: Literal["parameter", "group"] = "parameter"
     elementwise: bool = True
     random: bool = False
-    state: Literal["reference", "own"] = "reference"
+    state: Literal["reference", "own"] | None = None
     ndim: tuple[int, ...] = ()
-    maximize: bool = True
-    complex_params: bool = True
+    maximize: bool | None = None
+    complex_params: bool | None = None
     sparse_grads: bool = False
-    tensor_lr: bool = True
+    tensor_lr: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """The rig: an optimizer on parameters of its own, driven by given gradients; and its twin, the reference."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from optreg.conformance.judge import Judge
 from optreg.conformance.problems import Problem, Step
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
@@ -188,6 +189,24 @@ class Twin:
             pull = self.coupling * self._scale(index)
             scale = scale + pull + 2 * (self.gradients[index] + pull) * pull
         return np.asarray(rounding(self.dtype, self.t) * scale)
+
+
+def no_common_state(subject: OptimizerSubject) -> str | None:
+    """Why the state is not compared with the reference's: it is declared its own, or lacks the reference's keys."""
+    if subject.traits.state is None:
+        shape = (4, 3) if subject.ndim == 2 else (4,)
+        apart = replace(subject, judge=Judge())
+        rig, twin = Rig(apart, [np.ones(shape)]), Twin(apart, [np.ones(shape)], torch.float64)
+        rig.step([np.ones(shape)])
+        own = set(twin.step([np.ones(shape)]).now[0][1]) - set(rig.state(0))
+    else:
+        own = {"all"} if subject.traits.state == "own" else set()
+    return "its state is its own, under names that the reference does not know" if own else None
+
+
+def undeclared_state(subject: OptimizerSubject) -> str | None:
+    """Why the extent of the state is not judged: nobody has declared it."""
+    return no_common_state(subject) if subject.registered else "it is no registered plugin, and declares no state"
 
 
 def decay_of(reference: type, settings: Mapping[str, Any], ndim: int = 1) -> str:

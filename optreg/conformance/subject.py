@@ -103,6 +103,14 @@ class OptimizerSubject(Subject):
         """A number of dimensions that parameters may have."""
         return self.traits.ndim[0] if self.traits.ndim else 1
 
+    @functools.cached_property
+    def can_maximize(self) -> bool:
+        """Whether it understands `maximize=True`: as declared, or else as its options and its signature say."""
+        if self.traits.maximize is not None:
+            return self.traits.maximize
+        named = {option.name for option in fields(self.options)}
+        return "maximize" in named or "maximize" in _Signature(self.implementation, 1).names
+
     @property
     def registered(self) -> bool:
         """Whether a plugin declares it, so that its claims can be held against it."""
@@ -301,14 +309,13 @@ def _with(traits: Any, target: Target) -> Any:
 
 
 def _found_out(traits: OptimizerTraits, signature: _Signature) -> OptimizerTraits:
-    """The traits of a class that declares none: its state is its own, and it can what its signature says."""
+    """The traits of a class that declares none: it can what its signature says, and the rest is tried."""
     return replace(
         traits,
-        state="own",
         maximize="maximize" in signature.names,
-        complex_params=False,
+        complex_params=None,
         sparse_grads=False,
-        tensor_lr=False,
+        tensor_lr=None,
     )
 
 

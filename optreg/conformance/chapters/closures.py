@@ -154,7 +154,7 @@ def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
 
 
 def _cannot_ascend(subject: OptimizerSubject) -> str | None:
-    return None if subject.traits.maximize else "it has no `maximize`"
+    return None if subject.can_maximize else "it has no `maximize`"
 
 
 @check("C07", needs=_cannot_ascend)

@@ -60,7 +60,7 @@ def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
         rig = Rig(subject, [start], **options)
         rig.step([grad])
         judge.that(np.all(rig.values()[0] != start), f"nothing moves on path {name}")
-    if subject.traits.maximize:
+    if subject.can_maximize:
         Rig(subject, [start], maximize=True).step([grad])
     else:
         judge.raises(partial(Rig, subject, [start], maximize=True), TypeError, "maximize, which is not claimed,")
@@ -68,7 +68,7 @@ def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
         Rig(subject, [start], lr=torch.tensor(0.1, dtype=torch.float64)).step([grad])
 
 
-@check("K04", still=True, needs=_not_registered)
+@check("K04", Tier.SHOULD, still=True, needs=_not_registered)
 def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None:
     """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
     judge = subject.judge
@@ -85,7 +85,7 @@ def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None
     judge.that(len(text) > 40 and "(" in text, "the reference's docstring names no source and no equations")
 
 
-@check("K05", still=True, needs=_not_registered)
+@check("K05", Tier.SHOULD, still=True, needs=_not_registered)
 def check_importing_the_plugin_is_lazy(subject: OptimizerSubject) -> None:
     """Importing the plugin's module imports no torch and prints nothing."""
     assert subject.registration

@@ -8,17 +8,11 @@ from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import shapes_for
-from optreg.conformance.rig import Rig, Twin
+from optreg.conformance.rig import Rig, Twin, undeclared_state
 from optreg.conformance.subject import OptimizerSubject
 
 
-def _state_is_own(subject: OptimizerSubject) -> str | None:
-    return (
-        "its state is its own, under names that the reference does not know" if subject.traits.state == "own" else None
-    )
-
-
-@check("F01", Tier.SHOULD, needs=_state_is_own)
+@check("F01", Tier.SHOULD, needs=undeclared_state)
 def check_state_is_as_large_as_declared(subject: OptimizerSubject) -> None:
     """The state takes as many bytes per parameter as the reference's tensors do in the parameter's dtype."""
     judge = subject.judge

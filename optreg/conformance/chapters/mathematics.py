@@ -21,7 +21,7 @@ from optreg.conformance.problems import (
     reachable,
     switches,
 )
-from optreg.conformance.rig import Rig, Twin, decay_of
+from optreg.conformance.rig import Rig, Twin, decay_of, no_common_state
 from optreg.conformance.subject import OptimizerSubject, fifty_digits
 from optreg.conformance.tolerance import C0, C1, UNIT, rounding
 from optreg.conformance.verdict import NotApplicable
@@ -30,12 +30,6 @@ from optreg.hyperparameters import defaults
 Array = np.ndarray
 F64 = torch.float64
 U = UNIT[F64]
-
-
-def _state_is_own(subject: OptimizerSubject) -> str | None:
-    return (
-        "its state is its own, under names that the reference does not know" if subject.traits.state == "own" else None
-    )
 
 
 def _has(name: str):  # type: ignore[no-untyped-def]
@@ -75,7 +69,7 @@ def check_hostile_trajectory(subject: OptimizerSubject) -> None:
     follow(subject, hostile_for(subject))
 
 
-@check("M03", needs=_state_is_own)
+@check("M03", needs=no_common_state)
 def check_state_follows_the_reference(subject: OptimizerSubject) -> None:
     """Every tensor of the state follows the reference's, by its name, after every update."""
     if not Twin(subject, [np.ones((2, 2))], F64).step([np.ones((2, 2))]).now[0][1]:
@@ -193,7 +187,7 @@ def check_switches(subject: OptimizerSubject) -> None:
         raise NotApplicable("it has no switches")
     for settings in filter(None, positions):
         follow(subject, hostile_for(subject), **settings)
-        if subject.traits.state == "reference":
+        if no_common_state(subject) is None:
             follow(subject, hostile_for(subject), states=True, **settings)
 
 
@@ -244,14 +238,21 @@ def _probe_tensor_lr(subject: OptimizerSubject) -> None:
 
 @check("M20")
 def check_a_rerun_is_bit_identical(subject: OptimizerSubject) -> None:
-    """The same run, made twice, gives the same bits."""
+    """The same run, made twice, gives the same bits; under another seed too, unless randomness is declared."""
     judge = subject.judge
     problem = hostile_for(subject)
-    torch.manual_seed(5)
-    first = Rig(subject, problem.starts).run(problem).snapshot()
-    torch.manual_seed(5)
-    second = Rig(subject, problem.starts).run(problem).snapshot()
-    judge.equal(second, first, "the second run", of="the first run has")
+
+    def run(seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(seed)
+        return Rig(subject, problem.starts).run(problem).tensors()
+
+    first = run(5)
+    judge.equal(run(5), first, "the second run", of="the first run is")
+    if subject.traits.random:
+        same = all(map(torch.equal, run(6), first))
+        judge.that(not same, "randomness is declared, and another seed changes nothing")
+    else:
+        judge.equal(run(6), first, "the run under another seed", of="the first run is")
 
 
 @check("M21")

@@ -23,7 +23,7 @@ F64 = torch.float64
 
 
 def _cannot_ascend(subject: OptimizerSubject) -> str | None:
-    return None if subject.traits.maximize else "it has no `maximize`"
+    return None if subject.can_maximize else "it has no `maximize`"
 
 
 def _coupled_elements(subject: OptimizerSubject) -> str | None:

@@ -43,7 +43,7 @@ def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
         judge.raises(make, ValueError, f"{name}={value!r}")
 
 
-@check("K14", still=True, needs=_not_registered)
+@check("K14", Tier.SHOULD, still=True, needs=_not_registered)
 def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
     """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
     judge = subject.judge
@@ -59,7 +59,7 @@ def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
     judge.that(len(text) > 40 and "f(" in text, "the reference's docstring states no formula f(t)")
 
 
-@check("K15", still=True, needs=_not_registered)
+@check("K15", Tier.SHOULD, still=True, needs=_not_registered)
 def check_importing_the_plugin_is_lazy(subject: ScheduleSubject) -> None:
     """Importing the plugin's module, and a schedule that is a function, imports no torch and prints nothing."""
     assert subject.registration

@@ -327,7 +327,7 @@ def check_setting_the_step(subject: ScheduleSubject) -> None:
         probe.judged()
 
 
-@check("L21", Tier.INFO)
+@check("L21")
 def check_the_curve(subject: ScheduleSubject) -> None:
     """The curve as a whole: what the report draws."""
     judge = subject.judge

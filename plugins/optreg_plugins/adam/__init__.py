@@ -14,6 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.adam.optimizer:Adam",
             reference=reference.Adam,
             options=FusedOptions,
-            traits=OptimizerTraits(decay="coupled", eps="outside"),
+            traits=OptimizerTraits(decay="coupled", eps="outside", complex_params=True, tensor_lr=True),
         )
     ]

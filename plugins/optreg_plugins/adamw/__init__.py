@@ -14,6 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.adamw.optimizer:AdamW",
             reference=reference.AdamW,
             options=FusedOptions,
-            traits=OptimizerTraits(decay="decoupled", eps="outside"),
+            traits=OptimizerTraits(decay="decoupled", eps="outside", complex_params=True, tensor_lr=True),
         )
     ]

@@ -1,6 +1,6 @@
 """momentum: gradient descent along a moving average of the gradients."""
 
-from optreg import OptimizerPlugin, hookimpl
+from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
 from optreg_plugins.momentum import reference
 from optreg_plugins.options import ForeachOptions
 
@@ -14,5 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.momentum.optimizer:Momentum",
             reference=reference.Momentum,
             options=ForeachOptions,
+            traits=OptimizerTraits(complex_params=True, tensor_lr=True),
         )
     ]

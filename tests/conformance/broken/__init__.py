@@ -33,7 +33,7 @@ def fault(meant: str, like: str, **declared):
     return add
 
 
-def plugin(meant: str, name: str, sentence: str, record, *, entry: str = "", module: str = "broken"):
+def plugin(meant: str, name: str, sentence: str, record, *, entry: str = "", module: str = "optreg_plugins.lion"):
     """Add a registered plugin whose declaration, reference or module is at fault."""
 
     def subject() -> Subject:

@@ -174,6 +174,13 @@ optimizer("K05", "EagerModule", "Importing the plugin imports torch.", LION, Lio
 optimizer("K06", "OtherName", "The entry point has another name than the record.", LION, Lion, entry="another")
 
 
+optimizer(
+    "S01", "ClaimsToCountByGroup", "Updates are declared to be counted by group, and are not.", ADAMW, AdamW,
+    OptimizerTraits(counter="group"),
+)  # fmt: skip
+optimizer("M20", "ClaimsRandomness", "Randomness is declared, and not used.", LION, Lion, OptimizerTraits(random=True))
+
+
 class IgnoresFloor(WarmupCosine):
     """f(t) that ignores its floor."""
 

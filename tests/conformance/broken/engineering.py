@@ -29,6 +29,14 @@ class CountsParameters(AdamW):
         return group["count"]
 
 
+@fault("M20", "momentum")
+class DrawsLots(Momentum):
+    """One update in eight is left out by lot, and nobody is told."""
+
+    def direction(self, group, state, g):
+        return state["momentum_buffer"] * (torch.rand(()) > 0.125)
+
+
 @fault("S02", "adamw")
 class DecaysWithoutGradient(AdamW):
     """Parameters without a gradient are decayed."""
