@@ -69,7 +69,7 @@ def test_a_cell_opens_its_finding_and_closes_it(page):
         "parameter 0 is </script><b>1</b>",
         "matches eps inside the square root",
         "0.001",
-        "1e-15",
+        "1.000e-15",
         "print(1 < 2)",
     ):
         assert part in text

@@ -77,9 +77,9 @@ def test_a_rule_sets_what_it_says_and_inherits_the_rest():
 
 def test_a_hook_entry_can_be_loaded_and_a_broken_one_told(site):
     site.install("watcher", "import optreg", group="optreg.hooks", names=["watcher"])
-    site.install("broken", "1 / 0", group="optreg.hooks", names=["broken"])
+    site.install("broken-hook", "1 / 0", group="optreg.hooks", names=["broken"])
     registry = Registry()
     broken, watcher = registry.entries(Kind.HOOK)
     registry.load(watcher)
-    with pytest.raises(optreg.PluginError, match="hook 'broken' is broken: distribution 'broken'"):
+    with pytest.raises(optreg.PluginError, match="hook 'broken' is broken: distribution 'broken-hook'"):
         registry.load(broken)
