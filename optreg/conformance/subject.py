@@ -103,6 +103,11 @@ class OptimizerSubject(Subject):
         """A number of dimensions that parameters may have."""
         return self.traits.ndim[0] if self.traits.ndim else 1
 
+    @property
+    def required(self) -> list[str]:
+        """The arguments that the constructor has no default of."""
+        return _Signature(self.implementation, 1).required
+
     @functools.cached_property
     def can_maximize(self) -> bool:
         """Whether it understands `maximize=True`: as declared, or else as its options and its signature say."""

@@ -90,9 +90,11 @@ def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> No
     shape = shapes_for(subject, [(3,)])[0]
     param, other = Parameter(torch.ones(shape)), Parameter(torch.ones(shape))
     judge.raises(
-        lambda: subject.make([{"params": [param]}, {"params": [other, param]}]), ValueError, "a parameter in two groups"
+        lambda: subject.make([{"params": [param]}, {"params": [other, param]}], **subject.default),
+        ValueError,
+        "a parameter in two groups",
     )
-    optimizer = subject.make([param])
+    optimizer = subject.make([param], **subject.default)
     judge.raises(
         lambda: optimizer.add_param_group({"params": [param]}), ValueError, "adding a parameter that is there already"
     )

@@ -268,6 +268,8 @@ def check_defaults(subject: OptimizerSubject) -> None:
     given = defaults(subject.reference)
     if len(given) < len(subject.hostile):
         raise NotApplicable("the reference has hyperparameters without defaults")
+    if subject.required:
+        raise NotApplicable(f"its constructor has no default of {', '.join(subject.required)}")
     problem = hostile_for(subject)
     settings: dict[str, Any] = {**given, **subject.fixed}
     rig = Rig(subject, problem.starts, **settings)

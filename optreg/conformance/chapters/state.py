@@ -224,10 +224,10 @@ def check_the_callers_containers_are_left_alone(subject: OptimizerSubject) -> No
     judge = subject.judge
     params = [Parameter(torch.ones(2, 3)), Parameter(torch.ones(3, 2))]
     listed = list(params)
-    subject.make(listed)
+    subject.make(listed, **subject.default)
     judge.that(len(listed) == 2 and all(a is b for a, b in zip(listed, params, strict=True)), "the list was changed")
     inner = [params[0]]
     groups = [{"params": inner, "lr": 0.5}, {"params": [params[1]]}]
     kept = copy.copy(inner)
-    subject.implementation(groups, **subject.own_arguments({}))
+    subject.implementation(groups, **subject.own_arguments(subject.default))
     judge.that(len(inner) == 1 and inner[0] is kept[0], "a group's list of parameters was changed")
