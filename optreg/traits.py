@@ -48,10 +48,10 @@ class ScheduleTraits:
         end: the hyperparameter that names the last step; None where there is none.
         peak: the hyperparameter that names the step at which the multiplier is 1; None where there is none.
         resume: whose hyperparameters count after a checkpoint with others was loaded: the `"checkpoint"`'s (or it is
-            refused), or the `"constructor"`'s, as of torch's LambdaLR.
+            refused), or the `"constructor"`'s, as of torch's LambdaLR. None: the checkpoint's, if it holds them.
     """
 
     after: Literal["hold", "cycle", "formula", "raise"] = "hold"
     end: str | None = "total_steps"
     peak: str | None = None
-    resume: Literal["checkpoint", "constructor"] = "checkpoint"
+    resume: Literal["checkpoint", "constructor"] | None = "checkpoint"

@@ -136,7 +136,7 @@ def _tell(verdicts: list[Any], checks: dict[str, Any], verbose: bool) -> None:
     """The findings, by subject: all in a line each, the most telling in full."""
     for name in dict.fromkeys(verdict.subject for verdict in verdicts if verdict.finding):
         own = [verdict for verdict in verdicts if verdict.subject == name and verdict.finding]
-        own.sort(key=lambda verdict: verdict.finding.likely is None)
+        own.sort(key=lambda verdict: not (verdict.finding.likely or "").startswith("matches"))  # a cause was found out
         click.echo(f"\n{name}: {len(own)} finding{'s' if len(own) > 1 else ''}")
         for verdict in own if verbose else own[:IN_FULL]:
             check = checks[verdict.check]

@@ -58,11 +58,13 @@ class LiveCheck(Check):
         function: `check_...(subject)`; raises what it finds through `subject.judge`.
         needs: says why the check does not apply to a subject, or None.
         still: the check makes no update that moves anything.
+        hint: one sentence on what is likely wrong where the check fails and nothing tells more.
     """
 
     function: Callable[[Any], None]
     needs: Callable[[Any], str | None]
     still: bool
+    hint: str | None
 
     def listed(self) -> dict[str, str]:
         """The check as JSON has it."""
@@ -77,6 +79,7 @@ class About:
     tier: Tier
     needs: Callable[[Any], str | None]
     still: bool
+    hint: str | None
 
 
 def _nothing(subject: Any) -> str | None:
@@ -84,7 +87,12 @@ def _nothing(subject: Any) -> str | None:
 
 
 def check(
-    id: str, tier: Tier = Tier.MUST, *, needs: Callable[[Any], str | None] = _nothing, still: bool = False
+    id: str,
+    tier: Tier = Tier.MUST,
+    *,
+    needs: Callable[[Any], str | None] = _nothing,
+    still: bool = False,
+    hint: str | None = None,
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Make a plain function `check_...(subject)` a check.
 
@@ -93,10 +101,11 @@ def check(
         tier: how much it weighs.
         needs: says why the check does not apply to a subject, or None.
         still: the check makes no update that moves anything; without this, a subject that never moves fails it.
+        hint: one sentence on what is likely wrong where the check fails and nothing tells more.
     """
 
     def mark(function: Callable[[Any], None]) -> Callable[[Any], None]:
-        function.about = About(id, tier, needs, still)  # type: ignore[attr-defined]
+        function.about = About(id, tier, needs, still, hint)  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -152,6 +161,7 @@ def checks_of(module: Any, kind: SuiteKind) -> list[LiveCheck]:
             function=function,
             needs=function.about.needs,
             still=function.about.still,
+            hint=function.about.hint,
         )
         for function in vars(module).values()
         if hasattr(function, "about")

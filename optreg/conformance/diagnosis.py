@@ -6,14 +6,15 @@ subject's own trajectory is named. Where no setting equals the reference, mistak
 reference itself.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from optreg.conformance.rig import Event, Rig, Twin
+    from optreg.conformance.rig import Rig
+    from optreg.conformance.twin import Twin
 
 Array = np.ndarray
 
@@ -23,121 +24,201 @@ CLOSE = 1e-9
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of the family: what is averaged, corrected and divided, and where the decay comes in."""
+    """A rule of the family: what is averaged, corrected and divided, where the decay comes in, and what is counted."""
 
-    mean: str = "beta1"
-    """The decay rate of the gradients' mean: `"beta1"`, `"none"`."""
-    square: str = "beta2"
-    """The decay rate of the squares' mean: `"beta2"`, `"none"`."""
+    mean: Literal["beta1", "none"] = "beta1"
+    square: Literal["beta2", "none"] = "beta2"
+    interpolates: bool = False
+    """The direction lies between memory and gradient by beta1; the memory itself goes on by beta2."""
     sign: bool = False
-    """Only the sign of the direction is taken, interpolated with beta1 before the mean is updated with beta2."""
+    """Only the sign of the direction is taken."""
     correct_mean: bool = True
     correct_square: bool = True
-    eps: str = "outside"
-    decay: str = "decoupled"
+    eps: Literal["outside", "inside", "clamped", "none", "uncorrected"] = "outside"
+    decay: Literal["decoupled", "coupled", "none"] = "decoupled"
     decay_first: bool = True
-    decay_by_lr: bool = True
+    decay_by: float = 1.0
+    """The decay is multiplied by the learning rate and by this; 0 leaves the learning rate out."""
+    decay_of: Literal["all", "matrices"] = "all"
     first_count: int = 1
-    swapped: str = "nowhere"
-    """Where the two decay rates change places: `"everywhere"`, or only in the `"means"`."""
+    counting: Literal["parameter", "group", "parameters"] = "parameter"
+    """Updates are counted for each parameter, for all together, or once for each parameter of an update."""
+    gap: Literal["skip", "zero", "decay", "last"] = "skip"
+    """What a missing gradient does."""
+    zeros: Literal["follow", "skip"] = "follow"
+    """What a gradient of zeros does."""
+    swapped: Literal["nowhere", "everywhere", "means"] = "nowhere"
+    """Where the two decay rates change places."""
     damped: bool = True
     """The new gradient enters a mean by 1 - beta, not whole."""
-    ascend: bool = False
-    late_lr: bool = False
+    begins: Literal["zero", "gradient"] = "zero"
+    square_of: Literal["gradient", "mean", "decayed"] = "gradient"
+    stale_square: bool = False
+    """The denominator is of the squares before this gradient entered them."""
+    largest_square: bool = False
+    nesterov: bool = False
+    remembers_first: bool = False
+    ascend: Literal["no", "gradient", "update"] = "no"
+    """The gradient, or the whole update, has the wrong sign."""
+    rate: Literal["group", "before", "first"] = "group"
+    """The learning rate of this update, of the update before, or of the first."""
+    resume: Literal["exact", "afresh", "count lost", "means lost", "counted", "uncounted"] = "exact"
 
+
+NO_CORRECTION: dict[str, Any] = {"correct_mean": False, "correct_square": False}
 
 FAMILY = (
     Rule(),
     Rule(decay="coupled"),
-    Rule(mean="none", correct_mean=False, correct_square=False),
-    Rule(square="none", correct_mean=False, correct_square=False),
-    Rule(square="none", correct_mean=False, correct_square=False, damped=False),
-    Rule(square="none", sign=True, correct_mean=False, correct_square=False),
-    Rule(mean="none", square="none", sign=True, correct_mean=False, correct_square=False),
+    Rule(mean="none", **NO_CORRECTION),
+    Rule(square="none", **NO_CORRECTION),
+    Rule(square="none", damped=False, **NO_CORRECTION),
+    Rule(square="none", interpolates=True, sign=True, **NO_CORRECTION),
+    Rule(mean="none", square="none", sign=True, **NO_CORRECTION),
+    Rule(mean="none", square="none", **NO_CORRECTION),
 )
 
 MISTAKES: dict[str, dict[str, Any]] = {
-    "matches eps inside the square root": {"eps": "inside"},
-    "matches eps outside the square root": {"eps": "outside"},
-    "matches eps added before the second moment's bias correction": {"eps": "uncorrected"},
-    "matches a denominator clamped to eps from below": {"eps": "clamped"},
-    "matches an update without eps": {"eps": "none"},
-    "matches no bias correction of the first moment": {"correct_mean": False},
-    "matches no bias correction of the second moment": {"correct_square": False},
-    "matches no bias correction at all": {"correct_mean": False, "correct_square": False},
-    "matches a bias correction where there should be none": {"correct_mean": True, "correct_square": True},
-    "matches a step count that begins one too late (t - 1)": {"first_count": 0},
-    "matches a step count that begins one too early (t + 1)": {"first_count": 2},
-    "matches decay coupled to the gradient (L2) instead of decoupled": {"decay": "coupled"},
-    "matches decoupled decay instead of decay in the gradient (L2)": {"decay": "decoupled"},
-    "matches no weight decay": {"decay": "none"},
-    "matches decay of the parameter after its update instead of before": {"decay_first": False},
-    "matches decay that is not multiplied by the learning rate": {"decay_by_lr": False},
-    "matches betas in the wrong order": {"swapped": "everywhere"},
-    "matches betas in the wrong order in the means (not in the corrections)": {"swapped": "means"},
-    "matches means to which the gradient is added whole, without 1 - beta": {"damped": False},
-    "matches means to which the gradient is added by 1 - beta": {"damped": True},
-    "matches ascent instead of descent": {"ascend": True},
-    "matches the learning rate of the step before": {"late_lr": True},
+    "eps inside the square root": {"eps": "inside"},
+    "eps outside the square root": {"eps": "outside"},
+    "eps added before the second moment's bias correction": {"eps": "uncorrected"},
+    "a denominator clamped to eps from below": {"eps": "clamped"},
+    "an update without eps": {"eps": "none"},
+    "no bias correction of the first moment": {"correct_mean": False},
+    "no bias correction of the second moment": {"correct_square": False},
+    "no bias correction at all": NO_CORRECTION,
+    "a bias correction where there should be none": {"correct_mean": True, "correct_square": True},
+    "a step count that begins one too late (t - 1)": {"first_count": 0},
+    "a step count that begins one too early (t + 1)": {"first_count": 2},
+    "updates counted for the group, gradients or not, instead of for each parameter": {"counting": "group"},
+    "one count for all parameters, which each of them moves on": {"counting": "parameters"},
+    "a missing gradient taken for zeros": {"gap": "zero"},
+    "weight decay of parameters that have no gradient": {"gap": "decay"},
+    "the last gradient used again where there is none": {"gap": "last"},
+    "a gradient of zeros taken for a missing one": {"zeros": "skip"},
+    "decay coupled to the gradient (L2) instead of decoupled": {"decay": "coupled"},
+    "decoupled decay instead of decay in the gradient (L2)": {"decay": "decoupled"},
+    "no weight decay": {"decay": "none"},
+    "decay of the parameter after its update instead of before": {"decay_first": False},
+    "decay that is not multiplied by the learning rate": {"decay_by": 0.0},
+    "decay that is taken twice": {"decay_by": 2.0},
+    "decay that adds where it should take away": {"decay_by": -1.0},
+    "decay of parameters of two dimensions and more alone": {"decay_of": "matrices"},
+    "betas in the wrong order": {"swapped": "everywhere"},
+    "betas in the wrong order in the means (not in the corrections)": {"swapped": "means"},
+    "means to which the gradient is added whole, without 1 - beta": {"damped": False},
+    "means to which the gradient is added by 1 - beta": {"damped": True},
+    "a mean that begins as the first gradient instead of at zero": {"begins": "gradient"},
+    "a second moment of the mean instead of the gradient": {"square_of": "mean"},
+    "a second moment of the gradient with its decay": {"square_of": "decayed"},
+    "a denominator from before this gradient": {"stale_square": True},
+    "the largest second moment so far (amsgrad) where it was not asked for": {"largest_square": True},
+    "a Nesterov step where it was not asked for": {"nesterov": True},
+    "a memory that is updated before the direction is taken from it": {"remembers_first": True},
+    "the direction itself instead of its sign": {"sign": False},
+    "the sign of the direction instead of the direction": {"sign": True},
+    "ascent instead of descent": {"ascend": "gradient"},
+    "an update of the wrong sign": {"ascend": "update"},
+    "the learning rate of the step before": {"rate": "before"},
+    "the learning rate of the first step in all others": {"rate": "first"},
+    "a run that begins afresh when it resumes": {"resume": "afresh"},
+    "a step count that resuming sets to zero": {"resume": "count lost"},
+    "moments that resuming sets to zero": {"resume": "means lost"},
+    "a step count that resuming moves on": {"resume": "counted"},
+    "a step count that resuming sets back by one": {"resume": "uncounted"},
 }
+
+
+@dataclass(frozen=True)
+class _Move:
+    """One update: the hyperparameters edited before it, and the gradients."""
+
+    changes: dict[str, Any]
+    grads: list[Array | None]
+    resumes: bool
+    """The run was stopped and resumed before it."""
 
 
 def likely(rig: "Rig", twin: "Twin") -> str | None:
     """One sentence on the probable cause of a difference, or None where no known mistake explains it."""
-    events = [_plain(event) for event in rig.events if event.grads is not None]
-    starts, actual, expected = rig.starts, rig.values(), twin.values()
+    moves = _moves(rig)
+    actual, expected = rig.values(), twin.values()
     distance = _distance(actual, expected)
-    if not events or not np.isfinite(distance) or distance == 0:
+    if not moves or not np.isfinite(distance) or distance == 0:
         return None
     settings = {name: _number(rig.settings.get(name, value)) for name, value in rig.subject.default.items()}
 
     def explains(values: Sequence[Array]) -> bool:
         return _distance(actual, values) <= max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0))
 
-    for rule in FAMILY:
-        if (
-            _distance(_play(rule, starts, events, settings), expected)
-            > 1e-3 * CLOSE * max(map(_size, expected)) + 1e-14
-        ):
-            continue
-        for sentence, change in MISTAKES.items():
-            wrong = replace(rule, **change)
-            if wrong != rule and explains(_play(wrong, starts, events, settings)):
-                return sentence
-    for sentence, values in _plain_mistakes(rig, starts, events, settings):
+    for sentence, values in _mistakes(rig, expected, moves, settings):
         if explains(values):
-            return sentence
+            return f"matches {sentence}"
     return None
 
 
-def _plain(event: "Event") -> "Event":
-    """An event whose learning rate is a float, even where it came in a tensor."""
-    return replace(event, changes={name: _number(value) for name, value in event.changes.items()})
+def _moves(rig: "Rig") -> list[_Move]:
+    """What was done to a rig, where it is nothing but updates and resumes; nothing otherwise."""
+    from optreg.conformance.rig import Update
+
+    moves, resumes = [], False
+    if rig.groups and any(changes for _, changes in rig.groups):
+        return []
+    for event in rig.events:
+        if isinstance(event, Update):
+            changes = {name: _number(value) for name, value in event.changes.items()}
+            moves.append(_Move(changes, event.grads, resumes))
+            resumes = False
+        elif event.resumes:
+            resumes = True
+        else:
+            return []
+    return moves
 
 
 def _number(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _plain_mistakes(
-    rig: "Rig", starts: Sequence[Array], events: Sequence["Event"], settings: Mapping[str, Any]
+def _mistakes(
+    rig: "Rig", expected: Sequence[Array], moves: Sequence[_Move], settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, list[Array]]]:
-    """Mistakes that need no formula: what the reference does under other hyperparameters, or another decay."""
+    """Every known mistake, with where it takes the parameters."""
+    size = max(map(_size, expected), default=1.0)
+    for rule in FAMILY:
+        if _distance(_play(rule, rig.starts, moves, settings), expected) > 1e-3 * CLOSE * size + 1e-14:
+            continue
+        for sentence, change in MISTAKES.items():
+            wrong = replace(rule, **change)
+            if wrong != rule:
+                yield sentence, _play(wrong, rig.starts, moves, settings)
+    yield from _plain_mistakes(rig, moves, settings)
+
+
+def _plain_mistakes(
+    rig: "Rig", moves: Sequence[_Move], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, list[Array]]]:
+    """Mistakes that need no formula: what the reference does under other hyperparameters, or from another start."""
     subject = rig.subject
 
     def reference(
-        changed: Mapping[str, Any], ignore: Sequence[str] = (), after: Callable[..., Any] | None = None
+        changed: Mapping[str, Any], ignore: Sequence[str] = (), *, afresh: bool = False, gap: bool = False
     ) -> list[Array]:
         finals = []
-        for index, start in enumerate(starts):
+        for index, start in enumerate(rig.starts):
             instance = subject.reference(**{**settings, **changed})
             run = instance.trajectory(np.array(start, dtype=np.float64))
             theta, _ = next(run)
-            for event in events:
-                for name, value in event.changes.items():
+            for move in moves:
+                if move.resumes and afresh:
+                    run = instance.trajectory(np.array(theta))
+                    next(run)
+                for name, value in move.changes.items():
                     if name not in ignore:
                         setattr(instance, name, value)
-                grad = event.grads[index] if event.grads else None
+                grad = move.grads[index]
+                if grad is None and gap:
+                    grad = np.zeros_like(theta)
                 if grad is not None:
                     theta, _ = run.send(np.array(grad, dtype=np.float64))
             finals.append(theta)
@@ -145,65 +226,135 @@ def _plain_mistakes(
 
     for name, value in subject.default.items():
         if value != settings.get(name):
-            yield f"matches {name} ignored: it behaves as with the default, {value!r}", reference({name: value}, [name])
-    yield "matches the learning rate given to the constructor, whatever its group says", reference({}, ["lr"])
+            yield f"{name} ignored: it behaves as with the default, {value!r}", reference({name: value}, [name])
+    yield "the learning rate given to the constructor, whatever its group says", reference({}, ["lr"])
+    for name in {name for move in moves for name in move.changes} - {"lr"}:
+        yield f"{name} as given to the constructor, whatever its group says", reference({}, [name])
     if "weight_decay" in settings:
-        yield "matches no weight decay", reference({"weight_decay": 0.0})
-    yield "matches an update that is never made: the parameter stays where it began", [np.array(s) for s in starts]
+        yield "no weight decay", reference({"weight_decay": 0.0})
+    yield "a missing gradient taken for zeros", reference({}, gap=True)
+    yield "a run that begins afresh when it resumes", reference({}, afresh=True)
+    yield "an update that is never made: the parameter stays where it began", [np.array(s) for s in rig.starts]
 
 
-def _play(rule: Rule, starts: Sequence[Array], events: Sequence["Event"], settings: Mapping[str, Any]) -> list[Array]:
+class _Memory:
+    """What a rule remembers of one parameter."""
+
+    def __init__(self, start: Array, count: int) -> None:
+        self.theta = np.array(start, dtype=np.float64)
+        self.m, self.s, self.peak = (np.zeros_like(self.theta) for _ in range(3))
+        self.t = count
+        self.fresh = True
+        self.last: Array | None = None
+
+    def resume(self, way: str, count: int) -> None:
+        if way in {"afresh", "means lost"}:
+            self.m, self.s, self.peak, self.fresh = (*(np.zeros_like(self.theta) for _ in range(3)), True)
+        if way in {"afresh", "count lost"}:
+            self.t = count
+        if not self.fresh:
+            self.t += {"counted": 1, "uncounted": -1}.get(way, 0)
+
+
+def _play(rule: Rule, starts: Sequence[Array], moves: Sequence[_Move], settings: Mapping[str, Any]) -> list[Array]:
     """Where a rule of the family takes the parameters."""
-    finals = []
+    begin = rule.first_count - 1
+    memories = [_Memory(start, begin) for start in starts]
+    h, together = dict(settings), begin
+    first_lr = moves[0].changes.get("lr", settings["lr"])
+    before = first_lr
     with np.errstate(all="ignore"):
-        for index, start in enumerate(starts):
-            theta = np.array(start, dtype=np.float64)
-            m, s, t = np.zeros_like(theta), np.zeros_like(theta), rule.first_count - 1
-            h, lr_before = dict(settings), None
-            for event in events:
-                h.update(event.changes)
-                grad = event.grads[index] if event.grads else None
+        for move in moves:
+            h.update(move.changes)
+            lr = {"group": h["lr"], "before": before, "first": first_lr}[rule.rate]
+            before = h["lr"]
+            together += rule.counting == "group" and any(grad is not None for grad in move.grads)
+            for memory, given in zip(memories, move.grads, strict=True):
+                if move.resumes:
+                    memory.resume(rule.resume, begin)
+                grad = _gradient(rule, memory, given, h, lr)
                 if grad is None:
                     continue
-                lr = h["lr"] if lr_before is None or not rule.late_lr else lr_before
-                lr_before = h["lr"]
-                t += 1
-                theta, m, s = _update(rule, theta, np.asarray(grad), m, s, t, h, lr)
-            finals.append(theta)
-    return finals
+                together += rule.counting == "parameters"
+                memory.t = memory.t + 1 if rule.counting == "parameter" else together
+                _update(rule, memory, grad, h, lr)
+    return [memory.theta for memory in memories]
 
 
-def _update(
-    rule: Rule, theta: Array, g: Array, m: Array, s: Array, t: int, h: Mapping[str, Any], lr: float
-) -> tuple[Array, Array, Array]:
+def _gradient(rule: Rule, memory: _Memory, given: Array | None, h: Mapping[str, Any], lr: float) -> Array | None:
+    """The gradient that a rule goes by, given one or none."""
+    if given is not None:
+        memory.last = np.asarray(given)
+        return None if rule.zeros == "skip" and not np.any(given) else memory.last
+    if rule.gap == "decay":
+        memory.theta = memory.theta - lr * h.get("weight_decay", 0.0) * memory.theta
+    if rule.gap == "last":
+        return memory.last
+    return np.zeros_like(memory.theta) if rule.gap == "zero" else None
+
+
+def _update(rule: Rule, memory: _Memory, g: Array, h: Mapping[str, Any], lr: float) -> None:
+    """One update of one parameter."""
     beta1, beta2 = _betas(h)
     mean1, mean2 = (beta1, beta2) if rule.swapped == "nowhere" else (beta2, beta1)
     if rule.swapped == "everywhere":
         beta1, beta2 = mean1, mean2
-    eps, decay = h.get("eps", 0.0), h.get("weight_decay", 0.0)
-    shrink = (lr if rule.decay_by_lr else 1.0) * decay if rule.decay == "decoupled" else 0.0
-    g = -g if rule.ascend else g
-    if rule.decay == "coupled":
-        g = g + decay * theta
-    if rule.sign:
-        if rule.mean == "none":
-            direction = np.sign(g)
-        else:
-            direction = np.sign(mean1 * m + (1 - mean1) * g)
-            m = mean2 * m + (1 - mean2) * g
+    theta, decay = memory.theta, h.get("weight_decay", 0.0)
+    decay = 0.0 if rule.decay_of == "matrices" and theta.ndim < 2 else decay
+    shrink = (lr * rule.decay_by if rule.decay_by else 1.0) * decay if rule.decay == "decoupled" else 0.0
+    g = -g if rule.ascend == "gradient" else g
+    coupled = rule.decay_by * decay * theta if rule.decay == "coupled" else 0.0
+    if rule.begins == "gradient" and memory.fresh:
+        memory.m, memory.s = g + coupled, np.zeros_like(g)
+    memory.fresh = False
+    if rule.interpolates:
+        direction = _interpolated(rule, memory, g + coupled, mean1, mean2)
     else:
-        direction = g
-        if rule.mean != "none":
-            m = mean1 * m + ((1 - mean1) if rule.damped else 1.0) * g
-            direction = m / (1 - beta1**t) if rule.correct_mean else m
-        if rule.square != "none":
-            s = mean2 * s + (1 - mean2) * g**2
-            direction = direction / _denominator(rule, s, 1 - beta2**t, eps)
-    step = lr * direction
-    if rule.decay_first:
-        return theta - shrink * theta - step, m, s
+        direction = _averaged(rule, memory, g, coupled, (mean1, mean2), (beta1, beta2), h.get("eps", 0.0), decay)
+    step = lr * (np.sign(direction) if rule.sign else direction)
+    step = -step if rule.ascend == "update" else step
     moved = theta - step
-    return moved - shrink * moved, m, s
+    memory.theta = theta - shrink * theta - step if rule.decay_first else moved - shrink * moved
+
+
+def _interpolated(rule: Rule, memory: _Memory, g: Array, mean1: float, mean2: float) -> Array:
+    """The direction between memory and gradient, of which the sign may be taken; the memory goes its own way."""
+    remembered = mean2 * memory.m + (1 - mean2) * g
+    base = remembered if rule.remembers_first else memory.m
+    direction = mean1 * base + (1 - mean1) * g
+    memory.m = remembered
+    return np.asarray(direction)
+
+
+def _averaged(
+    rule: Rule,
+    memory: _Memory,
+    g: Array,
+    coupled: Array | float,
+    means: tuple[float, float],
+    betas: tuple[float, float],
+    eps: float,
+    decay: float,
+) -> Array:
+    """The mean of the gradients, divided by the root of the mean of their squares, where the rule has either."""
+    whole, direction = g + coupled, g + coupled
+    if rule.mean != "none":
+        memory.m = means[0] * memory.m + ((1 - means[0]) if rule.damped else 1.0) * whole
+        ahead = means[0] * memory.m + ((1 - means[0]) if rule.damped else 1.0) * whole if rule.nesterov else memory.m
+        direction = ahead / _correction(betas[0], memory.t) if rule.correct_mean else ahead
+    if rule.square == "none":
+        return np.asarray(direction)
+    old = memory.s
+    squared = {"gradient": whole, "mean": memory.m, "decayed": whole + decay * memory.theta}[rule.square_of]
+    memory.s = means[1] * old + (1 - means[1]) * squared**2
+    memory.peak = np.maximum(memory.peak, memory.s)
+    s = old if rule.stale_square else memory.peak if rule.largest_square else memory.s
+    return np.asarray(direction / _denominator(rule, s, _correction(betas[1], memory.t), eps))
+
+
+def _correction(beta: float, t: int) -> float:
+    """What a mean is divided by; nothing before the first update."""
+    return 1 - beta**t if t else 1.0
 
 
 def _betas(h: Mapping[str, Any]) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 import time
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +102,22 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
             warnings.simplefilter("ignore")  # what a subject warns of is no finding
             check.function(subject)
     except Failed as failed:
-        return Status.FAILED, failed.finding, None
+        return Status.FAILED, _hinted(failed.finding, check), None
     except NotApplicable as error:
         return Status.NOT_APPLICABLE, None, str(error)
     except (Exception, SystemExit) as error:
-        return Status.FAILED, _raised(error), None
+        return Status.FAILED, _hinted(replace(_raised(error), snippet=_raising(subject, error)), check), None
     return _substance(subject, check)
+
+
+def _hinted(finding: Finding, check: LiveCheck) -> Finding:
+    """The finding with a probable cause: the one found out, or else the check's own."""
+    return finding if finding.likely else replace(finding, likely=check.hint)
+
+
+def _raising(subject: Subject, error: BaseException) -> str | None:
+    """A program in which the subject raises the error, where what was done to it last makes one."""
+    return subject.judge.latest.raising(error) if subject.judge.latest else None
 
 
 def _substance(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:

@@ -8,14 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optreg.conformance import diagnosis, snippets
+from optreg.conformance.judge import Judge
 from optreg.conformance.problems import SHAPES, Problem, Shape, hostile
-from optreg.conformance.rig import Layout, Rig, Twin, as_array
+from optreg.conformance.rig import DENSE, Layout, Rig, as_array
 from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.verdict import Finding
-
-Array = np.ndarray
-
+from optreg.conformance.twin import Twin
 
 MATRICES: tuple[Shape, ...] = ((4, 3), (3, 5), (6, 2))
 """What stands for other shapes where matrices alone are taken."""
@@ -41,8 +38,8 @@ def follow(
     problem: Problem,
     *,
     dtype: torch.dtype = torch.float64,
-    layout: Layout = torch.tensor,
-    grad_layout: Layout = torch.tensor,
+    layout: Layout = DENSE,
+    grad_layout: Layout = DENSE,
     states: bool = False,
     **settings: Any,
 ) -> Rig:
@@ -58,35 +55,39 @@ def follow(
 
 def compare(rig: Rig, twin: Twin, *, states: bool = False) -> None:
     """Every parameter, or every state, against the reference's."""
-    judge = rig.subject.judge
-    for index, param in enumerate(rig.params):
-        theta, state = twin.now[index]
-
-        def explain(finding: Finding, where: tuple[int, ...] | None, index: int = index) -> Finding:
-            return explained(finding, rig, index, twin, where)
-
-        with judge.explaining(explain):
-            if not states:
-                judge.close(as_array(param), theta, twin.bound(index), f"parameter {index}", step=twin.t)
-                continue
-            found = rig.state(index)
-            if not twin.started[index]:
-                continue
-            for name, expected in state.items():
-                judge.that(name in found, f"the state of parameter {index} has no '{name}'", step=twin.t)
-                value = as_array(found[name]) if isinstance(found[name], Tensor) else np.asarray(found[name])
-                bound = twin.state_bound(index, name) if expected.dtype.kind == "f" else 0.0
-                judge.close(value, np.asarray(expected), bound, f"{name} of parameter {index}", step=twin.t)
+    for index in range(len(rig.params)):
+        if states:
+            _compare_states(rig, twin, index)
+        else:
+            rig.close(index, twin.values()[index], twin.bound(index), f"parameter {index}", step=twin.t, twin=twin)
 
 
-def explained(finding: Finding, rig: Rig, index: int, twin: Twin, where: tuple[int, ...] | None) -> Finding:
-    """The finding with a probable cause and a program that shows it."""
-    expected = twin.now[index][0]
-    element = None
-    if where is not None and len(where) == expected.ndim and rig.subject.traits.elementwise:
-        element = int(np.ravel_multi_index(where, expected.shape)) if where else 0
-    return replace(
-        finding,
-        likely=finding.likely or diagnosis.likely(rig, twin),
-        snippet=snippets.of(rig, index, expected, element),
-    )
+def _compare_states(rig: Rig, twin: Twin, index: int) -> None:
+    judge, found = rig.subject.judge, rig.state(index)
+    if not twin.started[index]:
+        return
+    for name, expected in twin.now[index][1].items():
+        judge.that(name in found, f"the state of parameter {index} has no '{name}'", step=twin.t)
+        value = as_array(found[name]) if isinstance(found[name], Tensor) else np.asarray(found[name])
+        bound = twin.state_bound(index, name) if expected.dtype.kind == "f" else 0.0
+        show = f"optimizer.state[params[{{i}}]][{name!r}]"
+        with rig.explaining(index, np.asarray(expected, dtype=np.float64), bound, show=show, twin=twin):
+            judge.close(value, np.asarray(expected), bound, f"{name} of parameter {index}", step=twin.t)
+
+
+def no_common_state(subject: OptimizerSubject) -> str | None:
+    """Why the state is not compared with the reference's: it is declared its own, or lacks the reference's keys."""
+    if subject.traits.state is None:
+        shape = (4, 3) if subject.ndim == 2 else (4,)
+        apart = replace(subject, judge=Judge())
+        rig, twin = Rig(apart, [np.ones(shape)]), Twin(apart, [np.ones(shape)], torch.float64)
+        rig.step([np.ones(shape)])
+        own = set(twin.step([np.ones(shape)]).now[0][1]) - set(rig.state(0))
+    else:
+        own = {"all"} if subject.traits.state == "own" else set()
+    return "its state is its own, under names that the reference does not know" if own else None
+
+
+def undeclared_state(subject: OptimizerSubject) -> str | None:
+    """Why the extent of the state is not judged: nobody has declared it."""
+    return no_common_state(subject) if subject.registered else "it is no registered plugin, and declares no state"

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ class Judge:
         self.level: bool | None = None
         """Whether all that was judged ought to stay as it is: schedules whose formula is a constant."""
         self.curve: Curve | None = None
+        self.latest: Any = None
+        """The rig or probe that was used last: where an exception came from."""
         self._explain: Explain | None = None
 
     @contextmanager
@@ -42,7 +45,10 @@ class Judge:
     def fail(self, reason: str, *, where: tuple[int, ...] | None = None, **details: Any) -> None:
         """Raise a finding; `where` is the element that differs."""
         finding = Finding(reason=reason, **details)
-        raise Failed(self._explain(finding, where) if self._explain else finding)
+        if self._explain:
+            with suppress(Exception):  # a finding stands, even if no explanation of it can be made
+                finding = self._explain(finding, where)
+        raise Failed(finding)
 
     def that(self, truth: object, reason: str, **details: Any) -> None:
         """What must be true."""
@@ -65,10 +71,7 @@ class Judge:
         actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
         if actual.shape != expected.shape:
             self.fail(f"{what} has shape {actual.shape}, not {expected.shape}", step=step)
-        with np.errstate(invalid="ignore", over="ignore"):
-            same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
-            error = np.where(same, 0.0, np.abs(actual - expected))
-        error = np.where(np.isnan(error), np.inf, error)
+        error = _errors(actual, expected)
         wrong = error > bound
         if not np.any(wrong):
             return
@@ -82,6 +85,11 @@ class Judge:
             where=where,
         )
 
+    @staticmethod
+    def within(actual: Array, expected: Array, bound: Array | float) -> bool:
+        """Whether two arrays have one shape, and each element is within its bound. Not counted as a comparison."""
+        return actual.shape == expected.shape and not np.any(_errors(actual, expected) > bound)
+
     def equal(
         self, actual: Any, expected: Any, what: str, *, step: int | None = None, of: str = "it should be"
     ) -> None:
@@ -89,8 +97,11 @@ class Judge:
         self.comparisons += 1
         difference = _difference(actual, expected, what)
         if difference:
-            where, mine, theirs = difference
-            self.fail(f"{where} is {mine} where {of} {theirs}", step=step, coordinate=where)
+            self.fail(
+                f"{difference.place} is {difference.actual} where {of} {difference.expected}",
+                step=step, coordinate=difference.place, measured=difference.measured, where=difference.where,
+                bound=None if difference.measured is None else 0.0,
+            )  # fmt: skip
 
     def raises(
         self, act: Callable[[], object], kinds: type[Exception] | tuple[type[Exception], ...], what: str
@@ -119,41 +130,65 @@ def _coordinate(what: str, where: tuple[int, ...]) -> str:
     return f"{what}[{', '.join(map(str, where))}]" if where else what
 
 
-def _difference(actual: Any, expected: Any, where: str) -> tuple[str, str, str] | None:
-    """The first place where two values differ, with both; None where there is none."""
+def _errors(actual: Array, expected: Array) -> Array:
+    """How far each element is from what it should be; infinitely where only one of the two is NaN."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
+        error = np.where(same, 0.0, np.abs(actual - expected))
+    return np.where(np.isnan(error), np.inf, error)
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """The first place where two values differ."""
+
+    place: str
+    actual: str
+    expected: str
+    measured: float | None = None
+    where: tuple[int, ...] | None = None
+
+
+def _difference(actual: Any, expected: Any, place: str) -> _Difference | None:
+    """The first place where two values differ; None where there is none."""
     if isinstance(actual, Tensor) and isinstance(expected, Tensor):
-        return _tensor_difference(actual, expected, where)
+        return _tensor_difference(actual, expected, place)
     if isinstance(actual, dict) and isinstance(expected, dict):
         if actual.keys() != expected.keys():
-            return where, f"with keys {sorted(map(str, actual))}", f"with keys {sorted(map(str, expected))}"
-        pairs = [(actual[key], expected[key], f"{where}[{key!r}]") for key in expected]
+            theirs, ours = (f"with keys {sorted(map(str, keys))}" for keys in (expected, actual))
+            return _Difference(place, ours, theirs)
+        pairs = [(actual[key], expected[key], f"{place}[{key!r}]") for key in expected]
     elif isinstance(actual, list | tuple) and isinstance(expected, list | tuple):
         if len(actual) != len(expected):
-            return where, f"of length {len(actual)}", f"of length {len(expected)}"
-        pairs = [(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(actual, expected, strict=True))]
+            return _Difference(place, f"of length {len(actual)}", f"of length {len(expected)}")
+        pairs = [(a, b, f"{place}[{i}]") for i, (a, b) in enumerate(zip(actual, expected, strict=True))]
+    elif isinstance(actual, int | float) and isinstance(expected, int | float):
+        if actual == expected or (math.isnan(actual) and math.isnan(expected)):
+            return None
+        return _Difference(place, repr(actual), repr(expected), _distance(actual, expected))
     else:
-        same = (
-            actual is expected or (type(actual) is type(expected) and actual == expected) or _both_nan(actual, expected)
-        )
-        same = same or (isinstance(actual, int | float) and isinstance(expected, int | float) and actual == expected)
-        return None if same else (where, repr(actual), repr(expected))
+        same = actual is expected or (type(actual) is type(expected) and actual == expected)
+        return None if same else _Difference(place, repr(actual), repr(expected))
     return next(filter(None, (_difference(*pair) for pair in pairs)), None)
 
 
-def _both_nan(actual: Any, expected: Any) -> bool:
-    return isinstance(actual, float) and isinstance(expected, float) and math.isnan(actual) and math.isnan(expected)
-
-
-def _tensor_difference(actual: Tensor, expected: Tensor, where: str) -> tuple[str, str, str] | None:
+def _tensor_difference(actual: Tensor, expected: Tensor, place: str) -> _Difference | None:
     if actual.dtype != expected.dtype:
-        return where, f"of {actual.dtype}", f"of {expected.dtype}"
+        return _Difference(place, f"of {actual.dtype}", f"of {expected.dtype}")
     if actual.shape != expected.shape:
-        return where, f"of shape {tuple(actual.shape)}", f"of shape {tuple(expected.shape)}"
+        return _Difference(place, f"of shape {tuple(actual.shape)}", f"of shape {tuple(expected.shape)}")
     a, b = actual.detach().cpu(), expected.detach().cpu()
     if a.is_complex():
         a, b = torch.view_as_real(a.resolve_conj()), torch.view_as_real(b.resolve_conj())
     wrong = ~((a == b) | (a.isnan() & b.isnan())) if a.is_floating_point() else a != b
     if not bool(wrong.any()):
         return None
-    index = tuple(int(i) for i in wrong.nonzero()[0])
-    return _coordinate(where, index), repr(a[index].item()), repr(b[index].item())
+    where = tuple(int(i) for i in wrong.nonzero()[0])
+    mine, theirs = a[where].item(), b[where].item()
+    return _Difference(_coordinate(place, where), repr(mine), repr(theirs), _distance(mine, theirs), where)
+
+
+def _distance(actual: float, expected: float) -> float | None:
+    """How far two numbers are apart; None for what is no measure: truth values, infinities, NaN."""
+    distance = abs(actual - expected)
+    return None if isinstance(actual, bool) or not math.isfinite(distance) else float(distance)

@@ -1,20 +1,31 @@
 """Probes: an ordinary optimizer under the scheduler that is judged, which shows the rate that every update sees."""
 
-from collections.abc import Mapping, Sequence
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch.nn import Parameter
 
+from optreg.conformance import programs, schedule_diagnosis
 from optreg.conformance.subject import ScheduleSubject
 from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
+from optreg.conformance.verdict import Finding
 
 BASE_LRS = (0.5, 0.3)
 """One that is a power of two, and one that is not."""
 
+STEP = "optimizer.step()\nscheduler.step()"
+ANEW = "optimizer = <anew>"
+"""Where the program makes its optimizer, by whichever groups it keeps."""
+
 
 class Probe:
-    """A scheduler on an optimizer of two groups.
+    """A scheduler on an optimizer of two groups, and the record of what was done to it.
 
     Args:
         subject: the schedule that is judged.
@@ -31,31 +42,43 @@ class Probe:
         *,
         tensor: bool = False,
     ) -> None:
-        self.subject, self.settings, self.base_lrs = subject, dict(settings), tuple(base_lrs)
-        self.optimizer = make_optimizer(base_lrs, tensor=tensor)
-        self.scheduler = subject.make(self.optimizer, **settings)
+        self.subject, self.settings, self.base_lrs, self.tensor = subject, dict(settings), tuple(base_lrs), tensor
         self.t = 0
+        self.lines = [ANEW]
+        self.resumed_at: int | None = None
         judge = subject.judge
+        judge.latest = self
+        self.optimizer = make_optimizer(base_lrs, tensor=tensor)
+        self.lines.append(_construction(subject, settings))
+        self.scheduler = subject.make(self.optimizer, **settings)
         judge.level = judge.level is not False and _is_level(subject, settings)
 
     def step(self) -> None:
         """One update, and the scheduler's step after it."""
-        before = self.rates
-        self.optimizer.step()
-        self.scheduler.step()
-        self._stepped(self.t + 1, before)
+        self._do(STEP, self.t + 1, self.optimizer.step, self.scheduler.step)
 
     def jump(self, t: int) -> None:
         """Set the scheduler to step t."""
-        before = self.rates
-        self.scheduler.step(t)
-        self._stepped(t, before)
+        self._do(f"scheduler.step({t})", t, lambda: self.scheduler.step(t))
 
-    def _stepped(self, t: int, before: list[float]) -> None:
+    def update(self) -> None:
+        """One update, without the scheduler's step."""
+        self._do("optimizer.step()", self.t, self.optimizer.step)
+
+    def advance(self) -> None:
+        """The scheduler's step, without an update."""
+        self._do("scheduler.step()", self.t + 1, self.scheduler.step)
+
+    def _do(self, code: str, t: int, *acts: Callable[[], object]) -> None:
+        judge, before = self.subject.judge, self.rates
+        judge.latest = self
+        self.lines.append(code)
+        for act in acts:
+            act()
         self.t = t
-        self.subject.judge.steps += 1
+        judge.steps += 1
         if self.rates != before:
-            self.subject.judge.moved = True
+            judge.moved = True
 
     def run(self, steps: int) -> "Probe":
         """So many updates."""
@@ -68,18 +91,132 @@ class Probe:
         """The learning rate that each group holds."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
-    def saved(self) -> tuple[Any, Any]:
-        """The state dicts of the optimizer and of the scheduler."""
-        return self.optimizer.state_dict(), self.scheduler.state_dict()
+    def resumed(
+        self,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        optimizer_first: bool = True,
+        times: int = 1,
+        through_json: bool = False,
+    ) -> "Probe":
+        """A fresh probe, gone on from this one's checkpoints.
 
-    def judged(self, what: str = "the learning rate") -> None:
+        Args:
+            settings: what the fresh scheduler is constructed with; this one's, if not given.
+            optimizer_first: whether the optimizer's checkpoint is loaded before the scheduler's.
+            times: how often each is loaded.
+            through_json: whether the scheduler's travels as JSON.
+        """
+        saved: tuple[Any, Any] = copy.deepcopy((self.optimizer.state_dict(), self.scheduler.state_dict()))
+        lines = ["saved = copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))"]
+        if through_json:
+            saved = (saved[0], json.loads(json.dumps(saved[1])))
+            lines.append("saved = saved[0], json.loads(json.dumps(saved[1]))")
+        fresh = Probe(self.subject, settings or self.settings, self.base_lrs, tensor=self.tensor)
+        loads: list[tuple[Callable[[], Any], str]] = [
+            (lambda: fresh.optimizer.load_state_dict(saved[0]), "optimizer.load_state_dict(saved[0])"),
+            (lambda: fresh.scheduler.load_state_dict(saved[1]), "scheduler.load_state_dict(saved[1])"),
+        ]
+        fresh.lines = [*self.lines, *lines, *fresh.lines]
+        for load, line in (loads if optimizer_first else loads[::-1]) * times:
+            fresh.lines.append(line)
+            load()
+        fresh.settings, fresh.t, fresh.resumed_at = self.settings, self.t, self.t
+        return fresh
+
+    def constructed(self, last_epoch: int, steps: int) -> "Probe":
+        """A fresh probe, its scheduler constructed with `last_epoch` on an optimizer as it was after some steps."""
+        saved = copy.deepcopy(Probe(self.subject, self.settings, self.base_lrs).run(steps).optimizer.state_dict())
+        fresh = copy.copy(self)
+        fresh.optimizer = make_optimizer(self.base_lrs)
+        fresh.optimizer.load_state_dict(saved)
+        fresh.lines = [
+            *(ANEW, _construction(self.subject, self.settings), *[STEP] * steps),
+            *("saved = copy.deepcopy(optimizer.state_dict())", ANEW, "optimizer.load_state_dict(saved)"),
+            _construction(self.subject, self.settings, last_epoch),
+        ]
+        fresh.t = last_epoch + 1
+        fresh.scheduler = self.subject.make(fresh.optimizer, last_epoch=last_epoch, **self.settings)
+        return fresh
+
+    def expected(self, index: int, t: int | None = None) -> float:
+        """The rate of a group now, or at step t, as the reference says it at 50 digits."""
+        return self.subject.rate(self.settings, self.base_lrs[index], self.t if t is None else t)
+
+    def judged(self, what: str = "the learning rate", *, rtol: float = SCHEDULE_RTOL) -> None:
         """Every group's rate against base_lr * f(t), as the reference says it at 50 digits."""
         for index, (rate, base_lr) in enumerate(zip(self.rates, self.base_lrs, strict=True)):
-            expected = self.subject.rate(self.settings, base_lr, self.t)
-            bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL * base_lr
-            self.subject.judge.close(
-                rate, expected, bound, f"{what} of group {index} under {short(self.settings)}", step=self.t
-            )
+            expected = self.expected(index)
+            bound = rtol * abs(expected) + SCHEDULE_ATOL * base_lr
+            self.close(index, rate, expected, bound, f"{what} of group {index} under {short(self.settings)}")
+
+    def close(self, index: int, rate: float, expected: float, bound: float, what: str, *, of: str = "") -> None:
+        """The rate that a group holds against what it should be."""
+        with self.explaining(index, expected, bound):
+            self.subject.judge.close(rate, expected, bound, what, step=self.t, of=of)
+
+    def same(self, other: "Probe", what: str, *, of: str) -> None:
+        """Every group's rate against another probe's, bit for bit."""
+        for index, (rate, expected) in enumerate(zip(self.rates, other.rates, strict=True)):
+            with self.explaining(index, expected, 0.0):
+                self.subject.judge.equal(rate, expected, f"the rate of group {index}, {what},", step=self.t, of=of)
+
+    @contextmanager
+    def explaining(
+        self, index: int, expected: float, bound: float, *, show: str = "optimizer.param_groups[{i}]['lr']"
+    ) -> Iterator[None]:
+        """Give a finding that is made inside its probable cause, and a program that shows it.
+
+        Args:
+            index: the group that is compared.
+            expected: what is expected of what `show` shows.
+            bound: how far from it is near enough.
+            show: what the program prints, as code; `{i}` is the group's place.
+        """
+
+        def explain(finding: Finding, where: tuple[int, ...] | None) -> Finding:
+            snippet = None
+            for groups in ([index], range(len(self.base_lrs))):
+                place = 0 if len(groups) == 1 else index
+                lines, code = self._program(groups), show.format(i=place)
+                program = programs.told(lines, f"float({code})", expected)
+                if programs.differs(program, f"float({code})", expected, bound):
+                    snippet = program
+                    break
+            return replace(finding, snippet=snippet, likely=finding.likely or schedule_diagnosis.likely(self))
+
+        with self.subject.judge.explaining(explain):
+            yield
+
+    def raising(self, error: BaseException) -> str | None:
+        """The program in which the scheduler raises an error of the same kind; None if it does not."""
+        program = programs.imported(self._program([0]))
+        return program if programs.raises(program, type(error)) else None
+
+    def _program(self, groups: Sequence[int]) -> list[str]:
+        """What was done, as code, with some of the groups."""
+        lines = [programs.importing(self.subject)]
+        if self.subject.pure:
+            lines.append("from optreg import ScheduleLR")
+        for line, repeats in groupby(self.lines):
+            times = len(list(repeats))
+            body = [self._anew(groups)] if line == ANEW else line.splitlines()
+            lines += programs.repeated(body, times)
+        return lines
+
+    def _anew(self, groups: Sequence[int]) -> str:
+        rates = [programs.literal(_rate(self.base_lrs[i], tensor=self.tensor)) for i in groups]
+        if len(rates) == 1:
+            return f"optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr={rates[0]}, momentum=0.9)"
+        made = "{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': lr}"
+        return f"optimizer = torch.optim.SGD([{made} for lr in ({', '.join(rates)})], momentum=0.9)"
+
+
+def _construction(subject: ScheduleSubject, settings: Mapping[str, Any], last_epoch: int = -1) -> str:
+    more = "" if last_epoch == -1 else f", last_epoch={last_epoch}"
+    if subject.pure:
+        return f"scheduler = ScheduleLR(optimizer, {programs.call(subject, '', settings)}{more})"
+    return f"scheduler = {programs.call(subject, 'optimizer', settings)[:-1]}{more})"
 
 
 def make_optimizer(base_lrs: Sequence[float], *, tensor: bool = False) -> Any:
@@ -88,9 +225,12 @@ def make_optimizer(base_lrs: Sequence[float], *, tensor: bool = False) -> Any:
     for base_lr in base_lrs:
         param = Parameter(torch.zeros(1, dtype=torch.float64))
         param.grad = torch.zeros_like(param)
-        lr = torch.tensor(base_lr, dtype=torch.float64) if tensor else base_lr
-        groups.append({"params": [param], "lr": lr})
+        groups.append({"params": [param], "lr": _rate(base_lr, tensor=tensor)})
     return torch.optim.SGD(groups, lr=base_lrs[0], momentum=0.9, foreach=False)
+
+
+def _rate(base_lr: float, *, tensor: bool) -> Any:
+    return torch.tensor(base_lr, dtype=torch.float64) if tensor else base_lr
 
 
 def _is_level(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:

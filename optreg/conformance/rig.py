@@ -1,30 +1,81 @@
-"""The rig: an optimizer on parameters of its own, driven by given gradients; and its twin, the reference."""
+"""The rig: an optimizer on parameters of its own, driven by given gradients, and the record of what was done to it."""
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+import io
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from optreg.conformance.judge import Judge
+from optreg.conformance import diagnosis, programs
 from optreg.conformance.problems import Problem, Step
 from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.tolerance import rounding
+from optreg.conformance.verdict import Finding
+
+if TYPE_CHECKING:
+    from optreg.conformance.twin import Twin
 
 Array = np.ndarray
-Layout = Callable[[Array], Tensor]
 
 
 @dataclass(frozen=True)
-class Event:
-    """One thing that was done to the optimizer: an update with its gradients, or a line of code."""
+class Layout:
+    """How a tensor lies in memory, as the code that makes it from a contiguous `x`."""
+
+    code: str = "x"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The same values, laid so."""
+        laid: Tensor = eval(self.code, {"torch": torch, "x": x})
+        return laid
+
+
+DENSE = Layout()
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update: hyperparameters edited in every group, the gradients set, `step` called."""
 
     changes: dict[str, Any]
-    grads: list[Array | None] | None = None
-    code: str = ""
+    grads: list[Array | None]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Something else that was done, as code about `params` and `optimizer`; ANEW stands for making the optimizer."""
+
+    code: str
+    resumes: bool = False
+    """The optimizer was exchanged for one that went on from its checkpoint."""
+    settings: Mapping[str, Any] | None = None
+    """What an optimizer made anew is given; what the first was, if not told."""
+
+
+ANEW = "optimizer = <anew>"
+
+
+Event = Update | Line
+
+WAYS = {
+    "state_dict": "copy.deepcopy(optimizer.state_dict())",
+    "file": "through_a_file(optimizer.state_dict())",
+}
+THROUGH_A_FILE = """\
+def through_a_file(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    return torch.load(io.BytesIO(file.getvalue()), weights_only=True)"""
+COPIES = {
+    "deepcopy": "copy.deepcopy((params, optimizer))",
+    "pickle": "pickle.loads(pickle.dumps((params, optimizer)))",
+}
 
 
 class Rig:
@@ -35,7 +86,7 @@ class Rig:
         starts: where the parameters start.
         dtype: the parameters' dtype.
         groups: which parameters form which group, with what is different there: `[([0, 2], {"lr": 0.1}), ...]`.
-        layout: how an array becomes a tensor.
+        layout: how the parameters lie in memory.
         settings: hyperparameters and execution options; the hostile ones unless given.
     """
 
@@ -46,7 +97,7 @@ class Rig:
         *,
         dtype: torch.dtype = torch.float64,
         groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None,
-        layout: Layout = torch.tensor,
+        layout: Layout = DENSE,
         **settings: Any,
     ) -> None:
         self.subject = subject
@@ -54,8 +105,10 @@ class Rig:
         self.starts = [np.array(start) for start in starts]
         self.settings = {**subject.hostile, **settings}
         self.groups = groups
+        self.layout, self.grad_layout = layout, DENSE
         self.events: list[Event] = []
-        self.params = [Parameter(layout(np.array(start)).to(dtype)) for start in starts]
+        self.params = [Parameter(layout(torch.tensor(np.array(start)).to(dtype))) for start in starts]
+        subject.judge.latest = self
         self.optimizer = subject.make(self._grouped(), **self.settings)
 
     def _grouped(self) -> Any:
@@ -73,28 +126,73 @@ class Rig:
         """Make one update of a problem."""
         self.step(step.grads, lr=step.lr)
 
-    def step(self, grads: Sequence[Array | None], *, layout: Layout = torch.tensor, **changes: Any) -> None:
+    def step(self, grads: Sequence[Array | None], *, layout: Layout = DENSE, **changes: Any) -> None:
         """Set the gradients, edit every group's hyperparameters, make the update."""
+        self.grad_layout = layout
         for group in self.optimizer.param_groups:
-            self.subject.edit(group, **{name: changes[name] for name in changes})
+            self.subject.edit(group, **changes)
         for param, grad in zip(self.params, grads, strict=True):
-            param.grad = None if grad is None else layout(np.array(grad)).to(self.dtype)
-        self.events.append(Event(dict(changes), list(grads)))
-        self.update()
+            param.grad = None if grad is None else layout(torch.tensor(np.array(grad)).to(param.dtype))
+        self.events.append(Update(dict(changes), list(grads)))
+        self._update()
 
-    def update(self) -> None:
-        """Make an update with the gradients that are set, and see whether anything moved."""
+    def step_again(self, code: str = "optimizer.step()", closure: Any = None) -> Any:
+        """Make an update with the gradients that are there, or through a closure; returns what `step` returns."""
+        self.note(code)
+        return self._update() if closure is None else self._update(closure)
+
+    def _update(self, *arguments: Any) -> Any:
+        """Call `step`, and see whether anything has moved."""
         judge = self.subject.judge
+        judge.latest = self
         before = None if judge.moved else [param.detach().clone() for param in self.params]
-        self.optimizer.step()
+        returned = self.optimizer.step(*arguments)
         judge.steps += 1
         if before is not None:
             pairs = zip(before, self.params, strict=True)
             judge.moved = any(not torch.equal(old, new.detach()) for old, new in pairs)
+        return returned
 
     def note(self, code: str) -> None:
-        """Record something else that was done, as a line of code."""
-        self.events.append(Event({}, None, code))
+        """Record something else that was done, as code."""
+        self.events.append(Line(code))
+
+    def resumed(self, saved: Any = None, *, way: str = "state_dict", **settings: Any) -> "Rig":
+        """A fresh optimizer on copies of the parameters, gone on from a checkpoint, which is made unless given.
+
+        Args:
+            saved: the checkpoint.
+            way: how it travels: `"state_dict"` as a copy in memory, or through a `"file"`.
+            settings: what the constructor is given otherwise.
+        """
+        if saved is None:
+            state = self.optimizer.state_dict()
+            saved = copy.deepcopy(state) if way == "state_dict" else _through_a_file(state)
+        fresh = Rig(self.subject, self.values(), dtype=self.dtype, groups=self.groups, **{**self.settings, **settings})
+        for param, old in zip(fresh.params, self.params, strict=True):
+            with torch.no_grad():
+                param.copy_(old)
+        fresh.optimizer.load_state_dict(saved)
+        code = "\n".join(
+            [
+                *([THROUGH_A_FILE] if way == "file" else []),
+                f"saved = {WAYS[way]}",
+                "params = [torch.nn.Parameter(p.detach().clone()) for p in params]",
+                ANEW,
+                "optimizer.load_state_dict(saved)",
+            ]
+        )
+        fresh.events = [*self.events, Line(code, resumes=True, settings=fresh.settings)]
+        fresh.starts, fresh.settings = self.starts, self.settings
+        return fresh
+
+    def duplicate(self, way: str) -> "Rig":
+        """A copy of optimizer and parameters, made by `"deepcopy"` or through a `"pickle"`."""
+        other = copy.copy(self)
+        pair = (self.params, self.optimizer)
+        other.params, other.optimizer = copy.deepcopy(pair) if way == "deepcopy" else pickle.loads(pickle.dumps(pair))
+        other.events = [*self.events, Line(f"params, optimizer = {COPIES[way]}")]
+        return other
 
     def values(self) -> list[Array]:
         """The parameters in float64."""
@@ -115,126 +213,67 @@ class Rig:
             for index, param in enumerate(self.params)
         ]
 
+    def same(
+        self,
+        other: "Rig | Sequence[Tensor]",
+        what: str,
+        *,
+        step: int | None = None,
+        of: str,
+        twin: "Twin | None" = None,
+    ) -> None:
+        """Every parameter against another rig's, bit for bit."""
+        expected = other.tensors() if isinstance(other, Rig) else list(other)
+        for index, (mine, theirs) in enumerate(zip(self.tensors(), expected, strict=True)):
+            with self.explaining(index, as_array(theirs), twin=twin):
+                self.subject.judge.equal(mine, theirs, f"{what}, parameter {index}", step=step, of=of)
 
-class Twin:
-    """The references of all parameters, stepped along with a rig, and the scales that their errors are measured in.
+    def close(
+        self,
+        index: int,
+        expected: Array,
+        bound: Array | float,
+        what: str,
+        *,
+        step: int | None = None,
+        of: str = "",
+        twin: "Twin | None" = None,
+    ) -> None:
+        """One parameter against what it should be, each element within its bound."""
+        with self.explaining(index, expected, bound, twin=twin):
+            self.subject.judge.close(as_array(self.params[index]), expected, bound, what, step=step, of=of)
 
-    A state's scale is the largest value that its coordinate has had. Where the decay is part of the gradient, the error
-    that a parameter may have reaches the state too.
-    """
+    def raising(self, error: BaseException) -> str | None:
+        """The smallest program in which the optimizer raises an error of the same kind; None where none does."""
+        return programs.raising(self, error)
 
-    def __init__(self, subject: OptimizerSubject, starts: Sequence[Array], dtype: torch.dtype, **settings: Any) -> None:
-        self.subject, self.dtype = subject, dtype
-        complete = {**subject.hostile, **settings}
-        complete = {name: complete[name] for name in subject.hostile}
-        self.references = [subject.reference(**complete) for _ in starts]
-        self.runs = [
-            reference.trajectory(np.array(start, dtype=np.float64))
-            for reference, start in zip(self.references, starts, strict=True)
-        ]
-        self.now = [next(run) for run in self.runs]
-        self.started = [False for _ in starts]
-        self.peak = [np.abs(theta) for theta, _ in self.now]
-        self.state_peaks = [{name: np.abs(value) for name, value in state.items()} for _, state in self.now]
-        self.gradients = [np.zeros_like(theta) for theta, _ in self.now]
-        self.total_lr = 0.0
-        self.t = 0
-        self.coupling = 0.0
-        if decay_of(subject.reference, complete, subject.ndim) == "coupled":
-            self.coupling = float(complete.get("weight_decay", 0.0))
+    @contextmanager
+    def explaining(
+        self,
+        index: int,
+        expected: Array,
+        bound: Array | float = 0.0,
+        *,
+        show: str = "params[{i}]",
+        twin: "Twin | None" = None,
+    ) -> Iterator[None]:
+        """Give a finding that is made inside its probable cause, and a program that shows it.
 
-    def take(self, step: Step) -> "Twin":
-        """Make one update of a problem."""
-        return self.step(step.grads, lr=step.lr)
+        Args:
+            index: the parameter that is compared.
+            expected: what is expected of what `show` shows.
+            bound: how far from it is near enough.
+            show: what the program prints, as code; `{i}` is the parameter's place.
+            twin: the reference that the rig follows, from which the cause can be found out.
+        """
 
-    def step(self, grads: Sequence[Array | None], **changes: Any) -> "Twin":
-        """Make one update in every reference whose parameter has a gradient."""
-        self.t += 1
-        for index, grad in enumerate(grads):
-            reference = self.references[index]
-            for name, value in changes.items():
-                setattr(reference, name, value)
-            if grad is None:
-                continue
-            self.started[index] = True
-            theta, state = self.now[index] = self.runs[index].send(np.array(grad, dtype=np.float64))
-            self.peak[index] = np.maximum(self.peak[index], np.abs(theta))
-            self.gradients[index] = np.maximum(self.gradients[index], np.abs(grad))
-            peaks = self.state_peaks[index]
-            for name, value in state.items():
-                peaks[name] = np.maximum(peaks.get(name, 0.0), np.abs(value))
-        self.total_lr += abs(float(self.references[0].lr)) if self.references else 0.0
-        return self
+        def explain(finding: Finding, where: tuple[int, ...] | None) -> Finding:
+            cause = finding.likely or (diagnosis.likely(self, twin) if twin else None)
+            shown = programs.Shown(show, np.asarray(expected), np.asarray(bound))
+            return replace(finding, likely=cause, snippet=programs.smallest(self, index, shown, where, twin))
 
-    def values(self) -> list[Array]:
-        """The parameters."""
-        return [theta for theta, _ in self.now]
-
-    def bound(self, index: int) -> Array:
-        """How far each element of a parameter may be from the reference."""
-        return np.asarray(rounding(self.dtype, self.t) * self._scale(index))
-
-    def _scale(self, index: int) -> Array:
-        """S, one for the whole parameter: an error in one element may come from what others have in common with it."""
-        peak = self.peak[index]
-        largest = peak if self.subject.traits.elementwise else np.full_like(peak, peak.max(initial=0.0))
-        return np.asarray(np.maximum(largest, 1.0) + self.total_lr)
-
-    def state_bound(self, index: int, name: str) -> Array:
-        """How far each element of a state may be from the reference."""
-        scale = self.state_peaks[index][name]
-        if not self.subject.traits.elementwise:
-            scale = np.full_like(scale, scale.max(initial=0.0))
-        if self.coupling:
-            pull = self.coupling * self._scale(index)
-            scale = scale + pull + 2 * (self.gradients[index] + pull) * pull
-        return np.asarray(rounding(self.dtype, self.t) * scale)
-
-
-def no_common_state(subject: OptimizerSubject) -> str | None:
-    """Why the state is not compared with the reference's: it is declared its own, or lacks the reference's keys."""
-    if subject.traits.state is None:
-        shape = (4, 3) if subject.ndim == 2 else (4,)
-        apart = replace(subject, judge=Judge())
-        rig, twin = Rig(apart, [np.ones(shape)]), Twin(apart, [np.ones(shape)], torch.float64)
-        rig.step([np.ones(shape)])
-        own = set(twin.step([np.ones(shape)]).now[0][1]) - set(rig.state(0))
-    else:
-        own = {"all"} if subject.traits.state == "own" else set()
-    return "its state is its own, under names that the reference does not know" if own else None
-
-
-def undeclared_state(subject: OptimizerSubject) -> str | None:
-    """Why the extent of the state is not judged: nobody has declared it."""
-    return no_common_state(subject) if subject.registered else "it is no registered plugin, and declares no state"
-
-
-def decay_of(reference: type, settings: Mapping[str, Any], ndim: int = 1) -> str:
-    """How a reference decays weights: `"none"`, `"decoupled"` or `"coupled"`.
-
-    A decay that is part of the gradient reaches the state; one that is a step of its own does not. Where there is no
-    state, a first update without gradient tells: it takes lr * weight_decay of the parameter if the decay is decoupled.
-    """
-    if "weight_decay" not in settings:
-        return "none"
-    start = np.array([[1.0, -3.0, 0.5], [2.0, 0.25, -1.0]])
-    start = start if ndim == 2 else start.ravel()
-
-    def first(gradient: Array, decay: float) -> tuple[Array, dict[str, Array]]:
-        run = reference(**{**settings, "weight_decay": decay, "lr": 0.01}).trajectory(start)
-        next(run)
-        theta, state = run.send(gradient)
-        return theta, state
-
-    (with_decay, state), (without, plain) = first(0.5 * start, 0.1), first(0.5 * start, 0.0)
-    if np.array_equal(with_decay, without):
-        return "none"
-    if any(np.ndim(value) for value in state.values()):
-        same = all(np.array_equal(state[name], plain[name]) for name in state)
-    else:
-        theta, _ = first(np.zeros_like(start), 0.1)
-        same = np.allclose(theta, start * (1 - 0.001), rtol=1e-12, atol=0)
-    return "decoupled" if same else "coupled"
+        with self.subject.judge.explaining(explain):
+            yield
 
 
 def as_array(tensor: Tensor) -> Array:
@@ -248,3 +287,10 @@ def as_array(tensor: Tensor) -> Array:
 
 def _copied(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def _through_a_file(state: Any) -> Any:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)

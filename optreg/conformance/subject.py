@@ -69,12 +69,33 @@ class OptimizerSubject(Subject):
     def make(self, params: Any, **settings: Any) -> Any:
         """The optimizer on `params`, which are parameters or groups, with hyperparameters and execution options."""
         if isinstance(params, list) and params and isinstance(params[0], dict):
-            params = [{**self.own_arguments(group)} for group in params]
+            params = [self.group_arguments(group) for group in params]
         return self.implementation(params, **self.own_arguments(settings))
 
     def edit(self, group: dict[str, Any], **settings: Any) -> None:
         """Set hyperparameters of a live group, as a schedule would."""
-        group.update(self.own_arguments(settings))
+        group.update(self.group_arguments(settings))
+
+    def group_arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings under the names that groups keep them by."""
+        named = {name: value for name, value in settings.items() if name in self._kept_by_their_names}
+        others = {name: value for name, value in settings.items() if name not in named}
+        return {**self.own_arguments(others), **named}
+
+    @functools.cached_property
+    def _kept_by_their_names(self) -> frozenset[str]:
+        """The renamed hyperparameters that groups keep by the reference's name: `beta1` and `beta2` as `betas`."""
+        if not self.params:
+            return frozenset()
+        import torch
+
+        param = torch.nn.Parameter(torch.ones((2,) * self.ndim))
+        try:
+            group = self.implementation([param], **self.own_arguments(self.hostile)).param_groups[0]
+        except Exception:  # what is wrong with it is found by those who ask for more
+            return frozenset()
+        renamed = {_field_name(ours) for theirs, ours in self.params.items() if theirs not in group}
+        return frozenset(name for name in renamed if name in group)
 
     @functools.cached_property
     def hostile(self) -> dict[str, Any]:
@@ -207,7 +228,8 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
         options = _options(plugin, signature) if target.like else plugin.options
         subject: OptimizerSubject | ScheduleSubject = OptimizerSubject(**common, traits=traits, options=options)
     else:
-        subject = ScheduleSubject(**common, traits=_with(plugin.traits, target))
+        traits = replace(plugin.traits, resume=None) if target.like else plugin.traits
+        subject = ScheduleSubject(**common, traits=_with(traits, target))
     if target.like:
         subject.fixed = _fixed(subject, signature)
     return subject

@@ -22,7 +22,7 @@ def _not_registered(subject: OptimizerSubject) -> str | None:
     return None if subject.registered else "it is no registered plugin"
 
 
-@check("K01", still=True)
+@check("K01", still=True, hint="a hyperparameter is not among the `defaults` that `Optimizer.__init__` is given")
 def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
     """It is a `torch.optim.Optimizer` whose groups hold every hyperparameter."""
     judge = subject.judge
@@ -30,7 +30,7 @@ def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
     optimizer = subject.make([Parameter(torch.ones(shape))], **subject.hostile)
     judge.that(isinstance(optimizer, torch.optim.Optimizer), f"it makes a {type(optimizer).__name__}")
     for group in optimizer.param_groups:
-        for name, value in subject.own_arguments(subject.hostile).items():
+        for name, value in subject.group_arguments(subject.hostile).items():
             judge.that(name in group, f"its groups have no '{name}'")
             judge.equal(_tupled(group[name]), _tupled(value), f"the group's '{name}'")
 
@@ -39,7 +39,7 @@ def _tupled(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-@check("K02", Tier.SHOULD, still=True)
+@check("K02", Tier.SHOULD, still=True, hint="the constructor does not check the ranges that the reference declares")
 def check_values_out_of_range_are_refused(subject: OptimizerSubject) -> None:
     """Each hyperparameter beyond each end of its declared range is a ValueError."""
     judge = subject.judge
@@ -51,7 +51,11 @@ def check_values_out_of_range_are_refused(subject: OptimizerSubject) -> None:
             judge.raises(make, ValueError, f"{name}={value!r}")
 
 
-@check("K03", needs=_not_registered)
+@check(
+    "K03",
+    needs=_not_registered,
+    hint="the record's options or traits claim what the class does not do, or leave out what it does",
+)
 def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
     """Options, `maximize` and tensor lr are taken where they are claimed, and refused where they are not."""
     judge = subject.judge
@@ -68,7 +72,13 @@ def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
         Rig(subject, [start], lr=torch.tensor(0.1, dtype=torch.float64)).step([grad])
 
 
-@check("K04", Tier.SHOULD, still=True, needs=_not_registered)
+@check(
+    "K04",
+    Tier.SHOULD,
+    still=True,
+    needs=_not_registered,
+    hint="a default is written a second time in the constructor: quote the reference's",
+)
 def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None:
     """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
     judge = subject.judge
@@ -85,7 +95,13 @@ def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None
     judge.that(len(text) > 40 and "(" in text, "the reference's docstring names no source and no equations")
 
 
-@check("K05", Tier.SHOULD, still=True, needs=_not_registered)
+@check(
+    "K05",
+    Tier.SHOULD,
+    still=True,
+    needs=_not_registered,
+    hint='the plugin\'s module imports its implementation: name it as "module:Class" in the record',
+)
 def check_importing_the_plugin_is_lazy(subject: OptimizerSubject) -> None:
     """Importing the plugin's module imports no torch and prints nothing."""
     assert subject.registration
@@ -104,7 +120,12 @@ def judge_lazy(subject: Subject, module: str) -> None:
     judge.equal(run.stdout.strip(), "False", f"whether importing '{module}' prints anything or imports torch")
 
 
-@check("K06", still=True, needs=_not_registered)
+@check(
+    "K06",
+    still=True,
+    needs=_not_registered,
+    hint="the entry point in pyproject.toml and the record bear different names",
+)
 def check_entry_point_and_record_have_one_name(subject: OptimizerSubject) -> None:
     """The entry point and the record bear the same name, however it is spelt."""
     judge = subject.judge

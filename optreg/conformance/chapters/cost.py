@@ -7,12 +7,18 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import shapes_for
-from optreg.conformance.rig import Rig, Twin, undeclared_state
+from optreg.conformance.following import shapes_for, undeclared_state
+from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.twin import Twin
 
 
-@check("F01", Tier.SHOULD, needs=undeclared_state)
+@check(
+    "F01",
+    Tier.SHOULD,
+    needs=undeclared_state,
+    hint="the reference declares other state than the optimizer keeps, or in another dtype",
+)
 def check_state_is_as_large_as_declared(subject: OptimizerSubject) -> None:
     """The state takes as many bytes per parameter as the reference's tensors do in the parameter's dtype."""
     judge = subject.judge
@@ -28,7 +34,7 @@ def check_state_is_as_large_as_declared(subject: OptimizerSubject) -> None:
     judge.equal(used, declared, "the state's bytes", of="the reference declares")
 
 
-@check("F02", Tier.SHOULD)
+@check("F02", Tier.SHOULD, hint="something is appended in every update, and never let go")
 def check_no_object_is_left_behind(subject: OptimizerSubject) -> None:
     """100 updates leave no more live tensors behind than the first few."""
     judge = subject.judge
@@ -40,7 +46,7 @@ def check_no_object_is_left_behind(subject: OptimizerSubject) -> None:
         for _ in range(updates):
             for param, grad in zip(rig.params, grads, strict=True):
                 param.grad = torch.tensor(grad)
-            rig.update()
+            rig.step_again()
         gc.collect()
         return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
 

@@ -6,11 +6,12 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import follow, hostile_for, shapes_for
+from optreg.conformance.following import follow, hostile_for, no_common_state, shapes_for
 from optreg.conformance.problems import Problem, Step
-from optreg.conformance.rig import Rig, Twin, no_common_state
+from optreg.conformance.rig import Layout, Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
+from optreg.conformance.twin import Twin
 from optreg.conformance.verdict import Failed
 
 Array = np.ndarray
@@ -25,7 +26,7 @@ def _only_one_path(subject: OptimizerSubject) -> str | None:
     return "it has one execution path" if len(subject.paths) == 1 else None
 
 
-@check("D01")
+@check("D01", hint="state is made, or the update computed, in float32 or in the default dtype")
 def check_float64_stays_float64(subject: OptimizerSubject) -> None:
     """float64 parameters have float64 state: no update goes through a narrower type."""
     judge = subject.judge
@@ -38,13 +39,19 @@ def check_float64_stays_float64(subject: OptimizerSubject) -> None:
                 judge.equal(str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}")
 
 
-@check("D02")
+@check(
+    "D02", hint="the update goes through a narrower type than float32, or divides by a difference that rounds to zero"
+)
 def check_float32_follows_the_reference(subject: OptimizerSubject) -> None:
     """In float32 the error grows no faster than float32's rounding."""
     _follow_where_conditioned(subject, torch.float32, (-4.0, 1.0))
 
 
-@check("D03", Tier.SHOULD)
+@check(
+    "D03",
+    Tier.SHOULD,
+    hint="the update replaces the parameter by the result of a wider type, or squares below bfloat16's resolution",
+)
 def check_bfloat16(subject: OptimizerSubject) -> None:
     """bfloat16 parameters stay bfloat16 and finite, and follow the reference within bfloat16's rounding."""
     _follow_where_conditioned(subject, torch.bfloat16, (-1.0, 1.0))
@@ -76,12 +83,14 @@ def _follow_where_conditioned(subject: OptimizerSubject, dtype: torch.dtype, exp
             certain = np.abs(shaken.values()[index] - expected) <= 0.5 * bound
             judge.equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=twin.t)
             judge.that(bool(torch.isfinite(param).all()), f"parameter {index} is not finite in {dtype}", step=twin.t)
-            found = np.where(certain, rig.values()[index], expected)
-            judge.close(found, expected, bound, f"parameter {index} in {dtype}", step=twin.t)
+            bound = np.where(certain, bound, np.inf)
+            rig.close(index, expected, bound, f"parameter {index} in {dtype}", step=twin.t, twin=twin)
             judge.that(certain.any(), "no element could be compared", step=twin.t)
 
 
-@check("D04", Tier.SHOULD)
+@check(
+    "D04", Tier.SHOULD, hint="eps, or the square of a gradient, is zero in float16: compute in float32 and write back"
+)
 def check_float16_stays_finite(subject: OptimizerSubject) -> None:
     """In float16, at the default eps, gradients of zero and tiny ones leave everything finite."""
     judge = subject.judge
@@ -94,7 +103,11 @@ def check_float16_stays_finite(subject: OptimizerSubject) -> None:
                 judge.that(bool(torch.isfinite(param).all()), f"parameter {index} is not finite in float16", step=t)
 
 
-@check("D05", needs=_matrices_only)
+@check(
+    "D05",
+    needs=_matrices_only,
+    hint="an axis is indexed, or a size divided by, that a parameter of no dimension does not have",
+)
 def check_zero_dimensions(subject: OptimizerSubject) -> None:
     """A parameter of no dimension follows the reference, and stays one."""
     judge = subject.judge
@@ -102,51 +115,54 @@ def check_zero_dimensions(subject: OptimizerSubject) -> None:
     judge.equal([p.ndim for p in rig.params], [0, 0], "the parameters' dimensions")
 
 
-@check("D06", needs=_matrices_only)
+@check("D06", needs=_matrices_only, hint="an empty tensor ends the loop, or is reduced over")
 def check_empty_tensors(subject: OptimizerSubject) -> None:
     """Empty parameters, first, in the middle and last, disturb no other."""
     problem = hostile_for(subject, [(0,), (6,), (3, 0), (4, 3), (0, 2)], missing=False)
     follow(subject, problem)
 
 
-def _transposed(array: Array) -> Tensor:
-    """The same values, the last axis outermost in memory."""
-    return torch.tensor(np.moveaxis(array, -1, 0).copy()).movedim(0, -1) if array.ndim else torch.tensor(array)
+TRANSPOSED = Layout("x.movedim(-1, 0).contiguous().movedim(0, -1)")
+"""The last axis outermost in memory."""
+
+STRIDED = Layout("torch.stack([x, x * torch.nan], -1)[..., 0]")
+"""Every second element of the memory."""
+
+EXPANDED = Layout("x[:1].expand(x.shape)")
+"""One row for all."""
+
+SPARSE = Layout("x.to_sparse()")
 
 
-def _strided(array: Array) -> Tensor:
-    """The same values, every second element of the memory."""
-    padded = torch.full((*array.shape, 2), torch.nan, dtype=F64)
-    padded[..., 0] = torch.tensor(array)
-    return padded[..., 0]
-
-
-@check("D07")
+@check("D07", hint="the update writes to `p.view(-1)`, `p.contiguous()` or `p.reshape(-1)`, which may be a copy")
 def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
     """Parameters that do not lie in order in memory follow the reference."""
-    for layout in (_transposed, _strided):
+    for layout in (TRANSPOSED, STRIDED):
         follow(subject, hostile_for(subject, [(4, 3), (2, 3, 2)], missing=False), layout=layout)
 
 
-@check("D08")
+@check("D08", hint="gradients are read by their memory (`data_ptr`, `storage`, `as_strided`), or written to")
 def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
     """Gradients that are transposed, strided, or one row repeated are read as the values that they are."""
     problem = hostile_for(subject, [(4, 3), (2, 3, 2)], missing=False)
-    for layout in (_transposed, _strided):
+    for layout in (TRANSPOSED, STRIDED):
         follow(subject, problem, grad_layout=layout)
     steps = [
         Step(s.lr, [None if g is None else np.broadcast_to(g[:1], g.shape) for g in s.grads]) for s in problem.steps
     ]
-    follow(
-        subject, Problem(problem.starts, steps), grad_layout=lambda array: torch.tensor(array[:1]).expand(array.shape)
-    )
+    follow(subject, Problem(problem.starts, steps), grad_layout=EXPANDED)
 
 
 def _real_matrices(subject: OptimizerSubject) -> str | None:
     return "its parameters are real matrices" if subject.traits.ndim else None
 
 
-@check("D09", Tier.SHOULD, needs=_real_matrices)
+@check(
+    "D09",
+    Tier.SHOULD,
+    needs=_real_matrices,
+    hint="complex parameters are updated as if they were real: go through `torch.view_as_real`",
+)
 def check_complex_parameters(subject: OptimizerSubject) -> None:
     """Complex parameters go the way of their real and imaginary parts, or are refused, as declared."""
     judge = subject.judge
@@ -187,7 +203,7 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
     judge.that(subject.traits.complex_params is None, "complex parameters are declared to be refused, and taken")
 
 
-@check("D10", Tier.SHOULD)
+@check("D10", Tier.SHOULD, hint="a sparse gradient is used without looking at `grad.is_sparse`")
 def check_sparse_gradients(subject: OptimizerSubject) -> None:
     """A sparse gradient does what the dense one does, or is refused by an error that says so."""
     judge = subject.judge
@@ -197,7 +213,7 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
     dense.step([grad])
     sparse = Rig(subject, [start])
     try:
-        sparse.step([grad], layout=lambda array: torch.tensor(array).to_sparse())
+        sparse.step([grad], layout=SPARSE)
     except Exception as error:
         judge.that("sparse" in str(error).lower(), f"the error does not say that sparse gradients are refused: {error}")
         judge.equal(sparse.values()[0].tolist(), start.tolist(), "the parameter after the refusal")
@@ -205,17 +221,18 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
             not (subject.registered and subject.traits.sparse_grads), "sparse gradients are declared, and refused"
         )
         return
-    judge.close(sparse.values()[0], dense.values()[0], rounding(F64, 1) * 8, "the parameter", of="the dense gradient")
+    expected = dense.values()[0]
+    sparse.close(0, expected, rounding(F64, 1) * 8, "under a sparse gradient, the parameter", of="the dense one")
 
 
-@check("D11")
+@check("D11", hint="state is made by `squeeze`, or broadcast against the parameter")
 def check_shapes(subject: OptimizerSubject) -> None:
     """Rows, columns, and tensors of three and four dimensions follow the reference."""
     shapes = shapes_for(subject, [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2)])
     follow(subject, hostile_for(subject, shapes, missing=False))
 
 
-@check("D12", Tier.SHOULD)
+@check("D12", Tier.SHOULD, hint="a tensor is made without `dtype=`, and takes the default one")
 def check_another_default_dtype(subject: OptimizerSubject) -> None:
     """A changed default dtype changes nothing."""
     problem = hostile_for(subject)
@@ -228,10 +245,9 @@ def check_another_default_dtype(subject: OptimizerSubject) -> None:
         torch.set_default_dtype(before)
 
 
-@check("D13")
+@check("D13", hint="a norm, mean or flag over many elements enters every update")
 def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
     """A gradient of NaN or infinity spoils its own element, or parameter, and no other; or the update raises."""
-    judge = subject.judge
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=3)
     clean = Rig(subject, problem.starts).run(problem).values()
     for bad in (np.nan, np.inf):
@@ -243,20 +259,19 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
             rig.run(Problem(problem.starts, steps))
         except (ValueError, RuntimeError, ArithmeticError):
             continue
-        found = rig.values()
-        judge.close(found[0], clean[0], rounding(F64, 3) * 8, f"the parameter beside one with {bad}", of="without it")
+        bound = rounding(F64, 3) * 8
+        rig.close(0, clean[0], bound, f"beside a parameter with {bad} in its gradient, parameter 0", of="the clean run")
         if subject.traits.elementwise:
-            spoiled = found[1].ravel().copy()
-            spoiled[5] = clean[1].ravel()[5]
-            judge.close(
-                spoiled, clean[1].ravel(), rounding(F64, 3) * 8, f"the elements beside one with {bad}", of="without it"
+            beside = np.full_like(clean[1], bound)
+            beside.ravel()[5] = np.inf
+            rig.close(
+                1, clean[1], beside, f"beside an element with {bad} in its gradient, parameter 1", of="the clean run"
             )
 
 
-@check("D14")
+@check("D14", hint="a power of the gradient leaves float32's range before its root is taken")
 def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
     """In float32, gradients of 1e15 and 1e-15 go by the reference wherever it is finite there."""
-    judge = subject.judge
     for size in (1e15, 1e-15):
         start, grad = np.array([[1.0, -2.0], [0.5, 4.0]]), size * np.array([[1.0, -2.0], [3.0, -1.5]])
         start, grad = (array.astype(np.float32).astype(np.float64) for array in (start, grad))
@@ -269,10 +284,10 @@ def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
                 twin.take(step)
                 expected = twin.values()[0]
                 if np.all(np.abs(expected) < np.finfo(np.float32).max):
-                    judge.close(rig.values()[0], expected, twin.bound(0), f"the parameter at |g| = {size:g}", step=t)
+                    rig.close(0, expected, twin.bound(0), f"the parameter at |g| = {size:g}", step=t, twin=twin)
 
 
-@check("D15", needs=_only_one_path)
+@check("D15", needs=_only_one_path, hint="one of the execution paths computes another update, or keeps other state")
 def check_every_path_agrees(subject: OptimizerSubject) -> None:
     """Every execution path that can be asked for follows the reference, parameters and state."""
     judge = subject.judge

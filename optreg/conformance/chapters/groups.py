@@ -1,6 +1,5 @@
 """Groups: param groups are optimizers of their own."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,16 @@ from torch.nn import Parameter
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import compare, follow, hostile_for, shapes_for
 from optreg.conformance.problems import Problem, Step, perturbed
-from optreg.conformance.rig import Rig, Twin
+from optreg.conformance.programs import call
+from optreg.conformance.rig import ANEW, Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
+from optreg.conformance.twin import Twin
 
 F64 = torch.float64
+
+
+NAMED = "[(f'layer.{i}', p) for i, p in enumerate(params)]"
 
 
 def _part(problem: Problem, members: list[int]) -> Problem:
@@ -28,10 +32,9 @@ def _overrides(subject: OptimizerSubject) -> dict[str, Any]:
     return {name: value for name, value in perturbed(subject.reference, subject.hostile) if name not in subject.fixed}
 
 
-@check("G01")
+@check("G01", hint="hyperparameters or counts of one group, or of the constructor, are used in the other")
 def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
     """Two groups of different hyperparameters go the way of two optimizers."""
-    judge = subject.judge
     problem, other = hostile_for(subject), _overrides(subject)
     first = list(range(0, len(problem.starts), 2))
     second = list(range(1, len(problem.starts), 2))
@@ -41,16 +44,13 @@ def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
         part = _part(problem, list(members))
         alone = Rig(subject, part.starts, **changes).run(part)
         for place, index in enumerate(members):
-            judge.close(
-                rig.values()[index], alone.values()[place], rounding(F64, 12) * 8, f"parameter {index} in its group",
-                of="in an optimizer of its own it",
-            )  # fmt: skip
+            expected, bound = alone.values()[place], rounding(F64, 12) * 8
+            rig.close(index, expected, bound, f"parameter {index} in its group", of="an optimizer of its own")
 
 
-@check("G02")
+@check("G02", hint="the value is read from the constructor, or from the first group, instead of from each group")
 def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -> None:
     """A group's own value of any hyperparameter counts there, and only there."""
-    judge = subject.judge
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
     for name, value in [("lr", 0.25), *_overrides(subject).items()]:
         rig = Rig(subject, problem.starts, groups=[([0], {}), ([1], {name: value})])
@@ -59,31 +59,29 @@ def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -
             rig.step(step.grads)
             for index, twin in enumerate(twins):
                 twin.step([step.grads[index]])
-                judge.close(
-                    rig.values()[index], twin.values()[0], twin.bound(0),
-                    f"parameter {index}, {name}={value!r} in group 1,", step=t,
-                )  # fmt: skip
+                what = f"with {name}={value!r} in group 1, parameter {index}"
+                rig.close(index, twin.values()[0], twin.bound(0), what, step=t)
 
 
-@check("G03")
+@check("G03", hint="lists, buffers or counts are made once for all parameters, and not for those that come later")
 def check_a_group_added_later(subject: OptimizerSubject) -> None:
     """A group added after some updates begins afresh, and leaves the others as they were."""
-    judge = subject.judge
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
     rig = Rig(subject, problem.starts, groups=[([0], {})])
     first, second = Twin(subject, [problem.starts[0]], F64), Twin(subject, [problem.starts[1]], F64)
     for t, step in enumerate(problem.steps):
         if t == 4:
             rig.optimizer.add_param_group({"params": [rig.params[1]]})
+            rig.note("optimizer.add_param_group({'params': [params[1]]})")
         rig.step([step.grads[0], step.grads[1] if t >= 4 else None], lr=step.lr)
         first.step([step.grads[0]], lr=step.lr)
-        judge.close(rig.values()[0], first.values()[0], first.bound(0), "the older parameter", step=t + 1)
+        rig.close(0, first.values()[0], first.bound(0), "the older parameter", step=t + 1)
         if t >= 4:
             second.step([step.grads[1]], lr=step.lr)
-            judge.close(rig.values()[1], second.values()[0], second.bound(0), "the parameter added later", step=t + 1)
+            rig.close(1, second.values()[0], second.bound(0), "the parameter added later", step=t + 1)
 
 
-@check("G04", still=True)
+@check("G04", still=True, hint="`add_param_group` is overridden, and the check of torch's is left out")
 def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> None:
     """A parameter that is already in a group is refused."""
     judge = subject.judge
@@ -100,7 +98,7 @@ def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> No
     )
 
 
-@check("G05")
+@check("G05", hint="the update reads the first parameter of a group without asking whether there is one")
 def check_an_empty_group_is_legal(subject: OptimizerSubject) -> None:
     """A group without parameters runs, before and after a checkpoint."""
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
@@ -108,38 +106,36 @@ def check_an_empty_group_is_legal(subject: OptimizerSubject) -> None:
     twin = Twin(subject, problem.starts, F64)
     for t, step in enumerate(problem.steps):
         if t == 5:
-            saved = copy.deepcopy(rig.optimizer.state_dict())
-            rig.optimizer = subject.make([{"params": list(rig.params)}, {"params": []}], **rig.settings)
-            rig.optimizer.load_state_dict(saved)
+            rig = rig.resumed()
         rig.take(step)
         twin.take(step)
         compare(rig, twin)
 
 
-@check("G06", Tier.SHOULD)
+@check("G06", Tier.SHOULD, hint="the constructor goes through the parameters before torch has taken the names off")
 def check_named_parameters(subject: OptimizerSubject) -> None:
     """Named parameters are taken, and change nothing."""
-    judge = subject.judge
     problem = hostile_for(subject)
-    plain = Rig(subject, problem.starts).run(problem).tensors()
+    plain = Rig(subject, problem.starts).run(problem)
     named = Rig(subject, problem.starts)
+    named.note(f"optimizer = {call(subject, NAMED, named.settings)}")
     named.optimizer = subject.make([(f"layer.{i}", param) for i, param in enumerate(named.params)], **named.settings)
-    judge.equal(named.run(problem).tensors(), plain, "with named parameters", of="without names it is")
+    named.run(problem).same(plain, "with named parameters", of="without names it is")
 
 
-@check("G07")
+@check("G07", hint="what is computed for one group is carried into the next")
 def check_the_order_of_groups_is_irrelevant(subject: OptimizerSubject) -> None:
     """Groups in another order, and parameters in another order, give the same parameters."""
-    judge = subject.judge
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
     other = _overrides(subject)
     one = Rig(subject, problem.starts, groups=[([0], {}), ([1], other)]).run(problem).values()
-    two = Rig(subject, problem.starts, groups=[([1], other), ([0], {})]).run(problem).values()
-    for index, (a, b) in enumerate(zip(one, two, strict=True)):
-        judge.close(b, a, rounding(F64, 12) * 8, f"parameter {index} with the groups turned round", of="before it")
+    two = Rig(subject, problem.starts, groups=[([1], other), ([0], {})]).run(problem)
+    for index, expected in enumerate(one):
+        bound = rounding(F64, 12) * 8
+        two.close(index, expected, bound, f"with the groups turned round, parameter {index}", of="the other order")
 
 
-@check("G08")
+@check("G08", hint="groups are made anew from known keys, in an update or in `load_state_dict`")
 def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
     """A key that a trainer puts into a group stays there, through updates and checkpoints."""
     judge = subject.judge
@@ -148,35 +144,30 @@ def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
     rig.optimizer.param_groups[0]["layer_name"] = "head"
     rig.run(problem, 0, 2)
     judge.equal(rig.optimizer.param_groups[0].get("layer_name"), "head", "an unknown key of the group")
-    other = Rig(subject, problem.starts)
-    other.optimizer.load_state_dict(copy.deepcopy(rig.optimizer.state_dict()))
+    other = rig.resumed()
     judge.equal(other.optimizer.param_groups[0].get("layer_name"), "head", "an unknown key after a checkpoint")
 
 
-@check("G09")
+@check("G09", hint="parameters of a group are treated together, in the dtype of one of them")
 def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
     """Parameters of different dtypes in one group go the way that each goes alone."""
-    judge = subject.judge
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-3.0, 1.0))
     dtypes = (torch.float64, torch.float32)
     rig = Rig(subject, problem.starts)
     rig.params = [Parameter(torch.tensor(s).to(d)) for s, d in zip(problem.starts, dtypes, strict=True)]
     rig.optimizer = subject.make(list(rig.params), **rig.settings)
-    for step in problem.steps:
-        for group in rig.optimizer.param_groups:
-            subject.edit(group, lr=step.lr)
-        for param, grad in zip(rig.params, step.grads, strict=True):
-            param.grad = torch.tensor(grad).to(param.dtype)
-        rig.update()
+    rig.note(f"params = [torch.nn.Parameter(p.detach().to(d)) for p, d in zip(params, {list(dtypes)})]")
+    rig.note(ANEW)
+    rig.run(problem)
     for index, dtype in enumerate(dtypes):
         part = _part(problem, [index])
         alone = Rig(subject, part.starts, dtype=dtype).run(part).values()[0]
-        judge.close(
-            rig.values()[index], alone, rounding(dtype, 12) * 8, f"the {dtype} parameter among others", of="alone it"
+        rig.close(
+            index, alone, rounding(dtype, 12) * 8, f"the {dtype} parameter among others", of="the run of it alone"
         )
 
 
-@check("G10")
+@check("G10", hint="the constructor's values are kept in attributes and used instead of the group's")
 def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) -> None:
     """What counts is the group, not what the constructor was given: all hyperparameters edited at once take effect."""
     judge = subject.judge
@@ -194,7 +185,7 @@ def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) ->
     judge.that(np.isfinite(twin.total_lr), "no learning rate")
 
 
-@check("X05")
+@check("X05", hint="the update writes the corrected or scheduled value back into the group")
 def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
     """Updates leave the hyperparameters of a group, its learning rate first, as they are."""
     judge = subject.judge
@@ -202,7 +193,7 @@ def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
     rig = Rig(subject, problem.starts)
     for t, step in enumerate(problem.steps, start=1):
         rig.take(step)
-        expected = subject.own_arguments({**subject.hostile, "lr": step.lr})
+        expected = subject.group_arguments({**subject.hostile, "lr": step.lr})
         for group in rig.optimizer.param_groups:
             for name, value in expected.items():
                 judge.that(

@@ -31,7 +31,7 @@ def _trajectory(subject: OptimizerSubject, settings: dict[str, Any], start: Any,
     return found
 
 
-@check("Q01", still=True)
+@check("Q01", still=True, hint="the reference, or its closed form, has a slip: derive both again from the paper")
 def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> None:
     """Under a constant gradient the reference comes where its closed form, at 50 digits, says."""
     judge = subject.judge
@@ -76,7 +76,7 @@ def closed_form_settings(subject: OptimizerSubject) -> list[dict[str, Any]]:
     return found
 
 
-@check("Q02", still=True)
+@check("Q02", still=True, hint="the reference computes in a narrower type somewhere, or subtracts nearly equal numbers")
 def check_reference_is_precise(subject: OptimizerSubject) -> None:
     """The reference in float64 stays within rounding of itself at 50 digits, hostile gradients included."""
     judge = subject.judge
@@ -110,7 +110,11 @@ def _exact(value: Any, context: Any) -> Any:
     return context.mpf(value) if isinstance(value, float) else value
 
 
-@check("Q03", still=True)
+@check(
+    "Q03",
+    still=True,
+    hint="the reference works in place (`+=`, `out=`) on an array that it was given, or that it has told already",
+)
 def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> None:
     """The reference writes neither to its start, nor to a gradient, nor to what it has already told."""
     judge = subject.judge
@@ -131,7 +135,7 @@ def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> 
             judge.equal(np.asarray(now).tolist(), then.tolist(), "theta as told before", step=t)
 
 
-@check("Q04", still=True)
+@check("Q04", still=True, hint="`trajectory` never reads that field, or reads it once instead of in every update")
 def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None:
     """Every hyperparameter of the reference, every element of a tuple, every switch, moves its trajectory."""
     judge = subject.judge

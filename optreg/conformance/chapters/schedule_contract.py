@@ -17,7 +17,7 @@ def _not_registered(subject: ScheduleSubject) -> str | None:
     return None if subject.registration is not None and not subject.target.like else "it is no registered plugin"
 
 
-@check("K11", still=True)
+@check("K11", still=True, hint="the implementation is neither a function of the step nor an LRScheduler")
 def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
     """It is a function of the step, or a `torch.optim.lr_scheduler.LRScheduler`, and can be built on any optimizer."""
     from torch.optim.lr_scheduler import LRScheduler
@@ -32,7 +32,13 @@ def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
     judge.that(isinstance(scheduler, LRScheduler), f"it makes a {type(scheduler).__name__}, no LRScheduler")
 
 
-@check("K12", Tier.SHOULD, still=True, needs=_not_registered)
+@check(
+    "K12",
+    Tier.SHOULD,
+    still=True,
+    needs=_not_registered,
+    hint="the constructor does not check the ranges that the reference declares",
+)
 def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
     """Each hyperparameter beyond each end of its declared range is a ValueError."""
     judge = subject.judge
@@ -43,7 +49,13 @@ def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
         judge.raises(make, ValueError, f"{name}={value!r}")
 
 
-@check("K14", Tier.SHOULD, still=True, needs=_not_registered)
+@check(
+    "K14",
+    Tier.SHOULD,
+    still=True,
+    needs=_not_registered,
+    hint="a default is written a second time in the constructor: quote the reference's",
+)
 def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
     """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
     judge = subject.judge
@@ -59,7 +71,13 @@ def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
     judge.that(len(text) > 40 and "f(" in text, "the reference's docstring states no formula f(t)")
 
 
-@check("K15", Tier.SHOULD, still=True, needs=_not_registered)
+@check(
+    "K15",
+    Tier.SHOULD,
+    still=True,
+    needs=_not_registered,
+    hint="the plugin's module imports its implementation, or the schedule imports torch",
+)
 def check_importing_the_plugin_is_lazy(subject: ScheduleSubject) -> None:
     """Importing the plugin's module, and a schedule that is a function, imports no torch and prints nothing."""
     assert subject.registration
@@ -68,7 +86,12 @@ def check_importing_the_plugin_is_lazy(subject: ScheduleSubject) -> None:
         judge_lazy(subject, subject.implementation.__module__)
 
 
-@check("K16", still=True, needs=_not_registered)
+@check(
+    "K16",
+    still=True,
+    needs=_not_registered,
+    hint="the entry point in pyproject.toml and the record bear different names",
+)
 def check_entry_point_and_record_have_one_name(subject: ScheduleSubject) -> None:
     """The entry point and the record bear the same name, however it is spelt."""
     assert subject.registration

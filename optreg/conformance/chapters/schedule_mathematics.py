@@ -41,7 +41,7 @@ def _raises_after(subject: ScheduleSubject, settings: dict[str, Any]) -> int:
     return end if subject.traits.after in {"raise", "cycle"} and end is not None else span(settings) + BEYOND
 
 
-@check("Q11", still=True)
+@check("Q11", still=True, hint="`multiplier` never reads that field")
 def check_reference_uses_every_hyperparameter(subject: ScheduleSubject) -> None:
     """Every hyperparameter of the formula changes some multiplier."""
     judge = subject.judge
@@ -54,7 +54,7 @@ def check_reference_uses_every_hyperparameter(subject: ScheduleSubject) -> None:
         judge.that(changed != plain, f"the formula gives the same with {name}={value!r}")
 
 
-@check("Q12", still=True)
+@check("Q12", still=True, hint="the declared traits (`peak`, `end`, `after`) and the formula disagree")
 def check_reference_keeps_its_declaration(subject: ScheduleSubject) -> None:
     """The formula is 1 at its declared peak, and does after its end what is declared."""
     judge = subject.judge
@@ -74,7 +74,7 @@ def check_reference_keeps_its_declaration(subject: ScheduleSubject) -> None:
         judge.that(math.isfinite(subject.formula(settings, 0)), "the formula is not finite at 0")
 
 
-@check("L01")
+@check("L01", hint="the formula is not the reference's, in a way that is none of the known mistakes")
 def check_every_step_follows_the_formula(subject: ScheduleSubject) -> None:
     """At every step to 20 beyond the end, at every corner, the rate is base_lr * f(t), relative to 1e-12."""
     for settings in _corners(subject):
@@ -85,14 +85,14 @@ def check_every_step_follows_the_formula(subject: ScheduleSubject) -> None:
             probe.judged()
 
 
-@check("L02", still=True)
+@check("L02", still=True, hint="the constructor leaves the groups' rate as it was, or sets it for step 1")
 def check_the_rate_is_set_at_construction(subject: ScheduleSubject) -> None:
     """Right after construction the groups hold base_lr * f(0)."""
     for settings in _corners(subject):
         Probe(subject, settings).judged("the learning rate at construction")
 
 
-@check("L03")
+@check("L03", hint="the schedule ends a step early or late, or its floor is another")
 def check_the_end_value(subject: ScheduleSubject) -> None:
     """At the last step the rate is the formula's end value; the step before it is not yet."""
     judge = subject.judge
@@ -111,7 +111,9 @@ def check_the_end_value(subject: ScheduleSubject) -> None:
     judge.that(seen, "no end was seen")
 
 
-@check("L04")
+@check(
+    "L04", hint="the formula is followed beyond its last step; if that is meant, declare after=cycle or after=formula"
+)
 def check_after_the_end(subject: ScheduleSubject) -> None:
     """After its last step the schedule holds, cycles, goes on or raises, as declared; the rate is never negative."""
     judge = subject.judge
@@ -131,14 +133,14 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
                 for index, (rate, wanted) in enumerate(zip(probe.rates, held, strict=True)):
                     bound = SCHEDULE_ATOL * probe.base_lrs[index]
                     what = f"the learning rate of group {index} under {short(settings)}"
-                    judge.close(rate, wanted, bound, what, step=probe.t, of="the end")
+                    probe.close(index, rate, wanted, bound, what, of="its end")
             elif subject.traits.after == "formula":
                 probe.judged()
         if subject.traits.after == "cycle":
             judge.that(subject.judge.steps > 0, "no step was made")
 
 
-@check("L05")
+@check("L05", hint="a phase is a step too long or too short, so that the curve leaves its range")
 def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> None:
     """The rate is never below the least nor above the greatest that the formula gives anywhere."""
     judge = subject.judge
@@ -150,17 +152,19 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
             bounds.append((min(rates), max(rates)))
         probe = Probe(subject, settings)
         for _ in range(steps):
-            for rate, base_lr, (least, most) in zip(probe.rates, BASE_LRS, bounds, strict=True):
+            for index, (base_lr, (least, most)) in enumerate(zip(BASE_LRS, bounds, strict=True)):
+                rate = probe.rates[index]
                 slack = 4 * SCHEDULE_ATOL * base_lr
-                judge.that(
-                    least - slack <= rate <= most + slack,
-                    f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {short(settings)}",
-                    step=probe.t,
-                )
+                with probe.explaining(index, min(max(rate, least), most), slack):
+                    judge.that(
+                        least - slack <= rate <= most + slack,
+                        f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {short(settings)}",
+                        step=probe.t,
+                    )
             probe.step()
 
 
-@check("L06")
+@check("L06", hint="a phase of no steps is divided by its length")
 def check_degenerate_phases_are_finite(subject: ScheduleSubject) -> None:
     """Phases of no, of one and of all steps make no rate infinite, NaN or an error."""
     judge = subject.judge
@@ -172,7 +176,7 @@ def check_degenerate_phases_are_finite(subject: ScheduleSubject) -> None:
                 probe.step()
 
 
-@check("L07")
+@check("L07", hint="two phases do not meet at their joint")
 def check_no_jump_that_the_formula_has_not(subject: ScheduleSubject) -> None:
     """Between two steps the rate moves as far as the formula does, at every joint."""
     judge = subject.judge
@@ -184,13 +188,14 @@ def check_no_jump_that_the_formula_has_not(subject: ScheduleSubject) -> None:
         for index, base_lr in enumerate(BASE_LRS):
             expected = subject.rate(settings, base_lr, probe.t) - subject.rate(settings, base_lr, t)
             moved = probe.rates[index] - before[index]
-            judge.close(moved, expected, 1e-12 * base_lr, f"the change of group {index}'s learning rate", step=probe.t)
+            bound = 1e-12 * base_lr
+            with probe.explaining(index, before[index] + expected, bound):
+                judge.close(moved, expected, bound, f"the change of group {index}'s learning rate", step=probe.t)
 
 
-@check("L09")
+@check("L09", hint="the warm-up is counted from 1, or has one step more or less than `warmup_steps`")
 def check_the_peak(subject: ScheduleSubject) -> None:
     """The rate is base_lr exactly at the declared peak, and nowhere higher."""
-    judge = subject.judge
     if subject.traits.peak is None:
         raise NotApplicable("it declares no peak")
     for settings in _corners(subject):
@@ -198,15 +203,14 @@ def check_the_peak(subject: ScheduleSubject) -> None:
         if end is not None and peak >= end:
             continue
         probe = Probe(subject, settings).run(peak)
-        for rate, base_lr in zip(probe.rates, BASE_LRS, strict=True):
+        for index, (rate, base_lr) in enumerate(zip(probe.rates, BASE_LRS, strict=True)):
             bound = SCHEDULE_ATOL * base_lr
-            judge.close(rate, base_lr, bound, f"the peak under {short(settings)}", step=peak, of="base_lr")
+            probe.close(index, rate, base_lr, bound, f"the peak of group {index} under {short(settings)}", of="base_lr")
 
 
-@check("L10")
+@check("L10", hint="each rate is made from the one before, and rounding adds up")
 def check_many_steps(subject: ScheduleSubject) -> None:
     """After 5000 steps the rate is still the formula's, relative to 1e-10."""
-    judge = subject.judge
     settings = ordinary(subject, total_steps=10000, warmup_steps=100)
     limited = subject.traits.after in {"raise", "cycle"}
     steps = min(5000, _raises_after(subject, settings)) if limited else 5000
@@ -214,13 +218,10 @@ def check_many_steps(subject: ScheduleSubject) -> None:
     for _ in range(steps):
         probe.step()
         if probe.t % 250 == 0 or probe.t == steps:
-            for rate, base_lr in zip(probe.rates, BASE_LRS, strict=True):
-                expected = subject.rate(settings, base_lr, probe.t)
-                bound = 1e-10 * abs(expected) + SCHEDULE_ATOL * base_lr
-                judge.close(rate, expected, bound, "the learning rate", step=probe.t)
+            probe.judged(rtol=1e-10)
 
 
-@check("L12")
+@check("L12", hint="all groups are driven from the first group's base rate")
 def check_each_group_has_its_own_base(subject: ScheduleSubject) -> None:
     """Every group is driven from its own base learning rate."""
     settings = ordinary(subject)
@@ -231,7 +232,7 @@ def check_each_group_has_its_own_base(subject: ScheduleSubject) -> None:
             probe.step()
 
 
-@check("L13")
+@check("L13", hint="each rate is made from the one before by a factor, which nothing brings back from zero")
 def check_it_goes_on_after_a_rate_of_zero(subject: ScheduleSubject) -> None:
     """After a rate of zero the schedule goes on by its formula."""
     judge = subject.judge
@@ -253,34 +254,36 @@ def check_it_goes_on_after_a_rate_of_zero(subject: ScheduleSubject) -> None:
     judge.that(seen, "no zero was seen")
 
 
-@check("L14")
+@check("L14", hint="`get_last_lr` or `state_dict` returns the schedule's own list or dict")
 def check_reading_changes_nothing(subject: ScheduleSubject) -> None:
     """Reading rates and state, and writing to what was read, leaves the schedule as it is."""
-    judge = subject.judge
     settings = ordinary(subject)
     probe, plain = Probe(subject, settings), Probe(subject, settings)
     for _ in range(_raises_after(subject, settings)):
         read = probe.scheduler.get_last_lr()
         read[0] = 123.0
         probe.scheduler.state_dict()
-        judge.equal(probe.rates, plain.rates, "the rates after reading", step=probe.t, of="without it they are")
+        probe.lines.append("scheduler.get_last_lr()[0] = 123.0; scheduler.state_dict()")
+        probe.same(plain, "after reading", of="without it it is")
         probe.step()
         plain.step()
-        judge.equal(probe.rates, plain.rates, "the rates after reading", step=probe.t, of="without it they are")
+        probe.same(plain, "after reading", of="without it it is")
 
 
-@check("L11")
+@check("L11", hint="`get_last_lr` returns what was computed before, not what the groups hold")
 def check_last_lr_is_the_groups_lr(subject: ScheduleSubject) -> None:
     """`get_last_lr()` is what the groups hold, at construction and after every step."""
     judge = subject.judge
     settings = ordinary(subject)
     probe = Probe(subject, settings)
     for _ in range(_raises_after(subject, settings)):
-        judge.equal([float(rate) for rate in probe.scheduler.get_last_lr()], probe.rates, "get_last_lr()", step=probe.t)
+        with probe.explaining(0, probe.rates[0], 0.0, show="scheduler.get_last_lr()[{i}]"):
+            told = [float(rate) for rate in probe.scheduler.get_last_lr()]
+            judge.equal(told, probe.rates, "get_last_lr()", step=probe.t, of="the groups hold")
         probe.step()
 
 
-@check("L15", Tier.SHOULD)
+@check("L15", Tier.SHOULD, hint="the group's tensor is replaced by a new one: write to it with `fill_`")
 def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
     """A learning rate in a tensor stays that tensor, written in place, and has the formula's value."""
     judge = subject.judge
@@ -295,7 +298,9 @@ def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
         )
 
 
-@check("L19", still=True)
+@check(
+    "L19", still=True, hint="the schedule remembers its calls, reads a clock, or returns something else than a float"
+)
 def check_it_is_a_pure_function(subject: ScheduleSubject) -> None:
     """A schedule that is a function gives the same multiplier for a step, asked in any order, any number of times."""
     judge = subject.judge
@@ -315,7 +320,7 @@ def check_it_is_a_pure_function(subject: ScheduleSubject) -> None:
             judge.close(value, expected, bound, f"f({t}) under {short(settings)}", step=t)
 
 
-@check("L20")
+@check("L20", hint="`step(t)` moves on from where it is, instead of to t")
 def check_setting_the_step(subject: ScheduleSubject) -> None:
     """`step(t)` goes to step t, back and forth."""
     if not subject.pure:
@@ -327,7 +332,7 @@ def check_setting_the_step(subject: ScheduleSubject) -> None:
         probe.judged()
 
 
-@check("L21")
+@check("L21", hint="the formula is not the reference's, in a way that is none of the known mistakes")
 def check_the_curve(subject: ScheduleSubject) -> None:
     """The curve as a whole: what the report draws."""
     judge = subject.judge

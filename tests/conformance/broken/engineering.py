@@ -526,7 +526,7 @@ class LoadingResetsTheCount(AdamW):
             state["step"] = torch.tensor(0.0)
 
 
-@fault("P13", "adamw")
+@fault("P15", "adamw")
 class LoadingCounts(AdamW):
     """Loading a checkpoint counts as an update."""
 

@@ -1,0 +1,128 @@
+"""The twin: the references of all parameters, stepped along with a rig, and what the optimizer may differ by."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from optreg.conformance.problems import Problem, Step
+from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.tolerance import rounding
+
+Array = np.ndarray
+
+
+class Twin:
+    """The references of all parameters, stepped along with a rig, and the scales that their errors are measured in.
+
+    A state's scale is the largest value that its coordinate has had. Where the decay is part of the gradient, the error
+    that a parameter may have reaches the state too.
+    """
+
+    def __init__(self, subject: OptimizerSubject, starts: Sequence[Array], dtype: torch.dtype, **settings: Any) -> None:
+        self.subject, self.dtype = subject, dtype
+        complete = {**subject.hostile, **settings}
+        complete = {name: _plain(complete[name]) for name in subject.hostile}
+        self.settings = complete
+        self.references = [subject.reference(**complete) for _ in starts]
+        self.runs = [
+            reference.trajectory(np.array(start, dtype=np.float64))
+            for reference, start in zip(self.references, starts, strict=True)
+        ]
+        self.now = [next(run) for run in self.runs]
+        self.started = [False for _ in starts]
+        self.peak = [np.abs(theta) for theta, _ in self.now]
+        self.state_peaks = [{name: np.abs(value) for name, value in state.items()} for _, state in self.now]
+        self.gradients = [np.zeros_like(theta) for theta, _ in self.now]
+        self.total_lr = 0.0
+        self.t = 0
+        self.coupling = 0.0
+        if decay_of(subject.reference, complete, subject.ndim) == "coupled":
+            self.coupling = float(complete.get("weight_decay", 0.0))
+
+    def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "Twin":
+        """Make the updates of a problem, from number `start` to before `stop`."""
+        for step in problem.steps[start:stop]:
+            self.take(step)
+        return self
+
+    def take(self, step: Step) -> "Twin":
+        """Make one update of a problem."""
+        return self.step(step.grads, lr=step.lr)
+
+    def step(self, grads: Sequence[Array | None], **changes: Any) -> "Twin":
+        """Make one update in every reference whose parameter has a gradient."""
+        self.t += 1
+        for index, grad in enumerate(grads):
+            reference = self.references[index]
+            for name, value in changes.items():
+                setattr(reference, name, _plain(value))
+            if grad is None:
+                continue
+            self.started[index] = True
+            theta, state = self.now[index] = self.runs[index].send(np.array(grad, dtype=np.float64))
+            self.peak[index] = np.maximum(self.peak[index], np.abs(theta))
+            self.gradients[index] = np.maximum(self.gradients[index], np.abs(grad))
+            peaks = self.state_peaks[index]
+            for name, value in state.items():
+                peaks[name] = np.maximum(peaks.get(name, 0.0), np.abs(value))
+        self.total_lr += abs(float(self.references[0].lr)) if self.references else 0.0
+        return self
+
+    def values(self) -> list[Array]:
+        """The parameters."""
+        return [theta for theta, _ in self.now]
+
+    def bound(self, index: int) -> Array:
+        """How far each element of a parameter may be from the reference."""
+        return np.asarray(rounding(self.dtype, self.t) * self._scale(index))
+
+    def _scale(self, index: int) -> Array:
+        """S, one for the whole parameter: an error in one element may come from what others have in common with it."""
+        peak = self.peak[index]
+        largest = peak if self.subject.traits.elementwise else np.full_like(peak, peak.max(initial=0.0))
+        return np.asarray(np.maximum(largest, 1.0) + self.total_lr)
+
+    def state_bound(self, index: int, name: str) -> Array:
+        """How far each element of a state may be from the reference."""
+        scale = self.state_peaks[index][name]
+        if not self.subject.traits.elementwise:
+            scale = np.full_like(scale, scale.max(initial=0.0))
+        if self.coupling:
+            pull = self.coupling * self._scale(index)
+            scale = scale + pull + 2 * (self.gradients[index] + pull) * pull
+        return np.asarray(rounding(self.dtype, self.t) * scale)
+
+
+def _plain(value: Any) -> Any:
+    """A number for a tensor that holds one."""
+    return value.item() if isinstance(value, torch.Tensor) else value
+
+
+def decay_of(reference: type, settings: Mapping[str, Any], ndim: int = 1) -> str:
+    """How a reference decays weights: `"none"`, `"decoupled"` or `"coupled"`.
+
+    A decay that is part of the gradient reaches the state; one that is a step of its own does not. Where there is no
+    state, a first update without gradient tells: it takes lr * weight_decay of the parameter if the decay is decoupled.
+    """
+    if "weight_decay" not in settings:
+        return "none"
+    start = np.array([[1.0, -3.0, 0.5], [2.0, 0.25, -1.0]])
+    start = start if ndim == 2 else start.ravel()
+
+    def first(gradient: Array, decay: float) -> tuple[Array, dict[str, Array]]:
+        run = reference(**{**settings, "weight_decay": decay, "lr": 0.01}).trajectory(start)
+        next(run)
+        theta, state = run.send(gradient)
+        return theta, state
+
+    (with_decay, state), (without, plain) = first(0.5 * start, 0.1), first(0.5 * start, 0.0)
+    if np.array_equal(with_decay, without):
+        return "none"
+    if any(np.ndim(value) for value in state.values()):
+        same = all(np.array_equal(state[name], plain[name]) for name in state)
+    else:
+        theta, _ = first(np.zeros_like(start), 0.1)
+        same = np.allclose(theta, start * (1 - 0.001), rtol=1e-12, atol=0)
+    return "decoupled" if same else "coupled"
