@@ -23,6 +23,8 @@ class OptimizerTraits:
         complex_params: updates complex parameters as pairs of reals; False, refuses them. None: one or the other.
         sparse_grads: takes sparse gradients; else it refuses them.
         tensor_lr: takes a one-element tensor as `lr`. None: takes it rightly, or refuses it.
+        temporaries: how much memory an update takes for a while, at the most, in units of the largest parameter's size,
+            on the path that is taken when no execution option is given. None: not told.
     """
 
     decay: Literal["none", "coupled", "decoupled"] | None = None
@@ -36,6 +38,7 @@ class OptimizerTraits:
     complex_params: bool | None = None
     sparse_grads: bool = False
     tensor_lr: bool | None = None
+    temporaries: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class ScheduleTraits:
     """What a schedule says of itself. Each claim is verified both ways.
 
     Args:
+        drives: keys of the param groups that the schedule sets besides `lr`, say `("momentum",)`. For each, the
+            reference has a method of that name: `momentum(t, mp)`, its value at step t, or None where it is left alone.
         after: beyond its last step the rate is held (`"hold"`), goes round (`"cycle"`), goes on by the formula
             (`"formula"`), or asking for it is an error (`"raise"`).
         end: the hyperparameter that names the last step; None where there is none.
@@ -51,6 +56,7 @@ class ScheduleTraits:
             refused), or the `"constructor"`'s, as of torch's LambdaLR. None: the checkpoint's, if it holds them.
     """
 
+    drives: tuple[str, ...] = ()
     after: Literal["hold", "cycle", "formula", "raise"] = "hold"
     end: str | None = "total_steps"
     peak: str | None = None

@@ -4,8 +4,9 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -14,7 +15,7 @@ from optreg.yaml_reader import read_text
 
 
 @click.command("conform")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--as", "like", metavar="PLUGIN", help="Judge a class, package.module:Class, by this plugin's reference.")
 @click.option("--param", "params", multiple=True, metavar="THEIRS=OURS", help="The class's name of a hyperparameter.")
 @click.option(
@@ -27,6 +28,7 @@ from optreg.yaml_reader import read_text
 @click.option("-k", "select", metavar="EXPRESSION", help="Only checks whose name matches, as for pytest.")
 @click.option("-n", "workers", metavar="NUM", help="Run in so many processes.")
 @click.option("--limit", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds for a check.")
+@click.option("--list", "listing", is_flag=True, help="Tell all checks, and judge nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell every finding in full.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write verdicts as JSON.")
 @click.option("--junit", type=click.Path(dir_okay=False), help="Write JUnit XML.")
@@ -34,8 +36,11 @@ from optreg.yaml_reader import read_text
 def command(names: tuple[str, ...], **options: Any) -> None:
     """Judge NAME..., registered plugins, or classes with --as.
 
-    Exit 0: all that applies in the tier passed. 1: there are findings. 2: something could not be judged.
+    Exit 0: all that applies in the tier passed. 1: there are findings. 2: something could not be judged; what could be
+    judged was.
     """
+    if not names and not options["listing"]:
+        raise click.UsageError("Missing argument 'NAME...'.")
     try:
         import mpmath  # noqa: F401
         import pytest
@@ -50,24 +55,38 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     params = _pairs("--param", options["params"])
     settings = tuple((key, _value(value)) for key, value in _pairs("--set", options["settings"]))
     traits = tuple((key, _value(value)) for key, value in _pairs("--trait", options["traits"]))
-    targets = [Target(name, options["like"], params, settings, traits) for name in dict.fromkeys(names)]
+    asked = [Target(name, options["like"], params, settings, traits) for name in dict.fromkeys(names)]
+    targets, described, refused = [], [], {}
     try:
         worker = isolation()
-        described = [worker.describe(target, limit=options["limit"]) for target in targets]
+        if options["listing"]:
+            table(("check", "tier", "of", "claim"), [(str(c), c.tier.value, c.kind, c.claim) for c in worker.checks])
+            return
     except CannotBeJudged as error:
-        click.echo(f"cannot be judged: {error}", err=True)
-        sys.exit(2)
+        _refuse([str(error)])
+    for target in asked:
+        try:
+            described.append(worker.describe(target, limit=options["limit"]))
+            targets.append(target)
+        except CannotBeJudged as error:
+            refused[target.name] = str(error)
+    if not targets:
+        _refuse(refused.values())
     collector = Collector()
     code = pytest.main(_pytest_arguments(targets, options), plugins=[collector])
     if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
         reason = "no check matches" if code is pytest.ExitCode.NO_TESTS_COLLECTED else f"pytest ended with {code!r}"
-        click.echo(f"cannot be judged: {reason}", err=True)
-        sys.exit(2)
+        _refuse([*refused.values(), reason])
     verdicts = collector.verdicts
     _tell(verdicts, {check.id: check for check in worker.checks}, options["verbose"])
     _summary(described, verdicts)
     if options["json_file"]:
-        data = {"tier": options["tier"], "subjects": described, "verdicts": [verdict.as_dict() for verdict in verdicts]}
+        data = {
+            "tier": options["tier"],
+            "subjects": described,
+            "refused": refused,
+            "verdicts": [verdict.as_dict() for verdict in verdicts],
+        }
         Path(options["json_file"]).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     if options["html"]:
         from optreg.conformance.report import write_html
@@ -76,7 +95,16 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     thin = [] if options["select"] else _too_few(targets, described, verdicts, options["tier"])
     for sentence in thin:
         click.echo(sentence, err=True)
+    if refused:
+        _refuse(refused.values())
     sys.exit(int(code is pytest.ExitCode.TESTS_FAILED or bool(thin)))
+
+
+def _refuse(reasons: Iterable[str]) -> NoReturn:
+    """Say what could not be judged, and why; and exit."""
+    for reason in reasons:
+        click.echo(f"cannot be judged: {reason}", err=True)
+    sys.exit(2)
 
 
 def _too_few(targets: list[Any], described: list[dict[str, Any]], verdicts: list[Any], tier: str) -> list[str]:

@@ -212,6 +212,28 @@ class PlainLion(torch.optim.Optimizer):
         return loss
 
 
+class LionWithModes(PlainLion):
+    """Halves the parameters for evaluation, and keeps in its groups whether it has."""
+
+    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
+        super().__init__(params, lr, betas, weight_decay)
+        for group in self.param_groups:
+            group["training"] = True
+
+    def train(self):
+        self._switch(to_training=True, factor=2.0)
+
+    def eval(self):
+        self._switch(to_training=False, factor=0.5)
+
+    @torch.no_grad()
+    def _switch(self, to_training, factor):
+        for group in self.param_groups:
+            if group["training"] is not to_training:
+                torch._foreach_mul_(group["params"], factor)
+                group["training"] = to_training
+
+
 class WarmupCosineLR(LRScheduler):
     """A closed form, with an absolute floor that comes from a ratio."""
 

@@ -22,10 +22,9 @@ OTHERS = [
     Target("right:GroupCountedAdamW", "adamw", traits=(("counter", "group"),)),
     Target("right:DataAdam", "adam", params=OLD_NAMES),
     Target("right:PlainLion", "lion"),
+    Target("right:LionWithModes", "lion"),
     Target("right:WarmupCosineLR", "warmup_cosine"),
-    Target(
-        "right:lambda_warmup_cosine", "warmup_cosine", STEPS, (("min_lr_ratio", 0.0),), (("resume", "constructor"),)
-    ),
+    Target("right:lambda_warmup_cosine", "warmup_cosine", STEPS, (("min_lr_ratio", 0.0),)),
     Target("right:RecursiveExponential", "exponential"),
     Target("broken.textbook:AdamW", "adamw"),
     Target("broken.textbook:Adam", "adam"),

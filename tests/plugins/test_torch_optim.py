@@ -91,12 +91,13 @@ EXPECTED = {
     "torch.Adafactor": {
         **SHARED,
         "D06": "an empty parameter is a ZeroDivisionError",
+        "F04": "the root mean square of the parameter, which the step is scaled by, is read back by `.item()`",
         "D14": "row_var times col_var overflows float32 at |g| = 1e15, and the update is zero",
         "P10": "a checkpoint without the key `maximize` is a KeyError at the next update",
     },
     "torch.Muon": {
         **SHARED,
-        **dict.fromkeys([*FOLLOWING, "D02", "D14"], MUON),
+        **dict.fromkeys([*FOLLOWING, "D02", "D14", "D16"], MUON),
         "K02": "a negative eps, and ns_steps out of range, are not refused when it is made",
     },
     "torch.StepLR": {name: SCHEDULER[name] for name in ("K12", "X04")},

@@ -1,13 +1,18 @@
-"""Cost: memory and objects."""
+"""Cost: memory, objects, and waiting for the device."""
 
 import gc
+import weakref
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import shapes_for, undeclared_state
+from optreg.conformance.problems import Shape
 from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.twin import Twin
@@ -52,3 +57,72 @@ def check_no_object_is_left_behind(subject: OptimizerSubject) -> None:
 
     few, many = alive(5), alive(100)
     judge.that(many <= few, "updates leave tensors behind", measured=float(many), bound=float(few))
+
+
+class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every operation: the memory that its results take, and what is read back into Python."""
+
+    READS = frozenset({"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero", "aten::nonzero"})
+
+    def __init__(self, own: Iterable[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.own = {tensor.untyped_storage().data_ptr() for tensor in own}
+        self.live: dict[int, int] = {}
+        self.peak = 0
+        self.reads: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.name().split(".")[0] in self.READS and not self._is_own(args[0]):
+            self.reads.append(func.name())
+        results = func(*args, **(kwargs or {}))
+        for result in results if isinstance(results, list | tuple) else [results]:
+            if isinstance(result, Tensor) and not self._is_own(result):
+                self._take(result)
+        return results
+
+    def _is_own(self, tensor: Tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in self.own
+
+    def _take(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        address = storage.data_ptr()
+        if address not in self.live:
+            self.live[address] = storage.nbytes()
+            weakref.finalize(storage, self.live.pop, address, None)
+        self.peak = max(self.peak, sum(self.live.values()))
+
+
+def _watched(subject: OptimizerSubject, shapes: list[Shape]) -> tuple[Rig, _Watching]:
+    """An update that was watched, after one that was not."""
+    rig = Rig(subject, [np.ones(shape) for shape in shapes], dtype=torch.float32)
+    rig.step([np.ones(shape) for shape in shapes])
+    kept = [value for index in range(len(shapes)) for value in rig.state(index).values() if isinstance(value, Tensor)]
+    kept += [value for group in rig.optimizer.param_groups for value in group.values() if isinstance(value, Tensor)]
+    grads = [param.grad for param in rig.params if param.grad is not None]
+    with _Watching([*rig.params, *grads, *kept]) as watching:
+        rig.step_again()
+    return rig, watching
+
+
+def _undeclared(subject: OptimizerSubject) -> str | None:
+    return None if subject.traits.temporaries is not None else "it declares no memory that it takes for a while"
+
+
+@check("F03", Tier.SHOULD, needs=_undeclared, hint="an operation makes a new tensor where one in place would do")
+def check_temporaries_are_as_declared(subject: OptimizerSubject) -> None:
+    """An update takes no more memory for a while than declared, and not less than half of it."""
+    judge = subject.judge
+    shape = shapes_for(subject, [(64, 64)])[-1]
+    rig, watching = _watched(subject, [shape] * 4)
+    size = rig.params[0].numel() * rig.params[0].element_size()
+    used, declared = watching.peak / size, subject.traits.temporaries or 0.0
+    judge.that(used <= declared + 0.01, "an update takes more memory than declared", measured=used, bound=declared)
+    judge.that(used >= declared / 2, "an update takes less than half the memory that is declared", measured=used)
+
+
+@check("F04", Tier.SHOULD, hint="`.item()`, `bool(...)` or a comparison of tensors makes Python wait for the device")
+def check_no_value_is_read_back(subject: OptimizerSubject) -> None:
+    """An update reads no value that it has computed back into Python, where it would wait for the device."""
+    judge = subject.judge
+    _, watching = _watched(subject, shapes_for(subject, [(4, 3), (6,)]))
+    judge.that(not watching.reads, f"an update reads back into Python: {', '.join(sorted(set(watching.reads)))}")

@@ -1,5 +1,8 @@
 """Dtypes and shapes: every tensor that a model may hold."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,12 +10,12 @@ from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import follow, hostile_for, no_common_state, shapes_for
-from optreg.conformance.problems import Problem, Step
+from optreg.conformance.problems import STEPS, Problem, Step
 from optreg.conformance.rig import Layout, Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
 from optreg.conformance.twin import Twin
-from optreg.conformance.verdict import Failed
+from optreg.conformance.verdict import Failed, NotApplicable
 
 Array = np.ndarray
 F64 = torch.float64
@@ -57,17 +60,25 @@ def check_bfloat16(subject: OptimizerSubject) -> None:
     _follow_where_conditioned(subject, torch.bfloat16, (-1.0, 1.0))
 
 
-def _follow_where_conditioned(subject: OptimizerSubject, dtype: torch.dtype, exponents: tuple[float, float]) -> None:
+def _follow_where_conditioned(
+    subject: OptimizerSubject,
+    dtype: torch.dtype,
+    exponents: tuple[float, float],
+    *,
+    steps: int = STEPS,
+    prepare: Callable[[Rig], None] = lambda rig: None,
+) -> None:
     """Compare in a narrow dtype, but for elements whose reference itself turns on the rounding of its inputs."""
     judge = subject.judge
-    problem = hostile_for(subject, [(6,), (4, 3)], exponents=exponents)
+    problem = hostile_for(subject, [(6,), (4, 3)], exponents=exponents, steps=steps)
     narrow = [np.asarray(torch.tensor(s).to(dtype).double().numpy()) for s in problem.starts]
-    steps = [
+    rounded = [
         Step(s.lr, [None if g is None else torch.tensor(g).to(dtype).double().numpy() for g in s.grads])
         for s in problem.steps
     ]
-    problem = Problem(narrow, steps)
+    problem = Problem(narrow, rounded)
     rig, twin = Rig(subject, problem.starts, dtype=dtype), Twin(subject, problem.starts, dtype)
+    prepare(rig)
     shaken = Twin(subject, problem.starts, dtype)
     random = np.random.default_rng(1)
     u = rounding(dtype, 0) / 8
@@ -84,7 +95,7 @@ def _follow_where_conditioned(subject: OptimizerSubject, dtype: torch.dtype, exp
             judge.equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=twin.t)
             judge.that(bool(torch.isfinite(param).all()), f"parameter {index} is not finite in {dtype}", step=twin.t)
             bound = np.where(certain, bound, np.inf)
-            rig.close(index, expected, bound, f"parameter {index} in {dtype}", step=twin.t, twin=twin)
+            rig.close(index, expected, bound, f"in {dtype}, parameter {index}", step=twin.t, twin=twin)
             judge.that(certain.any(), "no element could be compared", step=twin.t)
 
 
@@ -304,3 +315,25 @@ def check_every_path_agrees(subject: OptimizerSubject) -> None:
         follow(subject, hostile_for(subject), **options)
         if no_common_state(subject) is None:
             follow(subject, hostile_for(subject), states=True, **options)
+
+
+COMPILED = 'optimizer.step = torch.compile(optimizer.step, backend="eager")'
+
+
+@check("D16", Tier.SHOULD, hint="the update does something else where `torch.compiler.is_compiling()`")
+def check_a_compiled_step_agrees(subject: OptimizerSubject) -> None:
+    """Traced by `torch.compile`, with a moving learning rate, the update follows the reference in float32."""
+    traced: list[object] = []
+
+    def backend(graph: Any, inputs: object) -> Any:
+        traced.append(graph)
+        return graph.forward
+
+    def compiled(rig: Rig) -> None:
+        rig.optimizer.step = torch.compile(rig.optimizer.step, backend=backend)
+        rig.note(COMPILED)
+
+    torch.compiler.reset()
+    _follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), steps=4, prepare=compiled)
+    if not traced:
+        raise NotApplicable("torch.compile traces nothing of it")

@@ -251,6 +251,27 @@ def check_checkpoints_cross_between_paths(subject: OptimizerSubject) -> None:
                 compare(fresh, twin)
 
 
+def _no_modes(subject: OptimizerSubject) -> str | None:
+    modes = all(callable(getattr(subject.implementation, name, None)) for name in ("train", "eval"))
+    return None if modes else "it has no modes `train` and `eval`"
+
+
+@check("P13", needs=_no_modes, hint="the mode is an attribute, which no checkpoint holds: keep it in the groups")
+def check_modes_are_saved(subject: OptimizerSubject) -> None:
+    """Saved in the mode for evaluation or for training, and put into the mode for training, it goes on exactly."""
+    problem = hostile_for(subject)
+    for mode in ("eval", "train"):
+        rig = Rig(subject, problem.starts).run(problem, 0, 5)
+        getattr(rig.optimizer, mode)()
+        rig.note(f"optimizer.{mode}()")
+        fresh = rig.resumed()
+        for each in (rig, fresh):
+            each.optimizer.train()
+            each.note("optimizer.train()")
+            each.run(problem, 5)
+        fresh.same(rig, f"saved in the mode `{mode}`", of=UNBROKEN)
+
+
 @check("P15", hint="`state_dict` or `load_state_dict` changes what it saves or loads")
 def check_a_state_dict_is_complete(subject: OptimizerSubject) -> None:
     """Saving before and after each update in turn, with a fresh optimizer for every single update, changes nothing."""

@@ -4,12 +4,15 @@ import math
 from functools import partial
 from typing import Any
 
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, SequentialLR
+
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.probe import BASE_LRS, Probe, short, span
 from optreg.conformance.problems import corners, perturbed, typical
-from optreg.conformance.subject import ScheduleSubject
+from optreg.conformance.subject import ScheduleSubject, fifty_digits
 from optreg.conformance.tolerance import SCHEDULE_ATOL
 from optreg.conformance.verdict import Curve, NotApplicable
+from optreg.schedule import ScheduleLR
 
 BEYOND = 20
 """How many steps after the end are looked at."""
@@ -296,6 +299,62 @@ def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
         judge.equal(
             [id(group["lr"]) for group in probe.optimizer.param_groups], tensors, "the tensors that hold the rates"
         )
+
+
+def _drives_nothing_else(subject: ScheduleSubject) -> str | None:
+    return None if subject.traits.drives else "it drives nothing but the learning rate"
+
+
+@check("L16", needs=_drives_nothing_else, hint="what is driven besides the rate goes its own way, or is not restored")
+def check_what_is_driven_besides_the_rate(subject: ScheduleSubject) -> None:
+    """Whatever else a schedule is declared to drive follows the reference, at every step, and after a resume."""
+    judge = subject.judge
+    for settings in _corners(subject):
+        probe = Probe(subject, settings)
+        reference = subject.reference(**settings)
+        for t in range(_raises_after(subject, settings) + 1):
+            if t:
+                probe.step()
+            if t == 3:
+                probe = probe.resumed()
+            for key in subject.traits.drives:
+                expected = getattr(reference, key)(t, fifty_digits())
+                if expected is None:
+                    continue
+                value, wanted = float(probe.optimizer.param_groups[0][key]), float(expected)
+                with probe.explaining(0, wanted, 1e-12, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
+                    judge.close(value, wanted, 1e-12, f"{key} under {short(settings)}", step=t)
+
+
+@check("L17", Tier.SHOULD, hint="it goes on from the rate that is there, instead of from its own base rate and step 0")
+def check_it_is_a_part_of_a_sequence(subject: ScheduleSubject) -> None:
+    """As the second part of torch's SequentialLR it begins at f(0) at the joint, be it step 0 or later."""
+    settings, compared = ordinary(subject), False
+    for joint in (0, 3):
+        control = Probe(subject, settings)
+        _begin_a_sequence(control, ScheduleLR(control.optimizer, partial(subject.formula, settings)), joint)
+        if abs(control.run(joint).rates[0] - control.expected(0, 0)) > SCHEDULE_ATOL:
+            continue  # this release of torch goes wrong at such a joint, whatever the schedule is
+        compared = True
+        probe = Probe(subject, settings)
+        _begin_a_sequence(probe, probe.scheduler, joint)
+        probe.run(joint)
+        for t in range(_raises_after(subject, settings)):
+            probe.t = t
+            probe.judged(f"{t} steps after a joint at {joint}, the learning rate")
+            probe.step()
+    if not compared:
+        raise NotApplicable("its rate is no multiple of the base rate, or this release of torch has no right sequences")
+
+
+def _begin_a_sequence(probe: Probe, second: LRScheduler, joint: int) -> None:
+    """Put a constant rate before a schedule."""
+    first = ConstantLR(probe.optimizer, factor=0.5, total_iters=joint)
+    probe.scheduler = SequentialLR(probe.optimizer, [first, second], [joint])
+    probe.lines += [
+        f"first = torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5, total_iters={joint})",
+        f"scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, [first, scheduler], [{joint}])",
+    ]
 
 
 @check(

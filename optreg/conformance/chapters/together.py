@@ -118,10 +118,10 @@ def check_it_counts_its_own_steps(subject: ScheduleSubject) -> None:
 
 @check("X08", hint="the schedule writes to more keys of the groups than its rate")
 def check_the_optimizer_is_left_whole(subject: ScheduleSubject) -> None:
-    """Nothing in the groups changes but the learning rate (and what a schedule is declared to drive)."""
+    """Nothing in the groups changes but the learning rate, and what the schedule is declared to drive."""
     judge = subject.judge
     settings = ordinary(subject)
-    keys = ("weight_decay", "dampening", "nesterov", "maximize")
+    keys = {"momentum", "weight_decay", "dampening", "nesterov", "maximize"} - {*subject.traits.drives}
     before = [{key: group[key] for key in keys} for group in make_optimizer(BASE_LRS).param_groups]
     probe = Probe(subject, settings)
     probe.run(_end(subject, settings))

@@ -14,6 +14,8 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.adam.optimizer:Adam",
             reference=reference.Adam,
             options=FusedOptions,
-            traits=OptimizerTraits(decay="coupled", eps="outside", complex_params=True, tensor_lr=True),
+            traits=OptimizerTraits(
+                decay="coupled", eps="outside", complex_params=True, tensor_lr=True, temporaries=0.0
+            ),
         )
     ]

@@ -14,6 +14,8 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.adamw.optimizer:AdamW",
             reference=reference.AdamW,
             options=FusedOptions,
-            traits=OptimizerTraits(decay="decoupled", eps="outside", complex_params=True, tensor_lr=True),
+            traits=OptimizerTraits(
+                decay="decoupled", eps="outside", complex_params=True, tensor_lr=True, temporaries=0.0
+            ),
         )
     ]

@@ -14,6 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.lion.optimizer:Lion",
             reference=reference.Lion,
             options=ForeachOptions,
-            traits=OptimizerTraits(decay="decoupled", complex_params=True, tensor_lr=True),
+            traits=OptimizerTraits(decay="decoupled", complex_params=True, tensor_lr=True, temporaries=1.0),
         )
     ]

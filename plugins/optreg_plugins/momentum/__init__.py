@@ -14,6 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.momentum.optimizer:Momentum",
             reference=reference.Momentum,
             options=ForeachOptions,
-            traits=OptimizerTraits(complex_params=True, tensor_lr=True),
+            traits=OptimizerTraits(complex_params=True, tensor_lr=True, temporaries=0.0),
         )
     ]

@@ -14,6 +14,6 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             implementation="optreg_plugins.rmsprop.optimizer:RMSprop",
             reference=reference.RMSprop,
             options=ForeachOptions,
-            traits=OptimizerTraits(eps="outside", complex_params=True, tensor_lr=True),
+            traits=OptimizerTraits(eps="outside", complex_params=True, tensor_lr=True, temporaries=1.0),
         )
     ]

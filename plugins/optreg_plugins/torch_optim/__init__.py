@@ -1,9 +1,8 @@
 """torch_optim: torch's own optimizers and schedulers as plugins, `torch.SGD` and so on, each with its reference."""
 
-from optreg import OptimizerPlugin, OptimizerTraits, SchedulePlugin, ScheduleTraits, hookimpl
+from optreg import NoOptions, OptimizerPlugin, OptimizerTraits, SchedulePlugin, ScheduleTraits, hookimpl
 from optreg_plugins.options import ForeachOptions, FusedOptions
 from optreg_plugins.torch_optim import formulas, reference
-from optreg_plugins.torch_optim.options import MuonOptions
 
 COUPLED = OptimizerTraits(decay="coupled")
 
@@ -47,7 +46,7 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
         ),
         _optimizer(
             "Muon",
-            MuonOptions,
+            NoOptions,
             OptimizerTraits(
                 decay="decoupled", eps="other", elementwise=False, ndim=(2,), maximize=False, complex_params=False,
                 tensor_lr=False,
@@ -67,5 +66,5 @@ def optreg_schedulers() -> list[SchedulePlugin]:
         _schedule("PolynomialLR", ScheduleTraits(end="total_iters")),
         _schedule("ExponentialLR", ScheduleTraits(end=None)),
         _schedule("ConstantLR", ScheduleTraits(end="total_iters")),
-        _schedule("OneCycleLR", ScheduleTraits(after="raise")),
+        _schedule("OneCycleLR", ScheduleTraits(after="raise", drives=("momentum",))),
     ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le, Lt, MinLen
 
-from optreg import Fraction, NonNegative, Positive, PositiveSteps
+from optreg import Decay, Fraction, NonNegative, Positive, PositiveSteps
 
 Proper = Annotated[float, Gt(0), Le(1)]
 
@@ -139,7 +139,8 @@ class OneCycleLR:
 
     Smith & Topin 2018, arXiv:1708.07120, as torch has it: h = max_lr, a = h / div_factor, z = a / final_div_factor,
     T = total_steps and w = pct_start T - 1, f(t) base_lr goes from a (t = 0) to h (t = w) to z (t = T - 1) along half
-    cosines, or straight lines. The base learning rate itself plays no part.
+    cosines, or straight lines. The base learning rate itself plays no part. With cycle_momentum the momentum goes the
+    other way, from max_momentum (t = 0) to base_momentum (t = w) and back (t = T - 1).
     """
 
     max_lr: Positive
@@ -147,6 +148,8 @@ class OneCycleLR:
     pct_start: Annotated[float, Gt(0), Lt(1)] = 0.3
     anneal_strategy: Literal["cos", "linear"] = "cos"
     cycle_momentum: bool = True
+    base_momentum: Decay = 0.85
+    max_momentum: Decay = 0.95
     div_factor: Positive = 25.0
     final_div_factor: Positive = 1e4
 
@@ -159,7 +162,15 @@ class OneCycleLR:
         h = mp.mpf(self.max_lr)
         a = h / mp.mpf(self.div_factor)
         z = a / mp.mpf(self.final_div_factor)
+        return self._between(a, h, z, t, mp)
+
+    def momentum(self, t: int, mp: Any) -> Any:
+        """The momentum at step t, with the functions of `mp`; None where it is left alone."""
+        low, high = mp.mpf(self.base_momentum), mp.mpf(self.max_momentum)
+        return self._between(high, low, high, t, mp) if self.cycle_momentum else None
+
+    def _between(self, first: Any, middle: Any, last: Any, t: int, mp: Any) -> Any:
         w, end = mp.mpf(self.pct_start) * self.total_steps - 1, self.total_steps - 1
-        start, stop, part = (a, h, t / w) if t <= w else (h, z, (t - w) / (end - w))
+        start, stop, part = (first, middle, t / w) if t <= w else (middle, last, (t - w) / (end - w))
         weight = (1 - mp.cos(mp.pi * part)) / 2 if self.anneal_strategy == "cos" else part
         return start + (stop - start) * weight

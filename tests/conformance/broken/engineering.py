@@ -677,3 +677,45 @@ class DecayInAnAttribute(Lion):
 @fault("K02", "lion")
 class TakesAnything(Lion):
     """No value is refused."""
+
+
+@fault("D16", "adamw")
+class CompiledOtherwise(AdamW):
+    """Where it is traced by torch.compile there is no decay."""
+
+    def decay(self, group, p, g):
+        return g if torch.compiler.is_compiling() else super().decay(group, p, g)
+
+
+@fault("P13", "lion")
+class ModeInAnAttribute(Lion):
+    """The mode for evaluation, in which parameters are half of themselves, is an attribute, which no checkpoint holds."""
+
+    training = True
+
+    def eval(self):
+        self._switch(to_training=False, factor=0.5)
+
+    def train(self):
+        self._switch(to_training=True, factor=2.0)
+
+    @torch.no_grad()
+    def _switch(self, to_training, factor):
+        if self.training is not to_training:
+            for group in self.param_groups:
+                torch._foreach_mul_(group["params"], factor)
+        self.training = to_training
+
+
+@fault("F03", "lion", traits={"temporaries": 0.5})
+class TakesMoreMemoryThanDeclared(Lion):
+    """Half a parameter's size is declared as the memory that an update takes for a while, and more is taken."""
+
+
+@fault("F04", "lion")
+class ReadsTheNorm(Lion):
+    """Whether there is any gradient is asked of its values, in Python."""
+
+    def step_param(self, group, p, g):
+        if g.norm() >= 0:
+            super().step_param(group, p, g)

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from broken import fault
 from broken.declared import factor
@@ -379,3 +379,27 @@ class AQuarterCosine(WarmupCosine):
         if t < w or t >= n:
             return super().factor(t)
         return r + (1 - r) * math.cos(0.5 * math.pi * (t - w) / (n - w))
+
+
+@fault("L17", "exponential")
+class GoesOnFromWhatIsThere(LRScheduler):
+    """Each rate is made from the one before, whoever has set that."""
+
+    def __init__(self, optimizer, gamma, last_epoch=-1):
+        self.gamma = gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self):
+        return [group["lr"] * (self.gamma if self.last_epoch else 1.0) for group in self.optimizer.param_groups]
+
+
+@fault("L16", "torch.OneCycleLR", traits={"drives": ("momentum",)})
+class LeavesTheMomentum(OneCycleLR):
+    """The rate goes round its cycle, the momentum stays at its first value."""
+
+    def step(self, epoch=None):
+        before = [group["momentum"] for group in self.optimizer.param_groups]
+        super().step(epoch)
+        if self.last_epoch:
+            for group, momentum in zip(self.optimizer.param_groups, before, strict=True):
+                group["momentum"] = momentum
