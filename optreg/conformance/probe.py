@@ -43,6 +43,7 @@ class Probe:
         tensor: bool = False,
     ) -> None:
         self.subject, self.settings, self.base_lrs, self.tensor = subject, dict(settings), tuple(base_lrs), tensor
+        self.groups = len(base_lrs)
         self.t = 0
         self.lines = [ANEW]
         self.resumed_at: int | None = None
@@ -176,7 +177,8 @@ class Probe:
 
         def explain(finding: Finding, where: tuple[int, ...] | None) -> Finding:
             snippet = None
-            for groups in ([index], range(len(self.base_lrs))):
+            alone = [[index]] if index < self.groups else []
+            for groups in (*alone, range(self.groups)):
                 place = 0 if len(groups) == 1 else index
                 lines, code = self._program(groups), show.format(i=place)
                 program = programs.told(lines, f"float({code})", expected)

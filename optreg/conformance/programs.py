@@ -222,7 +222,11 @@ def _indented(lines: Sequence[str]) -> list[str]:
 
 def told(lines: Sequence[str], code: str, expected: Array | float) -> str:
     """The program that ends by printing what `code` has come to, and what is expected of it."""
-    shown = f"{code}.tolist()" if "float(" not in code else code
+    shown = code
+    if code.startswith("params["):
+        shown = f"{code}.tolist()"
+    elif code.startswith("optimizer.state"):  # a tensor or a number
+        shown = f"torch.as_tensor({code}).tolist()"
     return imported([*lines, f"print({shown}, 'expected', {literal(expected)})"])
 
 

@@ -10,6 +10,24 @@ from optreg.conformance import Status, Target, checks
 from optreg.conformance.catalogue import find
 from optreg.conformance.engine import judge, judge_subject
 
+WITHOUT_A_PROGRAM = {
+    # the reference or the declaration is at fault
+    "WrongClosedForm", "Imprecise", "WritesToItsInput", "ReferenceIgnoresDecay", "UndeclaredState", "UndeclaredMemory",
+    "EpsElsewhere", "DecayOtherwise", "RefusesComplex", "ClaimsMaximize", "OtherSignature", "EagerModule", "OtherName",
+    "ClaimsToCountByGroup", "ClaimsRandomness", "FormulaIgnoresFloor", "FormulaFallsOn", "ScheduleTakesAnything",
+    "ScheduleOtherDefaults", "ScheduleImportsTorch", "ScheduleOtherName", "ScheduleRemembers", "MakesNoFunction",
+    # the sentence says it all: what is there and should not be, what is refused or accepted
+    "ReplacesTheParameter", "CountsInTheClass", "EmptiesTheList", "TakesDuplicates", "DropsUnknownKeys",
+    "SparseByItsValues", "CallsTheClosureTwice", "LeavesAGraph", "LeavesGradientsDisabled", "WithoutHooks",
+    "WithoutStateHooks", "KeepsAnObject", "EmptiesTheCheckpoint", "SharesTheCheckpoint", "StateInFloat64",
+    "CountsInTheStatesDtype", "TakesAnyCheckpoint", "BeginsAnewSilently", "CopiesWithoutState", "NeedsANewKey",
+    "KeepsEveryGradient", "DecayInAnAttribute", "TakesAnything", "TakesMoreMemoryThanDeclared", "ReadsTheNorm",
+    "EpsIgnored", "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
+    "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
+    "AQuarterCosine",
+}  # fmt: skip
+"""Faults whose findings carry no program that shows them; all others do."""
+
 
 def moving(kind):
     """The checks of a kind that ask for movement."""
@@ -28,7 +46,14 @@ def whole():
 def test_a_broken_plugin_is_caught_by_the_check_that_is_meant_for_it(fault):
     verdict = judge_subject(fault.subject(), find(fault.meant))
     assert verdict.status is Status.FAILED, f"{fault.sentence} {fault.meant} passes it"
-    assert verdict.finding.reason
+    finding = verdict.finding
+    assert finding.reason
+    assert finding.likely, "no finding is without a probable cause"
+    assert bool(finding.snippet) is (fault.name not in WITHOUT_A_PROGRAM), finding.snippet
+    if finding.snippet:
+        assert finding.snippet.startswith(
+            ("import copy\n", "import io\n", "import json\n", "import torch\n", "import pickle\n")
+        )
 
 
 def test_every_check_has_a_broken_plugin_that_it_is_meant_for():

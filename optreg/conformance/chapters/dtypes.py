@@ -1,5 +1,6 @@
 """Dtypes and shapes: every tensor that a model may hold."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +93,8 @@ def _follow_where_conditioned(
         for index, param in enumerate(rig.params):
             expected, bound = twin.values()[index], twin.bound(index)
             certain = np.abs(shaken.values()[index] - expected) <= 0.5 * bound
-            judge.equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=twin.t)
+            with rig.explaining(index, np.array(1.0), show=f"float(params[{{i}}].dtype is {dtype})"):
+                judge.equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=twin.t)
             judge.that(bool(torch.isfinite(param).all()), f"parameter {index} is not finite in {dtype}", step=twin.t)
             bound = np.where(certain, bound, np.inf)
             rig.close(index, expected, bound, f"in {dtype}, parameter {index}", step=twin.t, twin=twin)
@@ -111,7 +113,8 @@ def check_float16_stays_finite(subject: OptimizerSubject) -> None:
         for t, step in enumerate(problem.steps, start=1):
             rig.step(step.grads)
             for index, param in enumerate(rig.params):
-                judge.that(bool(torch.isfinite(param).all()), f"parameter {index} is not finite in float16", step=t)
+                with rig.explaining(index, np.array(1.0), show="params[{i}].isfinite().all()"):
+                    judge.that(bool(param.isfinite().all()), f"parameter {index} is not finite in float16", step=t)
 
 
 @check(
@@ -333,6 +336,7 @@ def check_a_compiled_step_agrees(subject: OptimizerSubject) -> None:
         rig.optimizer.step = torch.compile(rig.optimizer.step, backend=backend)
         rig.note(COMPILED)
 
+    logging.disable(logging.WARNING)  # of what it cannot trace, and runs as it is
     torch.compiler.reset()
     _follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), steps=4, prepare=compiled)
     if not traced:

@@ -196,6 +196,6 @@ def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
         expected = subject.group_arguments({**subject.hostile, "lr": step.lr})
         for group in rig.optimizer.param_groups:
             for name, value in expected.items():
-                judge.that(
-                    group.get(name) == value, f"the group's '{name}' is {group.get(name)!r}, not {value!r}", step=t
-                )
+                with rig.explaining(0, np.array(value), show=f"optimizer.param_groups[0][{name!r}]"):
+                    reason = f"the group's '{name}' is {group.get(name)!r}, not {value!r}"
+                    judge.that(group.get(name) == value, reason, step=t)

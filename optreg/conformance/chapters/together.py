@@ -122,9 +122,11 @@ def check_the_optimizer_is_left_whole(subject: ScheduleSubject) -> None:
     judge = subject.judge
     settings = ordinary(subject)
     keys = {"momentum", "weight_decay", "dampening", "nesterov", "maximize"} - {*subject.traits.drives}
-    before = [{key: group[key] for key in keys} for group in make_optimizer(BASE_LRS).param_groups]
-    probe = Probe(subject, settings)
-    probe.run(_end(subject, settings))
-    judge.equal(
-        [{key: group[key] for key in keys} for group in probe.optimizer.param_groups], before, "the groups' other keys"
-    )
+    before = make_optimizer(BASE_LRS).param_groups
+    probe = Probe(subject, settings).run(_end(subject, settings))
+    for index, group in enumerate(probe.optimizer.param_groups):
+        for key in sorted(keys):
+            with probe.explaining(index, before[index][key], 0.0, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
+                judge.equal(
+                    group[key], before[index][key], f"'{key}' of group {index}", of="before the schedule it was"
+                )
