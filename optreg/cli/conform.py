@@ -91,7 +91,7 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     if options["html"]:
         from optreg.conformance.report import write_html
 
-        write_html(Path(options["html"]), described, worker.checks, verdicts, options["tier"])
+        write_html(Path(options["html"]), described, worker.checks, verdicts, options["tier"], refused)
     thin = [] if options["select"] else _too_few(targets, described, verdicts, options["tier"])
     for sentence in thin:
         click.echo(sentence, err=True)

@@ -125,6 +125,23 @@ def test_what_cannot_be_judged_exits_2(arguments):
     assert run.stderr.startswith("cannot be judged: ")
 
 
+def test_what_cannot_be_judged_spoils_its_own_row_and_not_the_run(tmp_path):
+    run = conform("lyon", "lion", "-k", "M02", "--json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html"))
+    assert run.returncode == 2
+    assert run.stderr == "cannot be judged: there is no optimizer 'lyon'; did you mean 'lion'?\n"
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [verdict["status"] for verdict in report["verdicts"]] == ["passed"]
+    assert report["refused"] == {"lyon": "there is no optimizer 'lyon'; did you mean 'lion'?"}
+    assert "could not be judged" in (tmp_path / "r.html").read_text()
+
+
+def test_all_checks_are_listed():
+    lines = conform("--list").stdout.splitlines()
+    assert lines[0].split("\t") == ["check", "tier", "of", "claim"]
+    assert [line.partition("-")[0] for line in lines[1:]] == [check.id for check in checks()]
+    assert conform().returncode == 2
+
+
 def test_a_class_with_its_own_names_is_judged_by_mapping_them():
     names = (
         "--param",

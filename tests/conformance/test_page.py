@@ -50,7 +50,7 @@ def browser():
 @pytest.fixture
 def page(browser, tmp_path):
     file = tmp_path / "report.html"
-    file.write_text(render(SUBJECTS, checks(), VERDICTS, "info"))
+    file.write_text(render(SUBJECTS, checks(), VERDICTS, "info", {"lyon": "there is no optimizer 'lyon'"}))
     opened = browser.new_page(viewport={"width": 390, "height": 844})
     trouble = []
     opened.on("pageerror", lambda error: trouble.append(str(error)))
@@ -96,6 +96,10 @@ def test_checks_are_filtered_by_text_and_by_status(page):
 
 def test_on_a_phone_the_page_itself_does_not_scroll_sideways(page):
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_what_could_not_be_judged_is_told(page):
+    assert "lyon: there is no optimizer 'lyon'" in page.locator("p.refused").inner_text()
 
 
 def test_a_schedule_is_drawn_over_its_formula(page):

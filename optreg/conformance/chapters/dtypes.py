@@ -336,8 +336,12 @@ def check_a_compiled_step_agrees(subject: OptimizerSubject) -> None:
         rig.optimizer.step = torch.compile(rig.optimizer.step, backend=backend)
         rig.note(COMPILED)
 
-    logging.disable(logging.WARNING)  # of what it cannot trace, and runs as it is
     torch.compiler.reset()
-    _follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), steps=4, prepare=compiled)
+    loud = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # what cannot be traced, and runs as it is, is told at length
+    try:
+        _follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), steps=4, prepare=compiled)
+    finally:
+        logging.disable(loud)
     if not traced:
         raise NotApplicable("torch.compile traces nothing of it")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,12 @@ MARKS = {"passed": "✓", "failed": "✗", "crashed": "!", "not applicable": "�
 
 
 def write_html(
-    path: Path, subjects: Sequence[dict[str, Any]], checks: Sequence[Check], verdicts: Sequence[Verdict], tier: str
+    path: Path,
+    subjects: Sequence[dict[str, Any]],
+    checks: Sequence[Check],
+    verdicts: Sequence[Verdict],
+    tier: str,
+    refused: Mapping[str, str],
 ) -> None:
     """Write the page: a matrix of checks by subjects, each cell of which opens its finding.
 
@@ -25,14 +30,21 @@ def write_html(
         checks: the catalogue.
         verdicts: what was found.
         tier: the tier that was run.
+        refused: what could not be judged, and why.
 
     Raises:
         OSError: it cannot be written.
     """
-    path.write_text(render(subjects, checks, verdicts, tier), encoding="utf-8")
+    path.write_text(render(subjects, checks, verdicts, tier, refused), encoding="utf-8")
 
 
-def render(subjects: Sequence[dict[str, Any]], checks: Sequence[Check], verdicts: Sequence[Verdict], tier: str) -> str:
+def render(
+    subjects: Sequence[dict[str, Any]],
+    checks: Sequence[Check],
+    verdicts: Sequence[Verdict],
+    tier: str,
+    refused: Mapping[str, str],
+) -> str:
     """The page as text."""
     from jinja2 import Environment, PackageLoader
 
@@ -52,6 +64,7 @@ def render(subjects: Sequence[dict[str, Any]], checks: Sequence[Check], verdicts
         data=json.dumps(data).replace("<", "\\u003c"),
         claims=json.dumps({check.id: check.claim for check in listed}).replace("<", "\\u003c"),
         tier=tier,
+        refused=refused,
         total=_counts(None, verdicts),
         version=version("optreg"),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
