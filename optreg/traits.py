@@ -13,11 +13,12 @@ class OptimizerTraits:
             `"none"`. None: as the reference does it.
         eps: what keeps the division finite stands `"outside"` the root, `"inside"` it, or the denominator is
             `"clamped"` from below; `"other"` for anything else. None: as the reference does it.
-        counter: updates are counted for each `"parameter"`, or for the whole `"group"`, missing gradients or not.
+        counter: updates are counted for each `"parameter"`, for the whole `"group"`, missing gradients or not, or for
+            the whole `"optimizer"`.
         elementwise: every element is treated alike, whatever its neighbours are.
         random: the update draws random numbers.
         state: the optimizer's state bears the `"reference"`'s keys, or has its `"own"` form, which is not compared.
-            None: the reference's, if it has all its keys.
+            None: a plugin's is the reference's, if it has all its keys; a class's that is none is its own.
         ndim: the numbers of dimensions that parameters may have; all when empty.
         maximize: understands `maximize=True`. None: if its signature or its options say so.
         complex_params: updates complex parameters as pairs of reals; False, refuses them. None: one or the other.
@@ -29,7 +30,7 @@ class OptimizerTraits:
 
     decay: Literal["none", "coupled", "decoupled"] | None = None
     eps: Literal["outside", "inside", "clamped", "other"] | None = None
-    counter: Literal["parameter", "group"] = "parameter"
+    counter: Literal["parameter", "group", "optimizer"] = "parameter"
     elementwise: bool = True
     random: bool = False
     state: Literal["reference", "own"] | None = None

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import torch
+
+from optreg.conformance.problems import fits
 
 if TYPE_CHECKING:
     from optreg.conformance.rig import Rig
@@ -20,6 +23,9 @@ Array = np.ndarray
 
 CLOSE = 1e-9
 """How near, relative to how far the subject is from its reference, a mistake must come to be named."""
+
+SINGLE = (2.0**-28, 2.0**-20)
+"""How far, relative to its size, a float64 number may be from what float32 makes of it in a dozen updates."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "a bias correction where there should be none": {"correct_mean": True, "correct_square": True},
     "a step count that begins one too late (t - 1)": {"first_count": 0},
     "a step count that begins one too early (t + 1)": {"first_count": 2},
-    "updates counted for the group, gradients or not, instead of for each parameter": {"counting": "group"},
+    "updates counted for the group, gradients or not, instead of for each parameter (if that is meant, declare "
+    "counter=group)": {"counting": "group"},
     "one count for all parameters, which each of them moves on": {"counting": "parameters"},
     "a missing gradient taken for zeros": {"gap": "zero"},
     "weight decay of parameters that have no gradient": {"gap": "decay"},
@@ -144,16 +151,18 @@ def likely(rig: "Rig", twin: "Twin") -> str | None:
     moves = _moves(rig)
     actual, expected = rig.values(), twin.values()
     distance = _distance(actual, expected)
-    if not moves or not np.isfinite(distance) or distance == 0:
+    right = all(np.all(np.abs(a - b) <= twin.bound(i)) for i, (a, b) in enumerate(zip(actual, expected, strict=True)))
+    if not moves or not np.isfinite(distance) or right:
         return None
     settings = {name: _number(rig.settings.get(name, value)) for name, value in rig.subject.default.items()}
 
-    def explains(values: Sequence[Array]) -> bool:
-        return _distance(actual, values) <= max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0))
-
+    near = min(max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0)), 0.1 * distance)
     for sentence, values in _mistakes(rig, expected, moves, settings):
-        if explains(values):
+        if _distance(actual, values) <= near:
             return f"matches {sentence}"
+    digits = distance / max(map(_size, expected), default=1.0)
+    if rig.dtype is torch.float64 and SINGLE[0] < digits < SINGLE[1]:
+        return "agrees to the seven or eight digits of float32: something is computed, or kept, in float32"
     return None
 
 
@@ -205,8 +214,11 @@ def _plain_mistakes(
         changed: Mapping[str, Any], ignore: Sequence[str] = (), *, afresh: bool = False, gap: bool = False
     ) -> list[Array]:
         finals = []
+        complete = {**settings, **changed}
+        if not fits(subject.reference, complete, subject.default):
+            return [np.full_like(start, np.nan) for start in rig.starts]
         for index, start in enumerate(rig.starts):
-            instance = subject.reference(**{**settings, **changed})
+            instance = subject.reference(**complete)
             run = instance.trajectory(np.array(start, dtype=np.float64))
             theta, _ = next(run)
             for move in moves:
@@ -379,8 +391,10 @@ def _denominator(rule: Rule, s: Array, correction: float, eps: float) -> Array:
 
 
 def _distance(left: Sequence[Array], right: Sequence[Array]) -> float:
+    """The largest difference; infinite where anything is NaN."""
     with np.errstate(all="ignore"):
-        return max((float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(left, right, strict=True)), default=0.0)
+        differences = [float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(left, right, strict=True)]
+    return np.inf if np.isnan(differences).any() else max(differences, default=0.0)
 
 
 def _size(array: Array) -> float:

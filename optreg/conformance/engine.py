@@ -11,7 +11,8 @@ from optreg.conformance.catalogue import LiveCheck, Tier, checks, of_tier
 from optreg.conformance.following import shapes_for
 from optreg.conformance.probe import BASE_LRS, make_optimizer
 from optreg.conformance.problems import typical
-from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject, resolve
+from optreg.conformance.resolving import resolve
+from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.target import Target
 from optreg.conformance.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
 

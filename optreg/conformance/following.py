@@ -69,23 +69,29 @@ def _compare_states(rig: Rig, twin: Twin, index: int) -> None:
     for name, expected in twin.now[index][1].items():
         judge.that(name in found, f"the state of parameter {index} has no '{name}'", step=twin.t)
         value = as_array(found[name]) if isinstance(found[name], Tensor) else np.asarray(found[name])
+        expected = np.asarray(expected)
+        value = value.reshape(expected.shape) if value.size == expected.size == 1 else value  # a count of any shape
         bound = twin.state_bound(index, name) if expected.dtype.kind == "f" else 0.0
         show = f"optimizer.state[params[{{i}}]][{name!r}]"
-        with rig.explaining(index, np.asarray(expected, dtype=np.float64), bound, show=show, twin=twin):
-            judge.close(value, np.asarray(expected), bound, f"{name} of parameter {index}", step=twin.t)
+        with rig.explaining(index, expected.astype(np.float64), bound, show=show, twin=twin):
+            judge.close(value, expected, bound, f"{name} of parameter {index}", step=twin.t)
 
 
 def no_common_state(subject: OptimizerSubject) -> str | None:
-    """Why the state is not compared with the reference's: it is declared its own, or lacks the reference's keys."""
-    if subject.traits.state is None:
-        shape = (4, 3) if subject.ndim == 2 else (4,)
-        apart = replace(subject, judge=Judge())
-        rig, twin = Rig(apart, [np.ones(shape)]), Twin(apart, [np.ones(shape)], torch.float64)
-        rig.step([np.ones(shape)])
-        own = set(twin.step([np.ones(shape)]).now[0][1]) - set(rig.state(0))
-    else:
-        own = {"all"} if subject.traits.state == "own" else set()
-    return "its state is its own, under names that the reference does not know" if own else None
+    """Why the state is not compared with the reference's: it is declared its own, or lacks the reference's keys.
+
+    A class that is no registered plugin may keep its state in any form; it is compared where that is asked for.
+    """
+    if subject.traits.state == "own" or (subject.traits.state is None and not subject.registered):
+        return "its state is its own; declare state=reference to have it compared with the reference's"
+    if subject.traits.state == "reference":
+        return None
+    shape = (4, 3) if subject.ndim == 2 else (4,)
+    apart = replace(subject, judge=Judge())
+    rig, twin = Rig(apart, [np.ones(shape)]), Twin(apart, [np.ones(shape)], torch.float64)
+    rig.step([np.ones(shape)])
+    lacking = set(twin.step([np.ones(shape)]).now[0][1]) - set(rig.state(0))
+    return f"its state has no {', '.join(sorted(lacking))}, which the reference's has" if lacking else None
 
 
 def undeclared_state(subject: OptimizerSubject) -> str | None:

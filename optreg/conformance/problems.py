@@ -199,6 +199,15 @@ def _hostile(schema: dict[str, Any], default: Any) -> Any:
     return None
 
 
+def decay_rates(reference: type) -> set[str]:
+    """The hyperparameters that are decay rates of means, or pairs of them."""
+    found = set()
+    for name, schema in json_schema(reference).get("properties", {}).items():
+        if all(_is_decay(item) for item in schema.get("prefixItems", [schema])):
+            found.add(name)
+    return found
+
+
 def _is_decay(schema: dict[str, Any]) -> bool:
     return schema.get("minimum") == 0 and (schema.get("exclusiveMaximum") == 1 or schema.get("maximum") == 1)
 

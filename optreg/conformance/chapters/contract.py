@@ -32,10 +32,13 @@ def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
     for group in optimizer.param_groups:
         for name, value in subject.group_arguments(subject.hostile).items():
             judge.that(name in group, f"its groups have no '{name}'")
-            judge.equal(_tupled(group[name]), _tupled(value), f"the group's '{name}'")
+            judge.equal(plain(group[name]), plain(value), f"the group's '{name}'")
 
 
-def _tupled(value: object) -> object:
+def plain(value: object) -> object:
+    """A tuple for a list, and a number for a tensor that holds one."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        return value.item()
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -88,9 +91,7 @@ def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None
         judge.that(name in taken, f"the constructor takes no '{name}'")
         default = taken[name].default
         if name in given:
-            judge.equal(
-                _tupled(default), given[name], f"the constructor's default of '{name}'", of="the reference's is"
-            )
+            judge.equal(plain(default), given[name], f"the constructor's default of '{name}'", of="the reference's is")
     text = inspect.getdoc(subject.reference) or ""
     judge.that(len(text) > 40 and "(" in text, "the reference's docstring names no source and no equations")
 

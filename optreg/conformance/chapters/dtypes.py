@@ -262,6 +262,7 @@ def check_another_default_dtype(subject: OptimizerSubject) -> None:
 @check("D13", hint="a norm, mean or flag over many elements enters every update")
 def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
     """A gradient of NaN or infinity spoils its own element, or parameter, and no other; or the update raises."""
+    judge = subject.judge
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=3)
     clean = Rig(subject, problem.starts).run(problem).values()
     for bad in (np.nan, np.inf):
@@ -271,7 +272,8 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
         rig = Rig(subject, problem.starts)
         try:
             rig.run(Problem(problem.starts, steps))
-        except (ValueError, RuntimeError, ArithmeticError):
+        except (ValueError, RuntimeError, ArithmeticError) as error:
+            judge.that(str(error), f"a gradient with {bad} is refused without a word")
             continue
         bound = rounding(F64, 3) * 8
         rig.close(0, clean[0], bound, f"beside a parameter with {bad} in its gradient, parameter 0", of="the clean run")
@@ -310,7 +312,7 @@ def check_every_path_agrees(subject: OptimizerSubject) -> None:
             continue
         try:
             Rig(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
-        except RuntimeError as error:
+        except Exception as error:  # of a class that no plugin declares, a path may be refused, by any error
             if subject.registered:
                 raise
             judge.that(str(error), f"path {name} is refused without a word")

@@ -7,6 +7,7 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.contract import plain
 from optreg.conformance.following import compare, follow, hostile_for, shapes_for
 from optreg.conformance.problems import Problem, Step, perturbed
 from optreg.conformance.programs import call
@@ -76,7 +77,7 @@ def check_a_group_added_later(subject: OptimizerSubject) -> None:
         rig.step([step.grads[0], step.grads[1] if t >= 4 else None], lr=step.lr)
         first.step([step.grads[0]], lr=step.lr)
         rig.close(0, first.values()[0], first.bound(0), "the older parameter", step=t + 1)
-        if t >= 4:
+        if t >= 4 and subject.traits.counter != "optimizer":  # where the new one is counted on from the others
             second.step([step.grads[1]], lr=step.lr)
             rig.close(1, second.values()[0], second.bound(0), "the parameter added later", step=t + 1)
 
@@ -88,11 +89,11 @@ def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> No
     shape = shapes_for(subject, [(3,)])[0]
     param, other = Parameter(torch.ones(shape)), Parameter(torch.ones(shape))
     judge.raises(
-        lambda: subject.make([{"params": [param]}, {"params": [other, param]}], **subject.default),
+        lambda: subject.make([{"params": [param]}, {"params": [other, param]}], **subject.hostile),
         ValueError,
         "a parameter in two groups",
     )
-    optimizer = subject.make([param], **subject.default)
+    optimizer = subject.make([param], **subject.hostile)
     judge.raises(
         lambda: optimizer.add_param_group({"params": [param]}), ValueError, "adding a parameter that is there already"
     )
@@ -197,5 +198,4 @@ def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
         for group in rig.optimizer.param_groups:
             for name, value in expected.items():
                 with rig.explaining(0, np.array(value), show=f"optimizer.param_groups[0][{name!r}]"):
-                    reason = f"the group's '{name}' is {group.get(name)!r}, not {value!r}"
-                    judge.that(group.get(name) == value, reason, step=t)
+                    judge.equal(plain(group.get(name)), plain(value), f"the group's '{name}'", step=t)

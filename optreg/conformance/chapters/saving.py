@@ -56,11 +56,9 @@ def check_loading_leaves_the_checkpoint_alone(subject: OptimizerSubject) -> None
     given = copy.deepcopy(rig.optimizer.state_dict())
     kept = copy.deepcopy(given)
     fresh = rig.resumed(given)
-    judge.equal(_plain(given), _plain(kept), "the checkpoint after loading it")
+    judge.equal(given, kept, "the checkpoint after loading it")
     fresh.run(problem, 4, 8)
-    groups = [{k: v for k, v in group.items() if k != "params"} for group in given["param_groups"]]
-    before = [{k: v for k, v in group.items() if k != "params"} for group in kept["param_groups"]]
-    judge.equal(groups, before, "the checkpoint's groups after updates")
+    judge.equal(_groups(given), _groups(kept), "the checkpoint's groups after updates")
 
 
 @check("P04", Tier.SHOULD, hint="`load_state_dict` keeps the tensors of the dict, and writes to them in later updates")
@@ -130,7 +128,7 @@ def check_the_checkpoints_hyperparameters_win(subject: OptimizerSubject) -> None
 
 @check("P08", hint="`load_state_dict` is overridden, and torch's checks of sizes are left out")
 def check_a_checkpoint_of_another_size_is_refused(subject: OptimizerSubject) -> None:
-    """A checkpoint with another number of parameters or groups is refused with a ValueError."""
+    """A checkpoint with another number of parameters or groups is refused with a ValueError or a RuntimeError."""
     judge = subject.judge
     problem = hostile_for(subject, [(4, 3), (4, 3), (4, 3)], missing=False)
     rig = Rig(subject, problem.starts).run(problem, 0, 2)
@@ -138,12 +136,14 @@ def check_a_checkpoint_of_another_size_is_refused(subject: OptimizerSubject) -> 
     fewer = Rig(subject, problem.starts[:2])
     judge.raises(
         lambda: fewer.optimizer.load_state_dict(copy.deepcopy(saved)),
-        ValueError,
+        (ValueError, RuntimeError),
         "a checkpoint of three parameters for two",
     )
     grouped = Rig(subject, problem.starts, groups=[([0], {}), ([1, 2], {})])
     judge.raises(
-        lambda: grouped.optimizer.load_state_dict(copy.deepcopy(saved)), ValueError, "a checkpoint of one group for two"
+        lambda: grouped.optimizer.load_state_dict(copy.deepcopy(saved)),
+        (ValueError, RuntimeError),
+        "a checkpoint of one group for two",
     )
 
 
@@ -228,10 +228,12 @@ def check_checkpoints_cross_between_paths(subject: OptimizerSubject) -> None:
     for name, options in subject.paths.items():
         try:
             Rig(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
-        except (RuntimeError, AssertionError):
+        except Exception:  # it is refused here, which D15 looks at
             continue
         if name not in {"compiled", "capturable"}:
             working.append(options)
+    if len(working) < 2:
+        raise NotApplicable("here it has one execution path")
     for before in working:
         for after in working:
             if before == after:
@@ -286,5 +288,6 @@ def check_a_state_dict_is_complete(subject: OptimizerSubject) -> None:
         chain.same(whole, "saved and loaded before every update", step=t, of=UNBROKEN, twin=twin)
 
 
-def _plain(state: dict[str, Any]) -> Any:
-    return {key: value for key, value in state.items() if key in {"state", "param_groups"}}
+def _groups(state: dict[str, Any]) -> Any:
+    """The groups of a checkpoint; all of one that is of another form."""
+    return [{k: v for k, v in group.items() if k != "params"} for group in state.get("param_groups", [])]

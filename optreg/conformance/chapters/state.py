@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import check
-from optreg.conformance.following import compare, follow, hostile_for, no_common_state, undeclared_state
+from optreg.conformance.following import compare, follow, hostile_for, undeclared_state
 from optreg.conformance.problems import Problem, Step
 from optreg.conformance.rig import Rig, as_array
 from optreg.conformance.subject import OptimizerSubject
@@ -47,7 +47,8 @@ def check_a_late_first_gradient(subject: OptimizerSubject) -> None:
         raise NotApplicable("its reference counts no updates")
     found = Rig(subject, problem.starts).run(problem).values()[1]
     apart = np.any(np.abs(found - twin.values()[1]) > twin.bound(1))
-    judge.that(apart, "updates are declared to be counted by group, and are counted by parameter")
+    counter = subject.traits.counter
+    judge.that(apart, f"updates are declared to be counted by {counter}, and are counted by parameter")
 
 
 @check("S02", hint="parameters without a gradient are decayed, or their memory fades")
@@ -62,7 +63,7 @@ def check_no_gradient_leaves_parameter_and_state_untouched(subject: OptimizerSub
         now = rig.snapshot()[1]
         with rig.explaining(1, as_array(before[0])):
             judge.equal(now[0], before[0], "the parameter without a gradient", step=t + 1, of="before it was")
-        if no_common_state(subject) is None:
+        if subject.traits.counter == "parameter":
             judge.equal(now[1], before[1], "its state", step=t + 1, of="before it was")
 
 
@@ -72,7 +73,7 @@ def check_no_gradient_is_not_a_zero_gradient(subject: OptimizerSubject) -> None:
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
     steps = list(problem.steps)
     gap = [Step(step.lr, [step.grads[0], None]) for step in steps[3:5]]
-    if subject.traits.counter == "group":  # the count goes on in a gap: only that nothing moves can be asked
+    if subject.traits.counter != "parameter":  # the count goes on in a gap: only that nothing moves can be asked
         rig = Rig(subject, problem.starts).run(Problem(problem.starts, [*steps[:3]]))
         before = rig.values()[1]
         rig.run(Problem(problem.starts, gap))
@@ -234,10 +235,10 @@ def check_the_callers_containers_are_left_alone(subject: OptimizerSubject) -> No
     judge = subject.judge
     params = [Parameter(torch.ones(2, 3)), Parameter(torch.ones(3, 2))]
     listed = list(params)
-    subject.make(listed, **subject.default)
+    subject.make(listed, **subject.hostile)
     judge.that(len(listed) == 2 and all(a is b for a, b in zip(listed, params, strict=True)), "the list was changed")
     inner = [params[0]]
     groups = [{"params": inner, **subject.group_arguments({"lr": 0.5})}, {"params": [params[1]]}]
     kept = copy.copy(inner)
-    subject.implementation(groups, **subject.own_arguments(subject.default))
+    subject.implementation(groups, **subject.own_arguments(subject.hostile))
     judge.that(len(inner) == 1 and inner[0] is kept[0], "a group's list of parameters was changed")

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject, resolve
+from optreg.conformance.resolving import resolve
+from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.target import Target
 from optreg.registry import Entry, Kind, Registration
 

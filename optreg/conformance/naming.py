@@ -1,0 +1,145 @@
+"""Naming: what a class calls the reference's hyperparameters, among its arguments and in its param groups."""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from optreg.conformance.verdict import CannotBeJudged
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "lr": ("learning_rate",),
+    "eps": ("epsilon",),
+    "weight_decay": ("wd",),
+    "betas[0]": ("beta1", "beta_1", "b1"),
+    "betas[1]": ("beta2", "beta_2", "b2"),
+    "warmup_steps": ("num_warmup_steps",),
+    "total_steps": ("num_training_steps",),
+}
+"""Other names in common use, which need not be told."""
+
+
+class Signature:
+    """What a constructor takes, after the first so many arguments: the parameters, or the optimizer."""
+
+    def __init__(self, implementation: Any, skipped: int) -> None:
+        parameters = arguments_of(implementation)
+        named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+        self.open = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self.names = [p.name for p in named[skipped:]]
+        self.required = [p.name for p in named[skipped:] if p.default is p.empty]
+
+    def takes(self, name: str) -> bool:
+        """Whether it may be given an argument of that name."""
+        return self.open or name in self.names
+
+
+def arguments_of(implementation: Any) -> list[inspect.Parameter]:
+    """The arguments of a class or function.
+
+    Raises:
+        CannotBeJudged: its signature cannot be read.
+    """
+    try:
+        return list(inspect.signature(implementation).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise CannotBeJudged(f"the signature of {implementation!r} cannot be read: {error}") from error
+
+
+def takes_an_optimizer(implementation: Any, known: Sequence[str], told: Mapping[str, str]) -> bool:
+    """Whether a schedule's first argument is the optimizer, and not one of its hyperparameters."""
+    arguments = arguments_of(implementation)
+    return bool(arguments) and arguments[0].name not in {*known, *told}
+
+
+def field_of(ours: str) -> str:
+    """The reference's field in `betas[0]`: `betas`."""
+    return ours.partition("[")[0]
+
+
+def index_in(ours: str) -> int | None:
+    """The element in `betas[0]`: 0; None in `betas`."""
+    found = re.search(r"\[(\d+)\]", ours)
+    return int(found[1]) if found else None
+
+
+def usual(signature: Signature, known: Sequence[str], told: Mapping[str, str]) -> dict[str, str]:
+    """Arguments that bear another name in common use, with the reference's hyperparameter for each.
+
+    Args:
+        signature: what the constructor takes.
+        known: the reference's hyperparameters.
+        told: what is told already.
+    """
+    renamed = {field_of(ours) for ours in told.values()}
+    found: dict[str, str] = {}
+    for ours, aliases in ALIASES.items():
+        name = field_of(ours)
+        if name in known and name not in renamed and name not in signature.names:
+            found |= {alias: ours for alias in aliases if alias in signature.names and alias not in known}
+    return found
+
+
+@dataclass(frozen=True)
+class Names:
+    """A class's own names of hyperparameters.
+
+    Args:
+        arguments: its own names of arguments, with the reference's (`betas`, or `betas[0]`) for each.
+        places: where its groups keep a hyperparameter: keys, each with the element of a tuple that it holds or None.
+    """
+
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, Sequence[tuple[str, int | None]]] = field(default_factory=dict)
+
+    @property
+    def renamed(self) -> set[str]:
+        """The reference's hyperparameters that have another name among the arguments."""
+        return {field_of(ours) for ours in self.arguments.values()}
+
+    def as_arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as the constructor takes them."""
+        taken = {name: value for name, value in settings.items() if name not in self.renamed}
+        for theirs, ours in self.arguments.items():
+            if field_of(ours) in settings:
+                taken[theirs] = _element(settings[field_of(ours)], index_in(ours))
+        return taken
+
+    def in_groups(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as groups keep them."""
+        kept: dict[str, Any] = {}
+        for name, value in settings.items():
+            if name in self.places:
+                kept |= {key: _element(value, index) for key, index in self.places[name]}
+            else:
+                kept |= self.as_arguments({name: value})
+        return kept
+
+    def placed(self, group: Mapping[str, Any], settings: Mapping[str, Any]) -> "Names":
+        """The names with the places in a group that was made with `settings`.
+
+        A group keeps a hyperparameter under the argument's name, the reference's, or some other that its value tells.
+        """
+        return Names(self.arguments, {name: self._found(group, name, value) for name, value in settings.items()})
+
+    def _found(self, group: Mapping[str, Any], name: str, value: Any) -> list[tuple[str, int | None]]:
+        theirs = [(key, index_in(ours)) for key, ours in self.arguments.items() if field_of(ours) == name]
+        named = theirs or [(name, None)]
+        if all(key in group for key, _ in named):
+            return named
+        if name in group:
+            return [(name, None)]
+        parts = list(enumerate(value)) if isinstance(value, tuple) else [(None, value)]
+        by_value = [(_key_of(group, part), index) for index, part in parts]
+        return [(key, index) for key, index in by_value if key is not None] if all(k for k, _ in by_value) else named
+
+
+def _element(value: Any, index: int | None) -> Any:
+    return value if index is None else value[index]
+
+
+def _key_of(group: Mapping[str, Any], value: Any) -> str | None:
+    """The one key whose value is this number; None where there is none, or more than one."""
+    keys = [key for key, kept in group.items() if type(kept) is type(value) is float and kept == value]
+    return keys[0] if len(keys) == 1 else None
