@@ -118,6 +118,7 @@ CHAPTERS: dict[str, SuiteKind] = {
     "state": "optimizer",
     "groups": "optimizer",
     "dtypes": "optimizer",
+    "paths": "optimizer",
     "closures": "optimizer",
     "saving": "optimizer",
     "cost": "optimizer",

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
+LARGEST = 300
+"""How many elements of parameters a program may write out."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -68,6 +71,8 @@ def smallest(rig: "Rig", index: int, shown: Shown, where: tuple[int, ...] | None
         if simple:
             return simple
     for part in parts:
+        if part.element is None and sum(rig.starts[i].size for i in part.members) > LARGEST:
+            continue
         place = 0 if part.alone else index
         code = shown.code.format(i=place)
         program = told([*_setting_up(rig, part), *_events(rig, part)], code, part.of(shown.expected))
@@ -80,22 +85,26 @@ def raising(rig: "Rig", error: BaseException) -> str | None:
     """The smallest program in which the optimizer raises an error of the same kind; None where none does."""
     every = range(len(rig.starts))
     for part in (*(_Part([index]) for index in every), _Part(every)):
+        if sum(rig.starts[i].size for i in part.members) > LARGEST:
+            continue
         program = imported([*_setting_up(rig, part), *_events(rig, part)])
         if raises(program, type(error)):
             return program
     return None
 
 
-def _constructor(rig: "Rig", part: _Part, settings: Mapping[str, Any] | None = None) -> str:
+def _constructor(rig: "Rig", part: _Part, made: "Line | None" = None) -> str:
+    """The line that makes the rig's optimizer, or one that was made anew."""
     subject = rig.subject
-    params = "params"
-    if rig.groups is not None and not part.alone:
-        groups = []
-        for members, changes in rig.groups:
+    params, settings = "params", made.settings if made else None
+    groups = made.groups if made and made.groups is not None else rig.groups
+    if groups is not None and not part.alone:
+        texts = []
+        for members, changes in groups:
             items = {name: literal(value) for name, value in subject.group_arguments(changes).items()}
             own = "".join(f", {name!r}: {value}" for name, value in items.items())
-            groups.append(f"{{'params': [{', '.join(f'params[{i}]' for i in members)}]{own}}}")
-        params = f"[{', '.join(groups)}]"
+            texts.append(f"{{'params': [{', '.join(f'params[{i}]' for i in members)}]{own}}}")
+        params = f"[{', '.join(texts)}]"
     return f"optimizer = {call(subject, params, rig.settings if settings is None else settings)}"
 
 
@@ -176,7 +185,7 @@ def _code(rig: "Rig", part: _Part, events: Sequence["Line"]) -> Iterator[str]:
     from optreg.conformance.rig import ANEW
 
     for event, run in groupby(events):
-        code = event.code.replace(ANEW, _constructor(rig, part, event.settings))
+        code = event.code.replace(ANEW, _constructor(rig, part, event))
         yield from repeated(code.splitlines(), len(list(run)))
 
 

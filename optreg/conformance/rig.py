@@ -55,7 +55,8 @@ class Line:
     resumes: bool = False
     """The optimizer was exchanged for one that went on from its checkpoint."""
     settings: Mapping[str, Any] | None = None
-    """What an optimizer made anew is given; what the first was, if not told."""
+    groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None
+    """What an optimizer made anew is given; what the first was, where it is not told."""
 
 
 ANEW = "optimizer = <anew>"
@@ -103,7 +104,7 @@ class Rig:
         self.subject = subject
         self.dtype = dtype
         self.starts = [np.array(start) for start in starts]
-        self.settings = {**subject.hostile, **settings}
+        self.settings = {**subject.hostile, **subject.execution, **settings}
         self.groups = groups
         self.layout, self.grad_layout = layout, DENSE
         self.events: list[Event] = []
@@ -157,18 +158,27 @@ class Rig:
         """Record something else that was done, as code."""
         self.events.append(Line(code))
 
-    def resumed(self, saved: Any = None, *, way: str = "state_dict", **settings: Any) -> "Rig":
+    def resumed(
+        self,
+        saved: Any = None,
+        *,
+        way: str = "state_dict",
+        groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None,
+        **settings: Any,
+    ) -> "Rig":
         """A fresh optimizer on copies of the parameters, gone on from a checkpoint, which is made unless given.
 
         Args:
             saved: the checkpoint.
             way: how it travels: `"state_dict"` as a copy in memory, or through a `"file"`.
+            groups: the groups of the fresh optimizer; this one's, if not given.
             settings: what the constructor is given otherwise.
         """
         if saved is None:
             state = self.optimizer.state_dict()
             saved = copy.deepcopy(state) if way == "state_dict" else _through_a_file(state)
-        fresh = Rig(self.subject, self.values(), dtype=self.dtype, groups=self.groups, **{**self.settings, **settings})
+        groups = self.groups if groups is None else groups
+        fresh = Rig(self.subject, self.values(), dtype=self.dtype, groups=groups, **{**self.settings, **settings})
         for param, old in zip(fresh.params, self.params, strict=True):
             with torch.no_grad():
                 param.copy_(old)
@@ -182,9 +192,29 @@ class Rig:
                 "optimizer.load_state_dict(saved)",
             ]
         )
-        fresh.events = [*self.events, Line(code, resumes=True, settings=fresh.settings)]
-        fresh.starts, fresh.settings = self.starts, self.settings
+        fresh.events = [*self.events, Line(code, resumes=True, settings=fresh.settings, groups=groups)]
+        fresh.starts, fresh.settings, fresh.groups = self.starts, self.settings, self.groups
         return fresh
+
+    def reuse(self, grads: Sequence[Array], **changes: Any) -> None:
+        """Write gradients into the tensors that hold them already, edit every group, make the update."""
+        for group in self.optimizer.param_groups:
+            self.subject.edit(group, **changes)
+        for index, (param, grad) in enumerate(zip(self.params, grads, strict=True)):
+            assert param.grad is not None
+            param.grad.copy_(torch.tensor(grad))
+            self.note(f"params[{index}].grad.copy_(torch.tensor({programs.literal(grad)}, dtype={self.dtype}))")
+        edits = self.subject.group_arguments(changes)
+        for name, value in edits.items():
+            self.note(f"for group in optimizer.param_groups:\n    group[{name!r}] = {programs.literal(value)}")
+        self.step_again()
+
+    def reload(self, saved: Any, values: Sequence[Tensor]) -> None:
+        """Load a checkpoint into this very optimizer, and put its parameters where they were."""
+        with torch.no_grad():
+            for param, value in zip(self.params, values, strict=True):
+                param.copy_(value)
+        self.optimizer.load_state_dict(copy.deepcopy(saved))
 
     def duplicate(self, way: str) -> "Rig":
         """A copy of optimizer and parameters, made by `"deepcopy"` or through a `"pickle"`."""

@@ -53,12 +53,14 @@ class OptimizerSubject(Subject):
 
     options: type = NoOptions
     traits: OptimizerTraits = field(default_factory=OptimizerTraits)
+    execution: dict[str, Any] = field(default_factory=dict)
+    """Execution options that every instance is made with, unless it is given others."""
 
     def make(self, params: Any, **settings: Any) -> Any:
         """The optimizer on `params`, which are parameters or groups, with hyperparameters and execution options."""
         if isinstance(params, list) and params and isinstance(params[0], dict):
             params = [self.group_arguments(group) for group in params]
-        return self.implementation(params, **self.own_arguments(settings))
+        return self.implementation(params, **self.own_arguments({**self.execution, **settings}))
 
     def edit(self, group: dict[str, Any], **settings: Any) -> None:
         """Set hyperparameters of a live group, as a schedule would."""

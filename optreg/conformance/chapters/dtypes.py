@@ -1,8 +1,6 @@
 """Dtypes and shapes: every tensor that a model may hold."""
 
-import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +8,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import follow, hostile_for, no_common_state, shapes_for
+from optreg.conformance.following import follow, hostile_for, shapes_for
 from optreg.conformance.problems import STEPS, Problem, Step
 from optreg.conformance.rig import Layout, Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
 from optreg.conformance.twin import Twin
-from optreg.conformance.verdict import Failed, NotApplicable
+from optreg.conformance.verdict import Failed
 
 Array = np.ndarray
 F64 = torch.float64
@@ -24,10 +22,6 @@ F64 = torch.float64
 
 def _matrices_only(subject: OptimizerSubject) -> str | None:
     return f"its parameters have {subject.traits.ndim} dimensions" if subject.traits.ndim else None
-
-
-def _only_one_path(subject: OptimizerSubject) -> str | None:
-    return "it has one execution path" if len(subject.paths) == 1 else None
 
 
 @check("D01", hint="state is made, or the update computed, in float32 or in the default dtype")
@@ -48,7 +42,7 @@ def check_float64_stays_float64(subject: OptimizerSubject) -> None:
 )
 def check_float32_follows_the_reference(subject: OptimizerSubject) -> None:
     """In float32 the error grows no faster than float32's rounding."""
-    _follow_where_conditioned(subject, torch.float32, (-4.0, 1.0))
+    follow_where_conditioned(subject, torch.float32, (-4.0, 1.0))
 
 
 @check(
@@ -58,10 +52,10 @@ def check_float32_follows_the_reference(subject: OptimizerSubject) -> None:
 )
 def check_bfloat16(subject: OptimizerSubject) -> None:
     """bfloat16 parameters stay bfloat16 and finite, and follow the reference within bfloat16's rounding."""
-    _follow_where_conditioned(subject, torch.bfloat16, (-1.0, 1.0))
+    follow_where_conditioned(subject, torch.bfloat16, (-1.0, 1.0))
 
 
-def _follow_where_conditioned(
+def follow_where_conditioned(
     subject: OptimizerSubject,
     dtype: torch.dtype,
     exponents: tuple[float, float],
@@ -301,49 +295,3 @@ def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
                 expected = twin.values()[0]
                 if np.all(np.abs(expected) < np.finfo(np.float32).max):
                     rig.close(0, expected, twin.bound(0), f"the parameter at |g| = {size:g}", step=t, twin=twin)
-
-
-@check("D15", needs=_only_one_path, hint="one of the execution paths computes another update, or keeps other state")
-def check_every_path_agrees(subject: OptimizerSubject) -> None:
-    """Every execution path that can be asked for follows the reference, parameters and state."""
-    judge = subject.judge
-    for name, options in subject.paths.items():
-        if name in {"compiled", "capturable"}:
-            continue
-        try:
-            Rig(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
-        except Exception as error:  # of a class that no plugin declares, a path may be refused, by any error
-            if subject.registered:
-                raise
-            judge.that(str(error), f"path {name} is refused without a word")
-            continue
-        follow(subject, hostile_for(subject), **options)
-        if no_common_state(subject) is None:
-            follow(subject, hostile_for(subject), states=True, **options)
-
-
-COMPILED = 'optimizer.step = torch.compile(optimizer.step, backend="eager")'
-
-
-@check("D16", Tier.SHOULD, hint="the update does something else where `torch.compiler.is_compiling()`")
-def check_a_compiled_step_agrees(subject: OptimizerSubject) -> None:
-    """Traced by `torch.compile`, with a moving learning rate, the update follows the reference in float32."""
-    traced: list[object] = []
-
-    def backend(graph: Any, inputs: object) -> Any:
-        traced.append(graph)
-        return graph.forward
-
-    def compiled(rig: Rig) -> None:
-        rig.optimizer.step = torch.compile(rig.optimizer.step, backend=backend)
-        rig.note(COMPILED)
-
-    torch.compiler.reset()
-    loud = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # what cannot be traced, and runs as it is, is told at length
-    try:
-        _follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), steps=4, prepare=compiled)
-    finally:
-        logging.disable(loud)
-    if not traced:
-        raise NotApplicable("torch.compile traces nothing of it")
