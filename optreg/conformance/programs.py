@@ -132,6 +132,7 @@ def _setting_up(rig: "Rig", part: _Part) -> list[str]:
     else:
         made = _laid(rig.layout.code, f"torch.tensor(x, dtype={rig.dtype})")
         lines += [f"starts = [{', '.join(starts)}]", f"params = [torch.nn.Parameter({made}) for x in starts]"]
+    lines += [f"params[{part.members.index(i)}].requires_grad_(False)" for i in rig.frozen if i in part.members]
     return [*lines, _constructor(rig, part)]
 
 

@@ -38,6 +38,9 @@ class Layout:
 
 DENSE = Layout()
 
+TRANSPOSED = Layout("x.movedim(-1, 0).contiguous().movedim(0, -1)")
+"""The last axis outermost in memory."""
+
 
 @dataclass(frozen=True)
 class Update:
@@ -88,6 +91,7 @@ class Rig:
         dtype: the parameters' dtype.
         groups: which parameters form which group, with what is different there: `[([0, 2], {"lr": 0.1}), ...]`.
         layout: how the parameters lie in memory.
+        frozen: the parameters that are frozen when the optimizer is made.
         settings: hyperparameters and execution options; the hostile ones unless given.
     """
 
@@ -99,6 +103,7 @@ class Rig:
         dtype: torch.dtype = torch.float64,
         groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None,
         layout: Layout = DENSE,
+        frozen: Sequence[int] = (),
         **settings: Any,
     ) -> None:
         self.subject = subject
@@ -109,6 +114,9 @@ class Rig:
         self.layout, self.grad_layout = layout, DENSE
         self.events: list[Event] = []
         self.params = [Parameter(layout(torch.tensor(np.array(start)).to(dtype))) for start in starts]
+        self.frozen = frozen
+        for index in frozen:
+            self.params[index].requires_grad_(False)
         subject.judge.latest = self
         self.optimizer = subject.make(self._grouped(), **self.settings)
 

@@ -24,7 +24,9 @@ WITHOUT_A_PROGRAM = {
     "KeepsEveryGradient", "DecayInAnAttribute", "TakesAnything", "TakesMoreMemoryThanDeclared", "ReadsTheNorm",
     "EpsIgnored", "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
-    "AQuarterCosine",
+    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "NeedsALoss",
+    # a program would have to write out a million numbers
+    "DropsTheRemainder",
 }  # fmt: skip
 """Faults whose findings carry no program that shows them; all others do."""
 

@@ -54,11 +54,16 @@ def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubj
 
 @check("C02", hint="the closure is called after the update, or the gradients are read before it is called")
 def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
-    """Updates through a closure are those of backward and step, bit for bit."""
+    """Updates through a closure are those of backward and step, bit for bit, in several groups and at a moving lr."""
+    judge = subject.judge
     problem = hostile_for(subject, missing=False)
-    first, second = Rig(subject, problem.starts), Rig(subject, problem.starts)
+    last = len(problem.starts) - 1
+    groups: list[tuple[list[int], dict[str, Any]]] = [(list(range(last)), {}), ([last], {"lr": 0.05})]
+    first, second = (Rig(subject, problem.starts, groups=groups) for _ in range(2))
+    calls: list[int] = []
 
     def closure() -> Tensor:
+        calls.append(1)
         first.optimizer.zero_grad()
         loss = _quadratic(first)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -66,11 +71,46 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
 
     first.note(CLOSURE)
     for t in range(1, 5):
+        for rig in (first, second):
+            for group in rig.optimizer.param_groups:
+                subject.edit(group, lr=0.01 * t)
+        edits = "".join(
+            f"\n    group[{key!r}] = {value}" for key, value in subject.group_arguments({"lr": 0.01 * t}).items()
+        )
+        first.note(f"for group in optimizer.param_groups:{edits}")
         first.step_again("optimizer.step(closure)", closure)
         second.optimizer.zero_grad()
         _quadratic(second).backward()  # type: ignore[no-untyped-call]
         second.step_again()
         first.same(second, "through a closure", step=t, of="by hand it is")
+        judge.equal(len(calls), t, "the number of the closure's calls", step=t)
+        judge.that(all(param.grad is not None for param in first.params), "gradients are gone after the update", step=t)
+
+
+@check("C08", hint="`step(closure)` looks into the loss, or changes the groups while the closure runs")
+def check_a_closure_may_return_nothing_or_raise(subject: OptimizerSubject) -> None:
+    """A closure may return None; one that raises leaves the parameters as they were, and gradients enabled."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False, steps=4)
+    rig, plain = (Rig(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
+    before = rig.tensors()
+
+    def fails() -> None:
+        raise ArithmeticError("the loss is not finite")
+
+    raised = judge.raises(lambda: rig.optimizer.step(fails), ArithmeticError, "a closure that raises")
+    judge.equal(str(raised), "the loss is not finite", "the closure's error")
+    judge.that(torch.is_grad_enabled(), "gradients stay disabled after a closure has raised")
+    rig.same(before, "after a closure that raised", of="before it was")
+    for param, grad in zip(rig.params, problem.steps[2].grads, strict=True):
+        param.grad = torch.tensor(grad)
+    for group in rig.optimizer.param_groups:
+        subject.edit(group, lr=problem.steps[2].lr)
+    returned = rig.optimizer.step(lambda: None)
+    judge.that(returned is None, "what a closure returns is not returned")
+    judge.that(torch.is_grad_enabled(), "gradients stay disabled after a closure")
+    plain.run(problem, 2, 3)
+    rig.same(plain, "through a closure that returns nothing", of="without one it is")
 
 
 @check("C03", hint="`step` is not under `torch.no_grad()`, or switches gradients without switching back")
@@ -80,7 +120,13 @@ def check_no_graph_is_left(subject: OptimizerSubject) -> None:
     problem = hostile_for(subject, missing=False)
     rig = Rig(subject, problem.starts)
     for t, step in enumerate(problem.steps[:3], start=1):
-        rig.take(step)
+        if t == 3:  # gradients of `backward(create_graph=True)` are parts of a graph themselves
+            for param, grad in zip(rig.params, step.grads, strict=True):
+                leaf = torch.tensor(grad, requires_grad=True)
+                param.grad = leaf * 1.0
+            rig.step_again()
+        else:
+            rig.take(step)
         judge.that(torch.is_grad_enabled(), "gradients stay disabled after an update", step=t)
         for index, param in enumerate(rig.params):
             judge.that(param.grad_fn is None and param.requires_grad, f"parameter {index} is no leaf", step=t)

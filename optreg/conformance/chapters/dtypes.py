@@ -1,6 +1,6 @@
 """Dtypes and shapes: every tensor that a model may hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import follow, hostile_for, shapes_for
-from optreg.conformance.problems import STEPS, Problem, Step
-from optreg.conformance.rig import Layout, Rig
+from optreg.conformance.problems import STEPS, Problem, Shape, Step
+from optreg.conformance.rig import DENSE, TRANSPOSED, Layout, Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
 from optreg.conformance.twin import Twin
@@ -41,8 +41,10 @@ def check_float64_stays_float64(subject: OptimizerSubject) -> None:
     "D02", hint="the update goes through a narrower type than float32, or divides by a difference that rounds to zero"
 )
 def check_float32_follows_the_reference(subject: OptimizerSubject) -> None:
-    """In float32 the error grows no faster than float32's rounding."""
+    """In float32 the error grows no faster than float32's rounding, whatever the size of gradients and parameters."""
     follow_where_conditioned(subject, torch.float32, (-4.0, 1.0))
+    follow_where_conditioned(subject, torch.float32, (-8.5, -6.5))
+    follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), shapes=[(1,), (71, 73)], steps=3)
 
 
 @check(
@@ -60,12 +62,13 @@ def follow_where_conditioned(
     dtype: torch.dtype,
     exponents: tuple[float, float],
     *,
+    shapes: Sequence[Shape] = ((6,), (4, 3)),
     steps: int = STEPS,
     prepare: Callable[[Rig], None] = lambda rig: None,
 ) -> None:
     """Compare in a narrow dtype, but for elements whose reference itself turns on the rounding of its inputs."""
     judge = subject.judge
-    problem = hostile_for(subject, [(6,), (4, 3)], exponents=exponents, steps=steps)
+    problem = hostile_for(subject, shapes, exponents=exponents, steps=steps, missing=False)
     narrow = [np.asarray(torch.tensor(s).to(dtype).double().numpy()) for s in problem.starts]
     rounded = [
         Step(s.lr, [None if g is None else torch.tensor(g).to(dtype).double().numpy() for g in s.grads])
@@ -130,11 +133,13 @@ def check_empty_tensors(subject: OptimizerSubject) -> None:
     follow(subject, problem)
 
 
-TRANSPOSED = Layout("x.movedim(-1, 0).contiguous().movedim(0, -1)")
-"""The last axis outermost in memory."""
-
 STRIDED = Layout("torch.stack([x, x * torch.nan], -1)[..., 0]")
 """Every second element of the memory."""
+
+OFFSET = Layout("torch.cat([x.new_zeros(3), x.reshape(-1)])[3:].view(x.shape)")
+"""A part of a larger tensor, not from its beginning."""
+
+CHANNELS_LAST = Layout("x.contiguous(memory_format=torch.channels_last)")
 
 EXPANDED = Layout("x[:1].expand(x.shape)")
 """One row for all."""
@@ -145,8 +150,12 @@ SPARSE = Layout("x.to_sparse()")
 @check("D07", hint="the update writes to `p.view(-1)`, `p.contiguous()` or `p.reshape(-1)`, which may be a copy")
 def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
     """Parameters that do not lie in order in memory follow the reference."""
-    for layout in (TRANSPOSED, STRIDED):
+    for layout in (TRANSPOSED, STRIDED, OFFSET):
         follow(subject, hostile_for(subject, [(4, 3), (2, 3, 2)], missing=False), layout=layout)
+    images = hostile_for(subject, [(2, 3, 2, 2)], missing=False)
+    if images.starts[0].ndim == 4:
+        for layouts in ((CHANNELS_LAST, DENSE), (CHANNELS_LAST, CHANNELS_LAST), (DENSE, CHANNELS_LAST)):
+            follow(subject, images, layout=layouts[0], grad_layout=layouts[1])
 
 
 @check("D08", hint="gradients are read by their memory (`data_ptr`, `storage`, `as_strided`), or written to")
@@ -236,7 +245,7 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
 @check("D11", hint="state is made by `squeeze`, or broadcast against the parameter")
 def check_shapes(subject: OptimizerSubject) -> None:
     """Rows, columns, and tensors of three and four dimensions follow the reference."""
-    shapes = shapes_for(subject, [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2)])
+    shapes = shapes_for(subject, [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2), (2, 3, 2, 2)])
     follow(subject, hostile_for(subject, shapes, missing=False))
 
 
@@ -281,8 +290,8 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
 
 @check("D14", hint="a power of the gradient leaves float32's range before its root is taken")
 def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
-    """In float32, gradients of 1e15 and 1e-15 go by the reference wherever it is finite there."""
-    for size in (1e15, 1e-15):
+    """In float32, gradients of 1e15, 1e-7 and 1e-15 go by the reference wherever it is finite there."""
+    for size in (1e15, 1e-7, 1e-15):
         start, grad = np.array([[1.0, -2.0], [0.5, 4.0]]), size * np.array([[1.0, -2.0], [3.0, -1.5]])
         start, grad = (array.astype(np.float32).astype(np.float64) for array in (start, grad))
         problem = Problem([start], [Step(0.01, [grad]) for _ in range(5)])

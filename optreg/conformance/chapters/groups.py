@@ -1,6 +1,6 @@
 """Groups: param groups are optimizers of their own."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,11 +10,14 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.contract import plain
 from optreg.conformance.following import compare, follow, hostile_for, shapes_for
 from optreg.conformance.problems import Problem, Step, perturbed
-from optreg.conformance.programs import call
+from optreg.conformance.programs import call, literal
 from optreg.conformance.rig import ANEW, Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
 from optreg.conformance.twin import Twin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 F64 = torch.float64
 
@@ -66,19 +69,22 @@ def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -
 
 @check("G03", hint="lists, buffers or counts are made once for all parameters, and not for those that come later")
 def check_a_group_added_later(subject: OptimizerSubject) -> None:
-    """A group added after some updates begins afresh, and leaves the others as they were."""
+    """A group added after some updates begins afresh, with hyperparameters of its own; the others go on."""
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    own = {"lr": 0.25, **_overrides(subject)}
+    first, second = Twin(subject, [problem.starts[0]], F64), Twin(subject, [problem.starts[1]], F64, **own)
     rig = Rig(subject, problem.starts, groups=[([0], {})])
-    first, second = Twin(subject, [problem.starts[0]], F64), Twin(subject, [problem.starts[1]], F64)
     for t, step in enumerate(problem.steps):
         if t == 4:
-            rig.optimizer.add_param_group({"params": [rig.params[1]]})
-            rig.note("optimizer.add_param_group({'params': [params[1]]})")
-        rig.step([step.grads[0], step.grads[1] if t >= 4 else None], lr=step.lr)
-        first.step([step.grads[0]], lr=step.lr)
+            kept = subject.group_arguments(own)
+            rig.optimizer.add_param_group({"params": [rig.params[1]], **kept})
+            told = "".join(f", {key!r}: {literal(value)}" for key, value in kept.items())
+            rig.note(f"optimizer.add_param_group({{'params': [params[1]]{told}}})")
+        rig.step([step.grads[0], step.grads[1] if t >= 4 else None])
+        first.step([step.grads[0]])
         rig.close(0, first.values()[0], first.bound(0), "the older parameter", step=t + 1)
         if t >= 4 and subject.traits.counter != "optimizer":  # where the new one is counted on from the others
-            second.step([step.grads[1]], lr=step.lr)
+            second.step([step.grads[1]])
             rig.close(1, second.values()[0], second.bound(0), "the parameter added later", step=t + 1)
 
 
@@ -153,7 +159,11 @@ def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
 def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
     """Parameters of different dtypes in one group go the way that each goes alone."""
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-3.0, 1.0))
-    dtypes = (torch.float64, torch.float32)
+    for dtypes in ((torch.float64, torch.float32), (torch.float32, torch.float64)):
+        _mixed(subject, problem, dtypes)
+
+
+def _mixed(subject: OptimizerSubject, problem: Problem, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
     rig = Rig(subject, problem.starts)
     rig.params = [Parameter(torch.tensor(s).to(d)) for s, d in zip(problem.starts, dtypes, strict=True)]
     rig.optimizer = subject.make(list(rig.params), **rig.settings)
@@ -184,6 +194,53 @@ def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) ->
         compare(rig, twin)
     follow(subject, problem)
     judge.that(np.isfinite(twin.total_lr), "no learning rate")
+
+
+@check("G11", hint="the constructor goes through the parameters before torch does, or a group's own list twice")
+def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> None:
+    """Parameters may come from a generator, such as `model.parameters()`, in a tuple, or alone in a group."""
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    plain_run = Rig(subject, problem.starts).run(problem)
+    ways: dict[str, Callable[[Rig], Any]] = {
+        "(p for p in params)": lambda rig: (p for p in rig.params),
+        "tuple(params)": lambda rig: tuple(rig.params),
+        "[{'params': (p for p in params)}]": lambda rig: [{"params": (p for p in rig.params)}],
+        "[{'params': params[0]}, {'params': params[1]}]": lambda rig: [{"params": param} for param in rig.params],
+    }
+    for code, way in ways.items():
+        rig = Rig(subject, problem.starts)
+        rig.note(f"optimizer = {call(subject, code, rig.settings)}")
+        rig.optimizer = subject.make(way(rig), **rig.settings)
+        rig.run(problem).same(plain_run, f"made from {code}", of="from a list it is")
+    rig = Rig(subject, problem.starts, groups=[([0], {})])
+    rig.note("optimizer.add_param_group({'params': params[1]})")
+    rig.optimizer.add_param_group({"params": rig.params[1]})
+    rig.run(problem).same(plain_run, "added as a group by itself", of="among the others it is")
+
+
+@check("G12", hint="parameters are worked on in chunks, or groups carry something from one into the next")
+def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
+    """Of over a hundred parameters, and of six groups, one empty and one without gradients, each goes its own way."""
+    shape = shapes_for(subject, [(2,)])[0]
+    problem = hostile_for(subject, [shape] * 123, missing=False, steps=3)
+    rig, twin = Rig(subject, problem.starts), Twin(subject, problem.starts, F64)
+    for step in problem.steps:
+        rig.take(step)
+        twin.take(step)
+        compare(rig, twin)
+    problem = hostile_for(subject, [(6,), (4, 3), (3,), (2, 2), (5,)], missing=False, steps=4)
+    others = list(_overrides(subject).items())
+    changes: list[dict[str, Any]] = [{}, {"lr": 0.25}, dict(others[:1]), {}, dict(others), dict(others[-1:])]
+    members: list[list[int]] = [[], [0], [1], [2], [3], [4]]
+    rig = Rig(subject, problem.starts, groups=list(zip(members, changes, strict=True)))
+    twins = [Twin(subject, [start], F64, **change) for start, change in zip(problem.starts, changes[1:], strict=True)]
+    for t, step in enumerate(problem.steps, start=1):
+        grads = [None if index == 2 else grad for index, grad in enumerate(step.grads)]
+        rig.step(grads)
+        for index, each in enumerate(twins):
+            each.step([grads[index]])
+            what = f"the parameter of group {index + 1} of six"
+            rig.close(index, each.values()[0], each.bound(0), what, step=t)
 
 
 @check("X05", hint="the update writes the corrected or scheduled value back into the group")

@@ -1,6 +1,7 @@
 """Mathematics: parameters and state against the reference, after every update."""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,8 @@ def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> No
     changes = [
         (name, value) for name, value in perturbed(subject.reference, subject.hostile) if name not in subject.fixed
     ]
+    if "weight_decay" in subject.editable:
+        changes.append(("weight_decay", 0.0))
     rates = set() if subject.registered else decay_rates(subject.reference)
     for name, value in [("lr", 0.5), *changes]:
         for when in (1, 4):
@@ -253,8 +256,8 @@ def check_no_learning_rate_moves_nothing(subject: OptimizerSubject) -> None:
 def check_tensor_lr(subject: OptimizerSubject) -> None:
     """A learning rate in a tensor does what the same float does, and is not written to."""
     judge = subject.judge
-    problem = hostile_for(subject, lr=0.0625)
-    lrs = [torch.tensor(0.0625 * 2.0 ** -(t % 3), dtype=F64) for t in range(STEPS)]
+    problem = hostile_for(subject)
+    lrs = [torch.tensor(0.0137 * 1.7 ** -(t % 5), dtype=F64) for t in range(STEPS)]
     try:
         _probe_tensor_lr(subject)
     except Exception as error:
@@ -268,6 +271,14 @@ def check_tensor_lr(subject: OptimizerSubject) -> None:
         rig.step(step.grads, lr=lrs[t])
         twin.step(step.grads, lr=kept)
         judge.equal(float(lrs[t]), kept, "the tensor lr", step=t + 1)
+        compare(rig, twin)
+    rig, twin = Rig(subject, problem.starts, lr=lrs[0]), Twin(subject, problem.starts, F64)
+    for t, step in enumerate(problem.steps):
+        for group in rig.optimizer.param_groups:  # as torch's schedulers do it
+            next(value for value in group.values() if isinstance(value, torch.Tensor)).fill_(0.01 * (t + 1))
+        rig.note(f"for group in optimizer.param_groups:\n    group['lr'].fill_({0.01 * (t + 1)})")
+        rig.step(step.grads)
+        twin.step(step.grads, lr=0.01 * (t + 1))
         compare(rig, twin)
 
 
@@ -326,7 +337,7 @@ def check_defaults(subject: OptimizerSubject) -> None:
 @check("M23", hint="large tensors are worked on in blocks, and the last block is lost or wrong")
 def check_a_large_tensor(subject: OptimizerSubject) -> None:
     """A tensor larger than any block, of a size that no block divides, follows the reference to its last element."""
-    shapes: list[Shape] = [(65, 33)] if subject.traits.ndim else [(2**16 + 3,)]
+    shapes: list[Shape] = [(65, 33)] if subject.traits.ndim else [(2**20 + 2**16 + 3,)]
     follow(subject, hostile(shapes, steps=3, missing=False))
 
 
@@ -362,8 +373,10 @@ def _dyadic(value: object) -> object:
 
 @check("M28", hint="tiny or huge gradients are clipped, flushed to zero, or squared out of range")
 def check_wide_scales(subject: OptimizerSubject) -> None:
-    """Gradients from 1e-12 to 1e9, each coordinate at its own scale: parameters follow the reference."""
-    follow(subject, hostile_for(subject, [(24,), (6, 4)], missing=False, exponents=(-12.0, 9.0)))
+    """Gradients from 1e-12 to 1e9, parameters of a thousand: the reference is followed."""
+    problem = hostile_for(subject, [(24,), (6, 4)], missing=False, exponents=(-12.0, 9.0))
+    follow(subject, problem)
+    follow(subject, Problem([1e3 * start for start in problem.starts], problem.steps))
 
 
 @check(
@@ -395,3 +408,73 @@ def check_explored_trajectories(subject: OptimizerSubject) -> None:
         follow(subject, problem, **change)
 
     explore()
+
+
+@check("M29", hint="a value such as 0, an int or a list is taken for one that was not given, or is capped")
+def check_edges_of_ranges(subject: OptimizerSubject) -> None:
+    """Decay rates of zero, a learning rate of ten, whole numbers and lists of decay rates follow the reference."""
+    given = defaults(subject.reference)
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=6)
+    for name, value in _edges(subject):
+        if fits(subject.reference, {**subject.hostile, name: value}, given):
+            rig, twin = (
+                Rig(subject, problem.starts, **{name: value}),
+                Twin(subject, problem.starts, F64, **{name: value}),
+            )
+            for step in problem.steps:
+                rig.step(step.grads)
+                twin.step(step.grads)
+                compare(rig, twin)
+                for index, (param, grad) in enumerate(zip(rig.params, step.grads, strict=True)):
+                    with rig.explaining(index, np.asarray(grad), show="params[{i}].grad"):
+                        what = f"the gradient of parameter {index} under {name}={value!r}"
+                        subject.judge.equal(param.grad, torch.tensor(np.asarray(grad)), what, step=twin.t)
+
+
+def _edges(subject: OptimizerSubject) -> Iterator[tuple[str, Any]]:
+    """Hyperparameters with values at an edge of their range, or of another type than usual."""
+    yield from (("lr", 1), ("lr", 10.0), ("weight_decay", 1), ("weight_decay", 0))
+    for name in sorted(decay_rates(subject.reference)):
+        value = subject.hostile[name]
+        if isinstance(value, tuple):
+            yield from ((name, (*value[:i], 0.0, *value[i + 1 :])) for i in range(len(value)))
+            yield name, list(value)
+        else:
+            yield name, 0.0
+
+
+@check("M30", hint="an lr of zero, or its fall, is a special case; or what schedulers leave in groups is read")
+def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> None:
+    """Through updates at lr = 0, a tenfold fall, and under a scheduler of torch's, the reference is followed."""
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=8)
+    factors = [0.0, 0.0, 0.5, 1.0, 0.1, 0.0, 1.0, 0.3]
+    steps = [Step(0.02 * f, step.grads) for f, step in zip(factors, problem.steps, strict=True)]
+    follow(subject, Problem(problem.starts, steps))
+    rig, twin = Rig(subject, problem.starts, lr=0.02), Twin(subject, problem.starts, F64, lr=0.02)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(rig.optimizer, factors.__getitem__)
+    rig.note(f"scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, {factors}.__getitem__)")
+    for t, step in enumerate(problem.steps):
+        rig.step(step.grads)
+        twin.step(step.grads, lr=0.02 * factors[t])
+        compare(rig, twin)
+        if t + 1 < len(factors):
+            scheduler.step()
+            rig.note("scheduler.step()")
+
+
+@check("M31", hint="after many updates something is reset, clipped, counted in a narrow type, or no longer corrected")
+def check_a_very_long_run(subject: OptimizerSubject) -> None:
+    """Through 2500 updates at the defaults, and a gradient that is suddenly a thousand times as large."""
+    shape = shapes_for(subject, [(3,)])[0]
+    problem = hostile([shape], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
+    steps = [
+        Step(step.lr, [1e3 * g if t % 1200 == 1199 and g is not None else g for g in step.grads])
+        for t, step in enumerate(problem.steps)
+    ]
+    rig = Rig(subject, problem.starts, **subject.default)
+    twin = Twin(subject, problem.starts, F64, **subject.default)
+    for t, step in enumerate(steps, start=1):
+        rig.take(step)
+        twin.take(step)
+        if t % 50 == 0:
+            compare(rig, twin)

@@ -1,17 +1,20 @@
 """Paths: every way of execution that can be asked for is the same optimizer."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters import closures, dtypes, groups, mathematics, relations, state
 from optreg.conformance.chapters.dtypes import follow_where_conditioned
 from optreg.conformance.following import follow, hostile_for, no_common_state
 from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.verdict import NotApplicable
+from optreg.conformance.verdict import Failed, NotApplicable
 
 
 def _only_one_path(subject: OptimizerSubject) -> str | None:
@@ -35,6 +38,56 @@ def check_every_path_agrees(subject: OptimizerSubject) -> None:
         follow(subject, hostile_for(subject), **options)
         if no_common_state(subject) is None:
             follow(subject, hostile_for(subject), states=True, **options)
+
+
+BORNE = (
+    mathematics.check_eps_far_above_and_far_below_the_gradient,
+    mathematics.check_tensor_lr,
+    relations.check_maximize_mirrors_the_gradient,
+    state.check_gradients_are_not_changed,
+    groups.check_each_default_can_be_overridden_in_a_group,
+    groups.check_mixed_dtypes_equal_separate_runs,
+    dtypes.check_empty_tensors,
+    dtypes.check_a_nan_stays_where_it_is,
+    closures.check_a_closure_is_called_once_with_gradients_enabled,
+    closures.check_a_closure_equals_the_manual_way,
+)
+"""What a path may do otherwise than the one that is taken by default."""
+
+LAID = (dtypes.check_non_contiguous_parameters, dtypes.check_strided_and_expanded_gradients)
+
+
+@check("D17", needs=_only_one_path, hint="one of the execution paths leaves out what the others do")
+def check_every_path_bears_the_rest(subject: OptimizerSubject) -> None:
+    """Options, groups, dtypes, empty tensors, NaN and closures are on every path what they should be."""
+    _on_every_path(subject, BORNE)
+
+
+@check("D18", Tier.SHOULD, needs=_only_one_path, hint="a kernel assumes that parameter, gradient and state lie alike")
+def check_every_path_bears_any_layout(subject: OptimizerSubject) -> None:
+    """Parameters and gradients that do not lie in order in memory are on every path what they should be."""
+    _on_every_path(subject, LAID)
+
+
+def _on_every_path(subject: OptimizerSubject, borne: Sequence[Any]) -> None:
+    for name, options in subject.paths.items():
+        if name in {"loop", "compiled", "capturable"}:
+            continue
+        on_path = replace(subject, execution=options)
+        try:
+            Rig(on_path, [np.ones((2, 2))]).step([np.ones((2, 2))])
+        except Exception:  # it is refused here, which D15 looks at
+            continue
+        for each in borne:
+            if each.about.needs(on_path):
+                continue
+            try:
+                each(on_path)
+            except NotApplicable:
+                continue
+            except Failed as failed:
+                finding = failed.finding
+                raise Failed(replace(finding, reason=f"on the path {name}, {finding.reason}")) from failed
 
 
 COMPILED = 'optimizer.step = torch.compile(optimizer.step, backend="eager")'

@@ -57,6 +57,11 @@ def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
     down = Rig(subject, problem.starts).run(mirrored)
     up = Rig(subject, problem.starts, maximize=True).run(problem)
     up.same(down, "maximizing on g", of="minimizing on -g it is")
+    halves = [([i for i in range(len(problem.starts)) if i % 2 == odd], {"maximize": bool(odd)}) for odd in (0, 1)]
+    mixed = Rig(subject, problem.starts, groups=halves).run(problem)
+    plain = Rig(subject, problem.starts).run(problem)
+    apart = [(up if index % 2 else plain).tensors()[index] for index in range(len(problem.starts))]
+    mixed.same(apart, "where one group maximizes and the other does not", of="alone it is")
     if no_common_state(subject) is None:
         judge.equal(up.snapshot(), down.snapshot(), "maximizing on g", of="minimizing on -g has")
 

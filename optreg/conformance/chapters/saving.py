@@ -47,6 +47,39 @@ def check_a_checkpoint_loads_with_weights_only(subject: OptimizerSubject) -> Non
     fresh.same(rig, "resumed from a file", of=UNBROKEN)
 
 
+@check("P16", hint="loading leaves behind what was there: a cache, a count, state that the checkpoint has not")
+def check_loading_into_an_optimizer_that_has_run(subject: OptimizerSubject) -> None:
+    """A checkpoint counts whole in an optimizer that has run itself, be it of a later, an earlier, or of no update."""
+    problem = hostile_for(subject)
+    for taken, gone in ((3, 6), (0, 4), (5, 2)):
+        plain = Rig(subject, problem.starts).run(problem, 0, taken)
+        saved, values = copy.deepcopy(plain.optimizer.state_dict()), plain.tensors()
+        used = Rig(subject, problem.starts).run(problem, 0, gone)
+        for _ in range(2):  # loading twice is loading once
+            used.reload(saved, values)
+        used.run(problem, taken)
+        plain.run(problem, taken)
+        what = f"a checkpoint of update {taken}, loaded into an optimizer that had made {gone}"
+        used.same(plain, what, of="in the run that wrote it it is")
+
+
+@check("P17", hint="a checkpoint's groups are numbered or restored by the first of them, or from the constructor")
+def check_resuming_several_groups(subject: OptimizerSubject) -> None:
+    """Groups of unequal size, each with its own hyperparameters, resume in an optimizer that is made without those."""
+    problem = hostile_for(subject, [(4, 3), (4, 3), (6,), (4, 3), (6,)], missing=False)
+    others = {name: value for name, value in perturbed(subject.reference, subject.hostile) if name not in subject.fixed}
+    members: list[list[int]] = [[0], [1, 2, 3], [4]]
+    changes: list[dict[str, Any]] = [{}, {"lr": 0.05, **others}, others]
+    rig = Rig(subject, problem.starts, groups=list(zip(members, changes, strict=True)))
+    for step in problem.steps[:4]:
+        rig.step(step.grads)
+    fresh = rig.resumed(groups=[(each, {}) for each in members])
+    for t, step in enumerate(problem.steps[4:8], start=5):
+        fresh.step(step.grads)
+        rig.step(step.grads)
+        fresh.same(rig, "resumed in three groups", step=t, of=UNBROKEN)
+
+
 @check("P03", hint="`load_state_dict` pops from, or writes to, the dict that it is given")
 def check_loading_leaves_the_checkpoint_alone(subject: OptimizerSubject) -> None:
     """The dict that is loaded is not written to, then or in later updates."""

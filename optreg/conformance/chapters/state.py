@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from optreg.conformance.catalogue import check
 from optreg.conformance.following import compare, follow, hostile_for, undeclared_state
 from optreg.conformance.problems import Problem, Step
-from optreg.conformance.rig import Rig, as_array
+from optreg.conformance.rig import DENSE, TRANSPOSED, Layout, Rig, as_array
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
 from optreg.conformance.twin import Twin
@@ -138,12 +138,23 @@ def check_two_instances_share_nothing(subject: OptimizerSubject) -> None:
 
 @check("S07", hint="the update works in place on `p.grad`: weight decay, scaling or `neg_`")
 def check_gradients_are_not_changed(subject: OptimizerSubject) -> None:
-    """`p.grad` keeps its bits and stays the same tensor."""
+    """`p.grad` keeps its bits and stays the same tensor, also one that is large or strided."""
     judge = subject.judge
-    problem = hostile_for(subject)
+    _gradients_are_kept(subject, hostile_for(subject), DENSE)
+    _gradients_are_kept(subject, hostile_for(subject, [(4, 3), (73, 61)], missing=False, steps=2), TRANSPOSED)
+    for dtype in (torch.float64, torch.float32):
+        rig = Rig(subject, [np.ones((2, 2))], dtype=dtype)
+        rig.step([np.ones((2, 2))])
+        kept = rig.params[0].grad
+        rig.step_again()
+        judge.that(rig.params[0].grad is kept, f"the gradient of a parameter in {dtype} is another tensor than before")
+
+
+def _gradients_are_kept(subject: OptimizerSubject, problem: Problem, layout: Layout) -> None:
+    judge = subject.judge
     rig = Rig(subject, problem.starts)
     for t, step in enumerate(problem.steps, start=1):
-        rig.take(step)
+        rig.step(step.grads, layout=layout, lr=step.lr)
         for index, (param, grad) in enumerate(zip(rig.params, step.grads, strict=True)):
             if grad is None:
                 judge.that(param.grad is None, f"parameter {index} has been given a gradient", step=t)
@@ -171,12 +182,12 @@ def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> Non
 
 @check("S09", hint="a list of parameters or gradients that was made once is used after a gradient was taken away")
 def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
-    """A parameter frozen for a while, with its gradient taken away, goes on where it stood."""
+    """A parameter frozen from the start, thawed, and frozen for a while goes on where it stood."""
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
-    rig = Rig(subject, problem.starts)
+    rig = Rig(subject, problem.starts, frozen=[1] if subject.traits.counter == "parameter" else [])
     twin = Twin(subject, problem.starts, F64)
     for t, step in enumerate(problem.steps):
-        frozen = t in (4, 5) and subject.traits.counter == "parameter"
+        frozen = t in (0, 1, 6, 7) and subject.traits.counter == "parameter"
         if rig.params[1].requires_grad is frozen:
             rig.params[1].requires_grad_(not frozen)
             rig.note(f"params[1].requires_grad_({not frozen})")
@@ -242,3 +253,74 @@ def check_the_callers_containers_are_left_alone(subject: OptimizerSubject) -> No
     kept = copy.copy(inner)
     subject.implementation(groups, **subject.own_arguments(subject.hostile))
     judge.that(len(inner) == 1 and inner[0] is kept[0], "a group's list of parameters was changed")
+
+
+@check("S13", hint="the constructor or `step` seeds, draws, freezes, adds hooks, or switches something global")
+def check_the_world_is_left_as_it_was(subject: OptimizerSubject) -> None:
+    """Making and stepping it leave frozen parameters, hooks, random numbers and torch's switches alone."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False, steps=2)
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            params = [
+                Parameter(torch.tensor(start), requires_grad=index > 0) for index, start in enumerate(problem.starts)
+            ]
+            before = _world(params, subject)
+            optimizer = subject.make(params, **{**subject.hostile, **subject.execution})
+            judge.equal(_world(params, subject), before, "what is around it, after it was made,")
+            judge.that(all(param.grad is None for param in params), "the constructor gives parameters a gradient")
+            for step in problem.steps:
+                for index, (param, grad) in enumerate(zip(params, step.grads, strict=True)):
+                    param.grad = torch.tensor(grad) if index else None
+                optimizer.step()
+                judge.steps += 1
+                judge.equal(_world(params, subject), before, "what is around it, after an update,")
+            judge.that(params[0].grad is None, "a frozen parameter is given a gradient")
+            moved = any(bool((p != torch.tensor(s)).any()) for p, s in zip(params[1:], problem.starts[1:], strict=True))
+            judge.moved = judge.moved or moved
+
+
+def _world(params: list[Parameter], subject: OptimizerSubject) -> dict[str, Any]:
+    """What an optimizer has no business with."""
+    return {
+        "requires_grad": [param.requires_grad for param in params],
+        "hooks on parameters": [len(param._backward_hooks or {}) for param in params],
+        "whether gradients are enabled": torch.is_grad_enabled(),
+        "the default dtype": str(torch.get_default_dtype()),
+        "the state of torch's random numbers": [] if subject.traits.random else torch.get_rng_state().tolist(),
+    }
+
+
+@check("S14", hint="the gradient's tensor, or something that shares its memory, is kept as state or in a cache")
+def check_gradients_may_be_written_in_place(subject: OptimizerSubject) -> None:
+    """Where every backward writes into the same tensors (`zero_grad(set_to_none=False)`), the reference is followed."""
+    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=6)
+    rig, twin = Rig(subject, problem.starts), Twin(subject, problem.starts, F64)
+    for t, step in enumerate(problem.steps):
+        grads = [np.asarray(grad) for grad in step.grads]
+        if t:
+            rig.reuse(grads, lr=step.lr)
+        else:
+            rig.take(step)
+        twin.take(step)
+        compare(rig, twin)
+
+
+@check("S15", hint="`zero_grad` is overridden, and forgets groups, or what `set_to_none` means")
+def check_zero_grad(subject: OptimizerSubject) -> None:
+    """`zero_grad()` takes every gradient away; with `set_to_none=False` each stays the tensor it is, all zero."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False, steps=2)
+    members = [list(range(0, len(problem.starts), 2)), list(range(1, len(problem.starts), 2))]
+    rig = Rig(subject, problem.starts, groups=[(each, {}) for each in members]).run(problem)
+    tensors = [param.grad for param in rig.params]
+    rig.optimizer.zero_grad(set_to_none=False)
+    for index, (param, tensor) in enumerate(zip(rig.params, tensors, strict=True)):
+        judge.that(param.grad is tensor, f"zero_grad(set_to_none=False) exchanges the gradient of parameter {index}")
+        judge.that(
+            tensor is not None and not bool(tensor.any()),
+            f"zero_grad(set_to_none=False) leaves the gradient of parameter {index}",
+        )
+    rig.optimizer.zero_grad()
+    for index, param in enumerate(rig.params):
+        judge.that(param.grad is None, f"zero_grad() leaves parameter {index} a gradient")

@@ -1,5 +1,5 @@
 """All broken plugins."""
 
-from broken import FAULTS, declarations, engineering, mathematics, schedules
+from broken import FAULTS, declarations, engineering, mathematics, schedules, usage
 
-__all__ = ["FAULTS", "declarations", "engineering", "mathematics", "schedules"]
+__all__ = ["FAULTS", "declarations", "engineering", "mathematics", "schedules", "usage"]
