@@ -151,6 +151,8 @@ class _Difference:
 
 def _difference(actual: Any, expected: Any, place: str) -> _Difference | None:
     """The first place where two values differ; None where there is none."""
+    if isinstance(actual, np.ndarray) and isinstance(expected, np.ndarray):
+        actual, expected = actual.tolist(), expected.tolist()
     if isinstance(actual, Tensor) and isinstance(expected, Tensor):
         return _tensor_difference(actual, expected, place)
     if isinstance(actual, dict) and isinstance(expected, dict):

@@ -25,10 +25,11 @@ class Signature:
 
     def __init__(self, implementation: Any, skipped: int) -> None:
         parameters = arguments_of(implementation)
-        named = [p for p in parameters if p.kind in {p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY}]
+        fixed = [p for p in parameters if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+        named = [p for p in fixed[skipped:] if p.kind is not p.POSITIONAL_ONLY]
         self.open = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        self.names = [p.name for p in named[skipped:]]
-        self.required = [p.name for p in named[skipped:] if p.default is p.empty]
+        self.names = [p.name for p in named]
+        self.required = [p.name for p in named if p.default is p.empty]
 
     def takes(self, name: str) -> bool:
         """Whether it may be given an argument of that name."""

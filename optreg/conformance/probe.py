@@ -13,7 +13,7 @@ from torch.nn import Parameter
 
 from optreg.conformance import programs, schedule_diagnosis
 from optreg.conformance.subject import ScheduleSubject
-from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
+from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL, rounding
 from optreg.conformance.verdict import Finding
 
 BASE_LRS = (0.5, 0.3)
@@ -32,6 +32,7 @@ class Probe:
         settings: its hyperparameters.
         base_lrs: each group's base learning rate.
         tensor: whether the groups hold their rate in a tensor.
+        saved: an optimizer's checkpoint that is loaded before the scheduler is made.
     """
 
     def __init__(
@@ -41,15 +42,21 @@ class Probe:
         base_lrs: Sequence[float] = BASE_LRS,
         *,
         tensor: bool = False,
+        saved: Any = None,
     ) -> None:
         self.subject, self.settings, self.base_lrs, self.tensor = subject, dict(settings), tuple(base_lrs), tensor
-        self.groups = len(base_lrs)
+        self.made = tuple(base_lrs)
         self.t = 0
         self.lines = [ANEW]
         self.resumed_at: int | None = None
+        self.peaks: dict[int, float] = {}
+        """The largest rate that each group was to have so far."""
         judge = subject.judge
         judge.latest = self
         self.optimizer = make_optimizer(base_lrs, tensor=tensor)
+        if saved is not None:
+            self.optimizer.load_state_dict(copy.deepcopy(saved))
+            self.lines.append("optimizer.load_state_dict(saved[0])")
         self.lines.append(_construction(subject, settings))
         self.scheduler = subject.make(self.optimizer, **settings)
         judge.level = judge.level is not False and _is_level(subject, settings)
@@ -99,6 +106,8 @@ class Probe:
         optimizer_first: bool = True,
         times: int = 1,
         through_json: bool = False,
+        base_lrs: Sequence[float] | None = None,
+        loaded: bool = False,
     ) -> "Probe":
         """A fresh probe, gone on from this one's checkpoints.
 
@@ -107,23 +116,42 @@ class Probe:
             optimizer_first: whether the optimizer's checkpoint is loaded before the scheduler's.
             times: how often each is loaded.
             through_json: whether the scheduler's travels as JSON.
+            base_lrs: the learning rates that the fresh optimizer is made with; this one's, if not given.
+            loaded: whether the optimizer's checkpoint is loaded before the scheduler is made.
         """
         saved: tuple[Any, Any] = copy.deepcopy((self.optimizer.state_dict(), self.scheduler.state_dict()))
         lines = ["saved = copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))"]
         if through_json:
             saved = (saved[0], json.loads(json.dumps(saved[1])))
             lines.append("saved = saved[0], json.loads(json.dumps(saved[1]))")
-        fresh = Probe(self.subject, settings or self.settings, self.base_lrs, tensor=self.tensor)
+        made = self.base_lrs if base_lrs is None else base_lrs
+        first = saved[0] if loaded else None
+        fresh = Probe(self.subject, settings or self.settings, made, tensor=self.tensor, saved=first)
         loads: list[tuple[Callable[[], Any], str]] = [
             (lambda: fresh.optimizer.load_state_dict(saved[0]), "optimizer.load_state_dict(saved[0])"),
             (lambda: fresh.scheduler.load_state_dict(saved[1]), "scheduler.load_state_dict(saved[1])"),
         ]
         fresh.lines = [*self.lines, *lines, *fresh.lines]
-        for load, line in (loads if optimizer_first else loads[::-1]) * times:
+        order = loads[1:] if loaded else loads if optimizer_first else loads[::-1]
+        for load, line in order * times:
             fresh.lines.append(line)
             load()
-        fresh.settings, fresh.t, fresh.resumed_at = self.settings, self.t, self.t
+        fresh.settings, fresh.t, fresh.resumed_at, fresh.base_lrs = self.settings, self.t, self.t, self.base_lrs
         return fresh
+
+    def load(self, other: "Probe") -> None:
+        """Go on, in this very optimizer and scheduler, from where another probe is."""
+        saved: tuple[Any, Any] = copy.deepcopy((other.optimizer.state_dict(), other.scheduler.state_dict()))
+        self.optimizer.load_state_dict(saved[0])
+        self.scheduler.load_state_dict(saved[1])
+        self.t = self.resumed_at = other.t
+
+    def duplicate(self) -> "Probe":
+        """A deepcopy of optimizer and scheduler."""
+        other = copy.copy(self)
+        other.optimizer, other.scheduler = copy.deepcopy((self.optimizer, self.scheduler))
+        other.lines = [*self.lines, "optimizer, scheduler = copy.deepcopy((optimizer, scheduler))"]
+        return other
 
     def constructed(self, last_epoch: int, steps: int) -> "Probe":
         """A fresh probe, its scheduler constructed with `last_epoch` on an optimizer as it was after some steps."""
@@ -148,7 +176,10 @@ class Probe:
         """Every group's rate against base_lr * f(t), as the reference says it at 50 digits."""
         for index, (rate, base_lr) in enumerate(zip(self.rates, self.base_lrs, strict=True)):
             expected = self.expected(index)
-            bound = rtol * abs(expected) + SCHEDULE_ATOL * base_lr
+            self.peaks[index] = max(self.peaks.get(index, base_lr), abs(expected))
+            peak = self.peaks[index]
+            slack = SCHEDULE_ATOL if peak <= base_lr else rounding(torch.float64, self.t)  # a floor far above the base
+            bound = rtol * abs(expected) + slack * peak
             self.close(index, rate, expected, bound, f"{what} of group {index} under {short(self.settings)}")
 
     def close(self, index: int, rate: float, expected: float, bound: float, what: str, *, of: str = "") -> None:
@@ -177,8 +208,8 @@ class Probe:
 
         def explain(finding: Finding, where: tuple[int, ...] | None) -> Finding:
             snippet = None
-            alone = [[index]] if index < self.groups else []
-            for groups in (*alone, range(self.groups)):
+            alone = [[index]] if index < len(self.made) else []
+            for groups in (*alone, range(len(self.made))):
                 place = 0 if len(groups) == 1 else index
                 lines, code = self._program(groups), show.format(i=place)
                 program = programs.told(lines, f"float({code})", expected)
@@ -207,11 +238,14 @@ class Probe:
         return lines
 
     def _anew(self, groups: Sequence[int]) -> str:
-        rates = [programs.literal(_rate(self.base_lrs[i], tensor=self.tensor)) for i in groups]
-        if len(rates) == 1:
-            return f"optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr={rates[0]}, momentum=0.9)"
-        made = "{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': lr}"
-        return f"optimizer = torch.optim.SGD([{made} for lr in ({', '.join(rates)})], momentum=0.9)"
+        made = []
+        for index in groups:
+            own = "".join(
+                f", {key!r}: {programs.literal(value)}"
+                for key, value in _group(index, self.made[index], tensor=self.tensor).items()
+            )
+            made.append(f"{{'params': [torch.nn.Parameter(torch.ones(1))]{own}}}")
+        return f"optimizer = torch.optim.SGD([{', '.join(made)}])"
 
 
 def _construction(subject: ScheduleSubject, settings: Mapping[str, Any], last_epoch: int = -1) -> str:
@@ -222,22 +256,25 @@ def _construction(subject: ScheduleSubject, settings: Mapping[str, Any], last_ep
 
 
 def make_optimizer(base_lrs: Sequence[float], *, tensor: bool = False) -> Any:
-    """Gradient descent with momentum (some schedules drive that too), one parameter a group, gradients of zero."""
+    """Gradient descent with momentum, which some schedules drive too; groups are unlike, the second is frozen."""
     groups = []
-    for base_lr in base_lrs:
-        param = Parameter(torch.zeros(1, dtype=torch.float64))
-        param.grad = torch.zeros_like(param)
-        groups.append({"params": [param], "lr": _rate(base_lr, tensor=tensor)})
-    return torch.optim.SGD(groups, lr=base_lrs[0], momentum=0.9, foreach=False)
+    for index, base_lr in enumerate(base_lrs):
+        param = Parameter(torch.ones(1, dtype=torch.float64), requires_grad=index != 1)
+        param.grad = torch.full_like(param, 0.25) if param.requires_grad else None
+        groups.append({"params": [param], **_group(index, base_lr, tensor=tensor)})
+    return torch.optim.SGD(groups, foreach=False)
 
 
-def _rate(base_lr: float, *, tensor: bool) -> Any:
-    return torch.tensor(base_lr, dtype=torch.float64) if tensor else base_lr
+def _group(index: int, base_lr: float, *, tensor: bool) -> dict[str, Any]:
+    """What a group is made with."""
+    lr = torch.tensor(base_lr, dtype=torch.float64) if tensor else base_lr
+    return {"lr": lr, "momentum": round(0.9 - 0.05 * index, 2), "weight_decay": round(0.01 * (index + 1), 2)}
 
 
 def _is_level(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
     """Whether the formula gives the same multiplier at every step."""
-    return len({subject.formula(settings, t) for t in range(span(settings) + 2)}) == 1
+    first = subject.formula(settings, 0)
+    return all(subject.formula(settings, t) == first for t in range(1, span(settings) + 2))
 
 
 def span(settings: Mapping[str, Any]) -> int:

@@ -144,7 +144,7 @@ def _others(value: Any) -> Iterator[Any]:
     elif isinstance(value, int):
         yield value + 1
     elif isinstance(value, float):
-        yield value * 0.75 if value else 0.1
+        yield round(value * 0.75, 12) or 0.1
 
 
 def out_of_range(reference: type) -> Iterator[tuple[str, Any]]:
@@ -214,41 +214,64 @@ def _is_decay(schema: dict[str, Any]) -> bool:
 
 CORNER_STEPS = (0, 1, 7, 20)
 
+UNROUND = (0.0371, 0.837, 1.7, 2.3)
+"""Numbers that no rounding to whole percents, and no cap at 1, leaves as they are."""
+
 
 def corners(reference: type, limit: int = 60) -> list[dict[str, Any]]:
     """Settings of a schedule at every corner: phases of no, of one and of all steps, floors of nothing and of all.
 
-    Every combination that the reference accepts of 0, 1, 7 and 20 for its numbers of steps, and of the ends and the
-    middle of the range of its other numbers; at most `limit` of them, evenly chosen.
+    The ordinary setting first; then with each hyperparameter by itself at 0, 1, 7 and 20 steps, at the ends of its
+    range, at its default, and at numbers that are not round; then combinations of all these, at most `limit` of them,
+    evenly chosen. What the reference does not accept is left out.
     """
-    given = defaults(reference)
+    given, ordinary = defaults(reference), typical(reference)
     choices: dict[str, list[Any]] = {}
     for name, schema in json_schema(reference).get("properties", {}).items():
         if schema.get("type") == "integer":
             choices[name] = list(CORNER_STEPS)
         elif schema.get("type") == "number":
             ends = [schema[key] for key in ("minimum", "maximum") if key in schema]
-            middle = _hostile(schema, given.get(name))
-            choices[name] = list(dict.fromkeys(map(float, [*ends, *([given[name]] if name in given else []), middle])))
+            own = [given[name]] if name in given else []
+            choices[name] = list(dict.fromkeys(map(float, [*ends, *own, *UNROUND])))
         elif schema.get("type") == "boolean":
             choices[name] = [False, True]
         elif "enum" in schema:
             choices[name] = list(schema["enum"])
         else:
-            choices[name] = [given.get(name, _hostile(schema, None))]
-    combinations = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
-    right = [settings for settings in combinations if fits(reference, settings, given)]
-    return right[:: max(1, math.ceil(len(right) / limit))]
+            choices[name] = [ordinary[name]]
+    single = [{**ordinary, name: value} for name, values in choices.items() for value in values]
+    right = [settings for settings in [ordinary, *single] if fits(reference, settings, given)]
+    few = {name: [v for v in values if v not in UNROUND] or [ordinary[name]] for name, values in choices.items()}
+    combined = [dict(zip(few, values, strict=True)) for values in product(*few.values())]
+    possible = [settings for settings in combined if fits(reference, settings, given)]
+    right += possible[:: max(1, math.ceil(len(possible) / limit))]
+    return [settings for index, settings in enumerate(right) if settings not in right[:index]]
 
 
 def typical(reference: type, **steps: int) -> dict[str, Any]:
-    """One ordinary setting of a schedule: its defaults, and a number for each that has none."""
+    """One ordinary setting of a schedule, no number of which is round or of no effect.
+
+    Args:
+        reference: the schedule's reference.
+        steps: numbers of steps, where others than 5 of 20 are wanted.
+    """
     given = defaults(reference)
     settings = dict(given)
     order = {"total_steps": 20}
     for name, schema in json_schema(reference).get("properties", {}).items():
-        if name in steps:
-            settings[name] = steps[name]
+        if schema.get("type") == "integer" and name not in given:
+            settings[name] = steps.get(name, order.get(name, 5))
         elif name not in given:
-            settings[name] = order.get(name, 5) if schema.get("type") == "integer" else _hostile(schema, None)
+            settings[name] = _hostile(schema, None)
+    for name, schema in json_schema(reference).get("properties", {}).items():
+        if schema.get("type") == "number":
+            settings[name] = _unround(reference, settings, name, given)
     return settings
+
+
+def _unround(reference: type, settings: dict[str, Any], name: str, given: dict[str, Any]) -> float:
+    """A number near a field's default, or else in its range, that is not round."""
+    near = [0.9 * given[name] + 0.0371] if name in given else [0.837]
+    candidates = (value for value in (*near, *UNROUND) if fits(reference, {**settings, name: value}, given))
+    return float(next(candidates, settings[name]))

@@ -52,6 +52,7 @@ def _prepare() -> dict[str, Any]:
     optimizer.step()
     scheduler.step()
     optimizer.load_state_dict(optimizer.state_dict())
+    torch.optim.AdamW([param]).step()
     default_registry()
     try:
         return {"checks": [check.listed() for check in checks()]}

@@ -24,7 +24,8 @@ WITHOUT_A_PROGRAM = {
     "KeepsEveryGradient", "DecayInAnAttribute", "TakesAnything", "TakesMoreMemoryThanDeclared", "ReadsTheNorm",
     "EpsIgnored", "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
-    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "NeedsALoss",
+    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "NeedsALoss", "ClearsGradients",
+    "SavesWhatLives",
     # a program would have to write out a million numbers
     "DropsTheRemainder",
 }  # fmt: skip

@@ -21,7 +21,7 @@ HALF = {
 SCHEDULER = {
     "K12": "torch checks no hyperparameter of a scheduler",
     "X02": f"base_lrs is a list made at construction: a group added later keeps its rate, silently: {ISSUES}79888",
-    "X04": f"step() warns where a gradient scaler rightly left out the first update: {ISSUES}44511",
+    "X09": f"step() warns where a gradient scaler rightly left out the first update: {ISSUES}44511",
 }
 
 FOLLOWING = [
@@ -54,6 +54,8 @@ FOLLOWING = [
     "P11",
 ]
 """The checks that compare parameters with the reference in float64."""
+
+RECURSIVE = "made on a loaded optimizer it scales the group's rate, which is scaled already, once more"
 
 NADAM = "mu_product is a float32 tensor, so that float64 parameters are right to eight digits only"
 NADAM_RESUME = "mu_product is cast to the parameter's dtype on loading, so that a resumed run differs"
@@ -100,13 +102,13 @@ EXPECTED = {
         **dict.fromkeys([*FOLLOWING, "D02", "D14", "D16"], MUON),
         "K02": "a negative eps, and ns_steps out of range, are not refused when it is made",
     },
-    "torch.StepLR": {name: SCHEDULER[name] for name in ("K12", "X04")},
+    "torch.StepLR": {name: SCHEDULER[name] for name in ("K12", "X09")},
     "torch.MultiStepLR": {**SCHEDULER, "R07": "milestones are a Counter, whose keys JSON makes text"},
-    "torch.LinearLR": SCHEDULER,
+    "torch.LinearLR": {**SCHEDULER, "R13": RECURSIVE},
     "torch.CosineAnnealingLR": SCHEDULER,
     "torch.PolynomialLR": SCHEDULER,
     "torch.ExponentialLR": SCHEDULER,
-    "torch.ConstantLR": SCHEDULER,
+    "torch.ConstantLR": {**SCHEDULER, "R13": RECURSIVE},
     "torch.OneCycleLR": SCHEDULER,
 }
 

@@ -88,6 +88,8 @@ def _on_every_path(subject: OptimizerSubject, borne: Sequence[Any]) -> None:
             except Failed as failed:
                 finding = failed.finding
                 raise Failed(replace(finding, reason=f"on the path {name}, {finding.reason}")) from failed
+    if not subject.judge.comparisons:
+        raise NotApplicable("here it has one execution path")
 
 
 COMPILED = 'optimizer.step = torch.compile(optimizer.step, backend="eager")'

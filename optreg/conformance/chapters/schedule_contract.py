@@ -3,12 +3,16 @@
 import inspect
 from functools import partial
 
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.contract import judge_lazy
 from optreg.conformance.chapters.schedule_mathematics import ordinary
 from optreg.conformance.probe import BASE_LRS, make_optimizer
 from optreg.conformance.problems import out_of_range
 from optreg.conformance.subject import ScheduleSubject
+from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 from optreg.hyperparameters import defaults, names
 from optreg.registry import normalised
 
@@ -19,9 +23,7 @@ def _not_registered(subject: ScheduleSubject) -> str | None:
 
 @check("K11", still=True, hint="the implementation is neither a function of the step nor an LRScheduler")
 def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
-    """It is a function of the step, or a `torch.optim.lr_scheduler.LRScheduler`, and can be built on any optimizer."""
-    from torch.optim.lr_scheduler import LRScheduler
-
+    """It is a function of the step, or a `torch.optim.lr_scheduler.LRScheduler`, and drives any optimizer."""
     judge = subject.judge
     settings = ordinary(subject)
     if subject.pure:
@@ -30,6 +32,14 @@ def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
         )
     scheduler = subject.make(make_optimizer(BASE_LRS), **settings)
     judge.that(isinstance(scheduler, LRScheduler), f"it makes a {type(scheduler).__name__}, no LRScheduler")
+    adam = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    scheduler = subject.make(adam, **settings)
+    for t in range(4):
+        expected = subject.rate(settings, 0.5, t)
+        bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL
+        judge.close(float(adam.param_groups[0]["lr"]), expected, bound, "the learning rate of an AdamW", step=t)
+        adam.step()
+        scheduler.step()
 
 
 @check(

@@ -1,14 +1,16 @@
 """Schedule resume: a schedule that stopped goes on as if it had not."""
 
 import copy
-import inspect
+import io
 import pickle
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.schedule_mathematics import ordinary
+from optreg.conformance.naming import Signature
 from optreg.conformance.probe import Probe, span
 from optreg.conformance.problems import fits, perturbed
 from optreg.conformance.subject import ScheduleSubject
@@ -22,13 +24,21 @@ def _end(subject: ScheduleSubject, settings: dict[str, Any]) -> int:
     return span(settings) + (0 if subject.traits.after in {"raise", "cycle"} else 5)
 
 
-def _goes_on(fresh: Probe, probe: Probe, what: str) -> None:
-    """The current rate, and all that follow, are those of the run that was not stopped."""
-    fresh.same(probe, what, of=UNBROKEN)
+def _goes_on(fresh: Probe, probe: Probe, what: str, *, now: bool = True) -> None:
+    """The current rate, unless that is not asked for, and all that follow are those of the run that was not stopped."""
+    if now:
+        _same(fresh, probe, what)
     while fresh.t < _end(probe.subject, probe.settings):
         fresh.step()
         probe.step()
-        fresh.same(probe, what, of=UNBROKEN)
+        _same(fresh, probe, what)
+
+
+def _same(fresh: Probe, probe: Probe, what: str) -> None:
+    fresh.same(probe, what, of=UNBROKEN)
+    with fresh.explaining(0, fresh.rates[0], 0.0, show="scheduler.get_last_lr()[{i}]"):
+        told = [float(rate) for rate in fresh.scheduler.get_last_lr()]
+        probe.subject.judge.equal(told, fresh.rates, f"get_last_lr(), {what},", step=fresh.t, of="the groups hold")
 
 
 @check("R01", hint="the step, or the rate that is current, is not in the state dict, or is not restored")
@@ -50,6 +60,15 @@ def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
         plain = value is None or isinstance(value, str | int | float | bool | Tensor)
         judge.that(plain, f"{where} is a {type(value).__name__}, which is no plain data")
     judge.equal(pickle.loads(pickle.dumps(state)).keys(), state.keys(), "the pickled state's keys")
+    for what, each in (("the scheduler", state), ("the optimizer under it", probe.optimizer.state_dict())):
+        file = io.BytesIO()
+        torch.save(each, file)
+        try:
+            torch.load(io.BytesIO(file.getvalue()), weights_only=True)
+        except pickle.UnpicklingError as error:
+            judge.fail(f"the state of {what} does not load with weights_only=True: {str(error).splitlines()[0]}")
+    for index, group in enumerate(probe.optimizer.param_groups):
+        judge.that(type(group["lr"]) is float, f"the rate of group {index} has become a {type(group['lr']).__name__}")
 
 
 def _leaves(value: Any, where: str) -> Any:
@@ -88,7 +107,7 @@ def check_whose_hyperparameters_count_after_loading(subject: ScheduleSubject) ->
         whose = subject.traits.resume or ("checkpoint" if _held(subject, settings, changed) else "constructor")
         try:
             fresh = probe.resumed(changed)
-        except ValueError:
+        except (ValueError, RuntimeError):
             judge.that(whose == "checkpoint", "the constructor's hyperparameters are declared to count, and refused")
             continue
         if whose == "checkpoint":
@@ -120,33 +139,36 @@ def _shorter(subject: ScheduleSubject, settings: dict[str, Any]) -> list[tuple[s
 @check("R04", hint="`last_epoch` is ignored, or counted otherwise than torch does")
 def check_last_epoch_equals_loading(subject: ScheduleSubject) -> None:
     """Constructed with `last_epoch`, the schedule goes on after that update."""
-    if not subject.pure and "last_epoch" not in inspect.signature(subject.implementation).parameters:
+    if not subject.pure and not Signature(subject.implementation, 1).takes("last_epoch"):
         raise NotApplicable("its constructor takes no last_epoch")
     settings = ordinary(subject)
-    for k in (1, 4, 9):
+    for k in (1, 4, 9, *range(13, _end(subject, settings))):
         probe = Probe(subject, settings)
         expected = _rates_from(Probe(subject, settings).run(k))
         # the optimizer's checkpoint may be of before the scheduler's step, or of after it: either makes a right resume
         right = (n for n in (k, k - 1) if _near(_rates_from(probe.constructed(k - 1, n)), expected))
         steps = next(right, k)
         fresh = probe.constructed(k - 1, steps)
-        for wanted in expected:
-            what = f"the rate, constructed with last_epoch={k - 1},"
-            fresh.close(0, fresh.rates[0], wanted, 1e-12 * abs(wanted) + 1e-15, what, of="the run that was not stopped")
+        for rates in expected:
+            for index, wanted in enumerate(rates):
+                what = f"the rate of group {index}, constructed with last_epoch={k - 1},"
+                bound = 1e-12 * abs(wanted) + 1e-15
+                fresh.close(index, fresh.rates[index], wanted, bound, what, of="the run that was not stopped")
             if fresh.t < _end(subject, settings):
                 fresh.step()
 
 
-def _near(rates: list[float], expected: list[float]) -> bool:
-    return all(abs(a - b) <= 1e-12 * abs(b) + 1e-15 for a, b in zip(rates, expected, strict=True))
+def _near(rates: list[list[float]], expected: list[list[float]]) -> bool:
+    pairs = [pair for row in zip(rates, expected, strict=True) for pair in zip(*row, strict=True)]
+    return all(abs(a - b) <= 1e-12 * abs(b) + 1e-15 for a, b in pairs)
 
 
-def _rates_from(probe: Probe) -> list[float]:
-    """The first group's rate, now and at every step to come."""
-    rates = [probe.rates[0]]
+def _rates_from(probe: Probe) -> list[list[float]]:
+    """Every group's rate, now and at every step to come."""
+    rates = [probe.rates]
     while probe.t < _end(probe.subject, probe.settings):
         probe.step()
-        rates.append(probe.rates[0])
+        rates.append(probe.rates)
     return rates
 
 
@@ -179,3 +201,55 @@ def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
     fresh.scheduler.load_state_dict(given)
     fresh.run(3)
     judge.equal(given, kept, "the checkpoint after loading it and stepping on")
+
+
+@check("R09", hint="what was loaded is added to, or compared with, what was there; or the step only ever goes on")
+def check_loading_into_a_scheduler_that_has_run(subject: ScheduleSubject) -> None:
+    """An earlier checkpoint, and a later one, counts whole in a scheduler that has run itself."""
+    settings = ordinary(subject)
+    for taken, gone in ((3, 15), (15, 3), (0, 7), (6, 6)):
+        probe = Probe(subject, settings).run(taken)
+        used = Probe(subject, settings).run(gone)
+        used.load(probe)
+        _goes_on(used, probe, f"a checkpoint of step {taken}, loaded at step {gone}")
+
+
+@check("R10", hint="`state_dict` returns what the scheduler goes on writing to")
+def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
+    """A state dict that is kept in memory stays as it was, while the scheduler steps on."""
+    probe = Probe(subject, ordinary(subject)).run(3)
+    kept = probe.scheduler.state_dict()
+    before = copy.deepcopy(kept)
+    probe.run(4)
+    subject.judge.equal(kept, before, "a checkpoint that was taken before four more steps")
+
+
+@check("R11", hint="base rates are read from the optimizer when the scheduler is made, and not from what is loaded")
+def check_resuming_over_another_learning_rate(subject: ScheduleSubject) -> None:
+    """Resumed in an optimizer that was made with another lr, the checkpoint's base rates count."""
+    settings = ordinary(subject)
+    for k in (0, 3, 8):
+        probe = Probe(subject, settings).run(k)
+        _goes_on(probe.resumed(base_lrs=(0.1, 0.1)), probe, "resumed in an optimizer that was made with lr 0.1")
+
+
+@check(
+    "R13", Tier.SHOULD, hint="the constructor takes the rate that it finds for the base rate, or scales it once more"
+)
+def check_a_scheduler_made_after_the_optimizer_was_loaded(subject: ScheduleSubject) -> None:
+    """Made on an optimizer that has loaded its checkpoint, and then loaded itself, it goes on from the next step."""
+    settings = ordinary(subject)
+    for k in (0, 3, 8):
+        probe = Probe(subject, settings).run(k)
+        fresh = probe.resumed(loaded=True)  # torch's own hold f(0) until the next step
+        _goes_on(fresh, probe, "made on an optimizer that was loaded before", now=False)
+
+
+@check("R12", hint="the copy holds the optimizer, the groups or a closure of the original")
+def check_copies_go_on_apart(subject: ScheduleSubject) -> None:
+    """A deepcopy of optimizer and scheduler goes on by itself, and leaves the original where it is."""
+    settings = ordinary(subject)
+    plain, probe = Probe(subject, settings).run(4), Probe(subject, settings).run(4)
+    other = probe.duplicate()
+    _goes_on(other, Probe(subject, settings).run(4), "after a deepcopy")
+    _goes_on(probe, plain, "after a deepcopy of it has gone on")

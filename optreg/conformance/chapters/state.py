@@ -138,16 +138,9 @@ def check_two_instances_share_nothing(subject: OptimizerSubject) -> None:
 
 @check("S07", hint="the update works in place on `p.grad`: weight decay, scaling or `neg_`")
 def check_gradients_are_not_changed(subject: OptimizerSubject) -> None:
-    """`p.grad` keeps its bits and stays the same tensor, also one that is large or strided."""
-    judge = subject.judge
+    """`p.grad` keeps its bits, also one that is large or strided."""
     _gradients_are_kept(subject, hostile_for(subject), DENSE)
     _gradients_are_kept(subject, hostile_for(subject, [(4, 3), (73, 61)], missing=False, steps=2), TRANSPOSED)
-    for dtype in (torch.float64, torch.float32):
-        rig = Rig(subject, [np.ones((2, 2))], dtype=dtype)
-        rig.step([np.ones((2, 2))])
-        kept = rig.params[0].grad
-        rig.step_again()
-        judge.that(rig.params[0].grad is kept, f"the gradient of a parameter in {dtype} is another tensor than before")
 
 
 def _gradients_are_kept(subject: OptimizerSubject, problem: Problem, layout: Layout) -> None:

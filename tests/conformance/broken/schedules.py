@@ -327,7 +327,7 @@ class DrivesOldGroups(WarmupCosine):
         return {key: value for key, value in super().state_dict().items() if key != "_first"}
 
 
-@fault("X04", "warmup_cosine")
+@fault("X09", "warmup_cosine")
 class WarnsOfSkippedUpdates(WarmupCosine):
     """It warns where the first update was left out."""
 
@@ -403,3 +403,103 @@ class LeavesTheMomentum(OneCycleLR):
         if self.last_epoch:
             for group, momentum in zip(self.optimizer.param_groups, before, strict=True):
                 group["momentum"] = momentum
+
+
+@fault("X04", "warmup_cosine")
+class InsistsOnTheOrder(WarmupCosine):
+    """A step before the optimizer's first is an error."""
+
+    def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
+        self.updates = 0
+        optimizer.register_step_post_hook(self._count)
+        super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
+
+    def _count(self, *_):
+        self.updates += 1
+
+    def step(self, epoch=None):
+        if self.last_epoch == 0 and not self.updates:
+            raise RuntimeError("the optimizer has not stepped")
+        super().step(epoch)
+
+
+@fault("X10", "warmup_cosine")
+class ClearsGradients(WarmupCosine):
+    """A step clears the gradients."""
+
+    def step(self, epoch=None):
+        self.optimizer.zero_grad()
+        super().step(epoch)
+
+
+@fault("X10", "warmup_cosine")
+class LosesTheLoss(WarmupCosine):
+    """The optimizer's `step` is replaced by one that returns nothing."""
+
+    def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
+        step = optimizer.step
+        optimizer.step = lambda *args, **kwargs: step(*args, **kwargs) and None
+        super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
+
+
+@fault("R09", "warmup_cosine")
+class NeverGoesBack(WarmupCosine):
+    """An earlier checkpoint does not take it back."""
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict({**state_dict, "last_epoch": max(self.last_epoch, state_dict["last_epoch"])})
+
+
+@fault("R10", "warmup_cosine")
+class SavesWhatLives(WarmupCosine):
+    """The state dict is the scheduler's own, and goes on with it."""
+
+    def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
+        self.live = {}
+        super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
+
+    def step(self, epoch=None):
+        super().step(epoch)
+        self.state_dict()
+
+    def state_dict(self):
+        kept = {key: value for key, value in super().state_dict().items() if key != "live"}
+        self.live.update(kept)
+        return self.live
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(dict(state_dict))
+
+
+@fault("R11", "warmup_cosine")
+class BaseOfTheConstructor(WarmupCosine):
+    """The base rates are those that the optimizer was made with, whatever is loaded."""
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict({key: value for key, value in state_dict.items() if key != "base_lrs"})
+
+
+@fault("R13", "linear")
+class ScalesAgain(LRScheduler):
+    """The constructor scales the rate that it finds, scaled already or not."""
+
+    def __init__(self, optimizer, total_steps, start_factor=1.0, end_factor=0.0, last_epoch=-1):
+        self.total_steps, self.start_factor, self.end_factor = total_steps, start_factor, end_factor
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self):
+        part = min(self.last_epoch / self.total_steps, 1.0) if self.total_steps else 1.0
+        factor = self.start_factor + (self.end_factor - self.start_factor) * part
+        return [group["initial_lr"] * factor for group in self.optimizer.param_groups]
+
+
+@fault("R12", "warmup_cosine")
+class CopiesDriveTheOriginal(WarmupCosine):
+    """A copy drives the groups of the original."""
+
+    def __deepcopy__(self, memo):
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        return other
