@@ -76,7 +76,7 @@ class ScheduleLR(LRScheduler):
             if isinstance(rate, Tensor):
                 rate.fill_(group["initial_lr"] * factor)
             else:
-                group["lr"] = group["initial_lr"] * factor
+                group["lr"] = float(group["initial_lr"] * factor)  # a schedule may compute with numpy
 
     def state_dict(self) -> dict[str, Any]:
         """The state as plain data: the step, each group's base learning rate, the schedule's parameters."""

@@ -95,12 +95,12 @@ class Judge:
     ) -> None:
         """Two values, tensors or containers of them, bit for bit."""
         self.comparisons += 1
-        difference = _difference(actual, expected, what)
-        if difference:
+        found = difference(actual, expected, what)
+        if found:
             self.fail(
-                f"{difference.place} is {difference.actual} where {of} {difference.expected}",
-                step=step, coordinate=difference.place, measured=difference.measured, where=difference.where,
-                bound=None if difference.measured is None else 0.0,
+                f"{found.place} is {found.actual} where {of} {found.expected}",
+                step=step, coordinate=found.place, measured=found.measured, where=found.where,
+                bound=None if found.measured is None else 0.0,
             )  # fmt: skip
 
     def raises(
@@ -149,7 +149,7 @@ class _Difference:
     where: tuple[int, ...] | None = None
 
 
-def _difference(actual: Any, expected: Any, place: str) -> _Difference | None:
+def difference(actual: Any, expected: Any, place: str) -> _Difference | None:
     """The first place where two values differ; None where there is none."""
     if isinstance(actual, np.ndarray) and isinstance(expected, np.ndarray):
         actual, expected = actual.tolist(), expected.tolist()
@@ -171,7 +171,7 @@ def _difference(actual: Any, expected: Any, place: str) -> _Difference | None:
     else:
         same = actual is expected or (type(actual) is type(expected) and actual == expected)
         return None if same else _Difference(place, repr(actual), repr(expected))
-    return next(filter(None, (_difference(*pair) for pair in pairs)), None)
+    return next(filter(None, (difference(*pair) for pair in pairs)), None)
 
 
 def _tensor_difference(actual: Tensor, expected: Tensor, place: str) -> _Difference | None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, SequentialLR
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.probe import BASE_LRS, Probe, short, span
+from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer, short, span
 from optreg.conformance.problems import corners, perturbed, typical
 from optreg.conformance.subject import ScheduleSubject, fifty_digits
 from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
@@ -19,13 +19,24 @@ BEYOND = 20
 
 
 def _corners(subject: ScheduleSubject) -> list[dict[str, Any]]:
-    """Settings at every corner that the class can be given."""
-    found = []
+    """Settings at every corner that the class can be given; one that no plugin declares may have narrower ranges."""
+    found: list[dict[str, Any]] = []
     for settings in corners(subject.reference):
         fixed = {**settings, **subject.fixed}
-        if fixed not in found:
+        if fixed not in found and not (found and subject.target.like and _refused(subject, fixed)):
             found.append(fixed)
     return found
+
+
+def _refused(subject: ScheduleSubject, settings: dict[str, Any]) -> bool:
+    """Whether the class says, by a ValueError, that it does not take the settings."""
+    try:
+        subject.make(make_optimizer(BASE_LRS), **settings)
+    except ValueError as error:
+        return bool(str(error))
+    except Exception:  # that is no refusal, and checks will find it
+        return False
+    return False
 
 
 def ordinary(subject: ScheduleSubject, **steps: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.schedule_mathematics import ordinary
+from optreg.conformance.judge import difference
 from optreg.conformance.naming import Signature
 from optreg.conformance.probe import Probe, span
 from optreg.conformance.problems import fits, perturbed
@@ -66,7 +67,8 @@ def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
         try:
             torch.load(io.BytesIO(file.getvalue()), weights_only=True)
         except pickle.UnpicklingError as error:
-            judge.fail(f"the state of {what} does not load with weights_only=True: {str(error).splitlines()[0]}")
+            reason = str(error).partition("WeightsUnpickler error:")[2].strip().splitlines()
+            judge.fail(f"the state of {what} does not load with weights_only=True: {''.join(reason[:1])}")
     for index, group in enumerate(probe.optimizer.param_groups):
         judge.that(type(group["lr"]) is float, f"the rate of group {index} has become a {type(group['lr']).__name__}")
 
@@ -93,18 +95,20 @@ def check_the_state_travels_as_json(subject: ScheduleSubject) -> None:
 def check_whose_hyperparameters_count_after_loading(subject: ScheduleSubject) -> None:
     """Loaded over other hyperparameters, the checkpoint's count, or the load is refused; or else it is declared.
 
-    Where nothing is declared, a checkpoint that holds the hyperparameters has to win. One that cannot hold them, such
-    as LambdaLR's of a closure, leaves it to the constructor.
+    Where nothing is declared, a checkpoint that holds the hyperparameters has to win; one that cannot hold them, such
+    as LambdaLR's of a closure, is not asked.
     """
     judge = subject.judge
     settings = ordinary(subject)
     others = [(n, v) for n, v in perturbed(subject.reference, settings) if n not in subject.fixed]
-    if not others:
-        raise NotApplicable("it has no hyperparameters")
+    tried = False
     for name, value in [*others, *_shorter(subject, settings)]:
         changed = {**settings, name: value}
         probe = Probe(subject, settings).run(4)
-        whose = subject.traits.resume or ("checkpoint" if _held(subject, settings, changed) else "constructor")
+        whose = subject.traits.resume or ("checkpoint" if _held(subject, settings, changed) else "nobody")
+        if whose == "nobody":
+            continue
+        tried = True
         try:
             fresh = probe.resumed(changed)
         except (ValueError, RuntimeError):
@@ -117,15 +121,26 @@ def check_whose_hyperparameters_count_after_loading(subject: ScheduleSubject) ->
         while fresh.t < _end(subject, changed):
             fresh.step()
             fresh.judged("by the constructor's hyperparameters, the learning rate")
+    if not tried:
+        raise NotApplicable("its checkpoints hold no hyperparameters")
 
 
 def _held(subject: ScheduleSubject, settings: dict[str, Any], changed: dict[str, Any]) -> bool:
     """Whether a checkpoint holds what differs between two settings: anything beside the rates themselves."""
     probes = [Probe(subject, each) for each in (settings, changed)]
+    lambdas = any(
+        value is None for where, value in _leaves(probes[0].scheduler.state_dict(), "") if "lr_lambdas" in where
+    )
+    return not lambdas and _differ(probes)
+
+
+def _differ(probes: list[Probe]) -> bool:
+    """Whether the states of two schedulers differ in anything but the rates."""
     states = [
-        {key: value for key, value in probe.scheduler.state_dict().items() if value != probe.rates} for probe in probes
+        {key: value for key, value in probe.scheduler.state_dict().items() if difference(value, probe.rates, key)}
+        for probe in probes
     ]
-    return bool(states[0] != states[1])
+    return difference(states[0], states[1], "the state") is not None
 
 
 def _shorter(subject: ScheduleSubject, settings: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -139,7 +154,7 @@ def _shorter(subject: ScheduleSubject, settings: dict[str, Any]) -> list[tuple[s
 @check("R04", hint="`last_epoch` is ignored, or counted otherwise than torch does")
 def check_last_epoch_equals_loading(subject: ScheduleSubject) -> None:
     """Constructed with `last_epoch`, the schedule goes on after that update."""
-    if not subject.pure and not Signature(subject.implementation, 1).takes("last_epoch"):
+    if not subject.pure and "last_epoch" not in Signature(subject.implementation, 1).names:
         raise NotApplicable("its constructor takes no last_epoch")
     settings = ordinary(subject)
     for k in (1, 4, 9, *range(13, _end(subject, settings))):
@@ -228,6 +243,8 @@ def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
 def check_resuming_over_another_learning_rate(subject: ScheduleSubject) -> None:
     """Resumed in an optimizer that was made with another lr, the checkpoint's base rates count."""
     settings = ordinary(subject)
+    if not _differ([Probe(subject, settings), Probe(subject, settings, (0.1, 0.1))]):
+        raise NotApplicable("its checkpoints hold no base rates")
     for k in (0, 3, 8):
         probe = Probe(subject, settings).run(k)
         _goes_on(probe.resumed(base_lrs=(0.1, 0.1)), probe, "resumed in an optimizer that was made with lr 0.1")
