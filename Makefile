@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test bench faults clean
+.PHONY: demo test bench tables clean
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm/demo.py
@@ -25,8 +25,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-faults: $(READY)
-	$(BIN)/python tests/conformance/faults_table.py
+tables: $(READY)
+	$(BIN)/python tests/conformance/tables.py
 
 clean:
 	rm -rf .venv out build

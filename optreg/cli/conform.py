@@ -191,3 +191,8 @@ def _summary(described: list[dict[str, Any]], verdicts: list[Any]) -> None:
         updates = sum(verdict.steps for verdict in own)
         rows.append((subject["name"], by, *(counts[status] for status in statuses), len(own), updates))
     table(("subject", "from", *statuses, "checks", "updates"), rows)
+    for subject in described:
+        if subject["taken"]:
+            taken = ", ".join(f"{name}={value}" for name, value in subject["taken"].items())
+            left = f"; of its own arguments, {', '.join(subject['left'])} kept the default" if subject["left"] else ""
+            click.echo(f"note: {subject['name']} does not have what it was judged with: {taken}{left}", err=True)

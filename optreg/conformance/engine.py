@@ -11,7 +11,7 @@ from optreg.conformance.catalogue import LiveCheck, Tier, checks, of_tier
 from optreg.conformance.following import shapes_for
 from optreg.conformance.probe import BASE_LRS, make_optimizer
 from optreg.conformance.problems import typical
-from optreg.conformance.resolving import resolve
+from optreg.conformance.resolving import left, resolve
 from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.target import Target
 from optreg.conformance.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
@@ -67,6 +67,8 @@ def tried(target: Target) -> dict[str, Any]:
         "like": target.like,
         **(origin if not target.like else {"distribution": None, "version": None}),
         "settings": {name: repr(value) for name, value in settings.items()},
+        "taken": {name: repr(value) for name, value in subject.fixed.items() if name not in dict(target.settings)},
+        "left": left(subject) if subject.fixed else [],
     }
 
 

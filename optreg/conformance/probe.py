@@ -216,7 +216,8 @@ class Probe:
                 if programs.differs(program, f"float({code})", expected, bound):
                     snippet = program
                     break
-            return replace(finding, snippet=snippet, likely=finding.likely or schedule_diagnosis.likely(self))
+            cause = finding.likely or schedule_diagnosis.likely(self)
+            return replace(finding, snippet=snippet, likely=cause, coordinate=f"group {index}")
 
         with self.subject.judge.explaining(explain):
             yield

@@ -272,6 +272,6 @@ def typical(reference: type, **steps: int) -> dict[str, Any]:
 
 def _unround(reference: type, settings: dict[str, Any], name: str, given: dict[str, Any]) -> float:
     """A number near a field's default, or else in its range, that is not round."""
-    near = [0.9 * given[name] + 0.0371] if name in given else [0.837]
+    near = [round(0.9 * given[name] + 0.0371, 6)] if name in given else [0.837]
     candidates = (value for value in (*near, *UNROUND) if fits(reference, {**settings, name: value}, given))
     return float(next(candidates, settings[name]))

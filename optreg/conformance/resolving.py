@@ -119,6 +119,12 @@ def _fixed(subject: Subject, signature: Signature) -> dict[str, Any]:
     return fixed
 
 
+def left(subject: Subject) -> list[str]:
+    """The class's arguments that nobody has told of, and that keep their defaults."""
+    known = {*subject.naming.arguments, *names(subject.reference), *PATHS, "maximize", "last_epoch", "verbose"}
+    return [name for name in Signature(subject.implementation, 1).names if name not in known]
+
+
 def _told(target: Target) -> dict[str, Any]:
     """The values told for hyperparameters that a class does not have; lists as tuples."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in target.settings}

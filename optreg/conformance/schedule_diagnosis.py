@@ -21,12 +21,19 @@ Curve = dict[tuple[int, int], float]
 NEAR = 1e-9
 """How near, relative to the largest rate, a mistake must come everywhere to be named."""
 
+LONGEST = 300
+"""How many steps a curve may have that is looked into."""
+
 MORE = 5
 """How many steps beyond the last that settings name are looked at."""
 
 
 def likely(probe: "Probe") -> str | None:
     """One sentence on the probable cause of a difference, or None where no known mistake explains it."""
+    from optreg.conformance.probe import span
+
+    if span(probe.settings) > LONGEST:
+        return None  # shorter runs tell as much
     try:
         curve = _observed(probe)
     except Exception:  # it cannot be run alone from its start; nothing can be said

@@ -135,6 +135,14 @@ def test_what_cannot_be_judged_spoils_its_own_row_and_not_the_run(tmp_path):
     assert "could not be judged" in (tmp_path / "r.html").read_text()
 
 
+def test_what_a_class_does_not_have_is_told():
+    run = conform("styles:OtherArguments", "--as", "momentum", "-k", "K01")
+    assert run.stderr == (
+        "note: styles:OtherArguments does not have what it was judged with: momentum=0.9; "
+        "of its own arguments, beta1, beta2, epsilon, wd kept the default\n"
+    )
+
+
 def test_all_checks_are_listed():
     lines = conform("--list").stdout.splitlines()
     assert lines[0].split("\t") == ["check", "tier", "of", "claim"]

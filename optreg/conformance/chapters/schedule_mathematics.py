@@ -148,7 +148,7 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
             continue
         held = probe.rates
         beyond = []
-        for _ in range(2 * end + BEYOND if end > 1 else 50):
+        for _ in range(2 * end + (BEYOND if end > 7 else 75)):
             probe.step()
             for index, rate in enumerate(probe.rates):
                 with probe.explaining(index, max(rate, 0.0), SCHEDULE_ATOL):

@@ -1,0 +1,169 @@
+"""More right optimizers: other names, other forms of state, other ways to count, caches, buffers and refusals."""
+
+import torch
+from broken.textbook import AdamW, Lion, Momentum
+
+
+class OtherArguments(AdamW):
+    """Arguments under names of its own, kept in groups under torch's."""
+
+    def __init__(self, params, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, wd=0.01):
+        super().__init__(params, learning_rate, (beta1, beta2), epsilon, wd)
+
+
+class SplitInGroups(AdamW):
+    """A pair of betas as argument, two keys in the groups."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        torch.optim.Optimizer.__init__(
+            self, params, {"lr": lr, "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": weight_decay}
+        )
+
+    def step_group(self, group):
+        super().step_group({**group, "betas": (group["beta1"], group["beta2"])})
+
+
+class KeepsPowers(AdamW):
+    """The powers of the betas are state, and no count is."""
+
+    def count(self, group, state):
+        for name, beta in zip(("power1", "power2"), group["betas"], strict=True):
+            state[name] = state.get(name, torch.ones((), dtype=torch.float64)) * beta
+
+    def mean(self, group, state, t):
+        return state["exp_avg"] / (1 - float(state["power1"]))
+
+    def denominator(self, group, state, t):
+        return (state["exp_avg_sq"] / (1 - float(state["power2"]))).sqrt() + group["eps"]
+
+
+class ScaledState(Momentum):
+    """The memory is a sum under the reference's name; the step is scaled instead. The decay rate scales both."""
+
+    def remember(self, group, state, g):
+        state["momentum_buffer"].mul_(group["momentum"]).add_(g)
+
+    def direction(self, group, state, g):
+        return (1 - group["momentum"]) * state["momentum_buffer"]
+
+
+class CountsInGroupsState(AdamW):
+    """Each parameter's count goes on in every update of its group: declared as counter=group."""
+
+    def step_group(self, group):
+        for p in group["params"]:
+            if any(q.grad is not None for q in group["params"]):
+                self.state_of(p)["step"] += 1
+        super().step_group(group)
+
+    def count(self, group, state):
+        return int(state["step"])
+
+
+class CountsForAll(AdamW):
+    """One count for the whole optimizer, beside the parameters' state: declared as counter=optimizer."""
+
+    def step(self, closure=None):
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        self.state["all"] = {"step": self.state.get("all", {"step": 0})["step"] + 1}
+        super().step()
+        return loss
+
+    def count(self, group, state):
+        return self.state["all"]["step"]
+
+
+class ViewsOfOneBuffer(AdamW):
+    """Parameters become views of a buffer that their group has, made anew when anything has moved away."""
+
+    @torch.no_grad()
+    def step_group(self, group):
+        for dtype in {p.dtype for p in group["params"]}:
+            params = [p for p in group["params"] if p.dtype is dtype]
+            buffer = torch.cat([p.reshape(-1) for p in params])
+            for p, part in zip(params, buffer.split([p.numel() for p in params]), strict=True):
+                if p.grad is not None:
+                    flat = torch.nn.Parameter(part)
+                    g = -p.grad if group["maximize"] else p.grad
+                    self.update(group, flat, g.reshape(-1), self.state_of(p))
+                    p.copy_(part.view(p.shape))
+
+    def state_of(self, p):
+        state = super().state_of(p)
+        for name in self.names:
+            state[name] = state[name].reshape(-1)
+        return state
+
+
+class CachesLists(Lion):
+    """Parameters with gradients are listed once, until another set of them has gradients, or a checkpoint is loaded."""
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        self.__dict__.pop("cache", None)
+
+    def step_group(self, group):
+        cache = self.__dict__.setdefault("cache", {})
+        key = tuple(id(p) for p in group["params"] if p.grad is not None)
+        if key not in cache:
+            params = [p for p in group["params"] if p.grad is not None]
+            cache[key] = [(p, self.state_of(p)) for p in params]
+        for p, state in cache[key]:
+            self.update(group, p, -p.grad if group["maximize"] else p.grad, state)
+
+    def __getstate__(self):
+        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
+
+
+class RefusesFused(AdamW):
+    """Has a fused path, and not here."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, fused=None):
+        if fused:
+            raise ValueError("fused needs a GPU")
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+class RefusesNaN(Lion):
+    """A gradient that is not finite is an error."""
+
+    def step_param(self, group, p, g):
+        if not g.isfinite().all():
+            raise FloatingPointError("the gradient is not finite")
+        super().step_param(group, p, g)
+
+
+class NarrowRanges(AdamW):
+    """Takes no zeros, and has defaults of its own."""
+
+    def __init__(self, params, lr=3e-4, betas=(0.9, 0.95), eps=1e-6, weight_decay=0.1):
+        if not (lr > 0 and eps > 0 and all(0 < beta < 1 for beta in betas)):
+            raise ValueError("lr, eps and betas must be above 0")
+        super().__init__(params, lr, betas, eps, weight_decay)
+
+
+class OwnCheckpoints(Lion):
+    """Checkpoints of a form of its own."""
+
+    def state_dict(self):
+        return {"format": 2, "torch": super().state_dict()}
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict["torch"])
+
+
+class RatesInTensors(AdamW):
+    """A learning rate that is a number is kept as a tensor."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, torch.as_tensor(lr, dtype=torch.float64), list(betas), eps, weight_decay)
+
+
+def configured(params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+    """A function that makes an optimizer whose constructor takes other things."""
+    return Configured(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+
+class Configured(AdamW):
+    def __init__(self, params, config):
+        super().__init__(params, **config)
