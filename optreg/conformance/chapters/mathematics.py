@@ -416,11 +416,13 @@ def check_edges_of_ranges(subject: OptimizerSubject) -> None:
     given = defaults(subject.reference)
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=6)
     for name, value in _edges(subject):
-        if name in subject.editable and fits(subject.reference, {**subject.hostile, name: value}, given):
+        listed = isinstance(value, list)
+        checked = {**subject.hostile, name: tuple(value) if listed else value}
+        if name in subject.editable and fits(subject.reference, checked, given):
             try:
                 rig = Rig(subject, problem.starts, **{name: value})
-            except ValueError:  # a class that no plugin declares may have a narrower range
-                if subject.registered:
+            except ValueError:  # lists may be refused; a class that no plugin declares may have a narrower range
+                if subject.registered and not listed:
                     raise
                 continue
             twin = Twin(subject, problem.starts, F64, **{name: value})

@@ -15,6 +15,15 @@ class ZeroIsNotGiven(AdamW):
         super().means({**group, "betas": (beta1 or 0.9, beta2)}, state, g, t)
 
 
+@fault("M29", "adamw")
+class ListsAreNotGiven(AdamW):
+    """A list of decay rates, as JSON has them, is taken for none given."""
+
+    def step_group(self, group):
+        betas = group["betas"] if isinstance(group["betas"], tuple) else (0.9, 0.999)
+        super().step_group({**group, "betas": betas})
+
+
 @fault("M29", "rmsprop")
 class KeepsTheGradientItself(RMSprop):
     """Where nothing is averaged, the memory is the gradient, squared in place."""
