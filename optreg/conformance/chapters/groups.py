@@ -224,9 +224,11 @@ def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
     shape = shapes_for(subject, [(2,)])[0]
     problem = hostile_for(subject, [shape] * 123, missing=False, steps=3)
     rig, twin = Rig(subject, problem.starts), Twin(subject, problem.starts, F64)
-    for step in problem.steps:
-        rig.take(step)
-        twin.take(step)
+    for t, step in enumerate(problem.steps):
+        late = t == 0 and subject.traits.counter == "parameter"
+        grads = [None if late and index % 7 == 3 else grad for index, grad in enumerate(step.grads)]
+        rig.step(grads, lr=step.lr)
+        twin.step(grads, lr=step.lr)
         compare(rig, twin)
     problem = hostile_for(subject, [(6,), (4, 3), (3,), (2, 2), (5,)], missing=False, steps=4)
     others = list(_overrides(subject).items())
