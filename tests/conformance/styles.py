@@ -63,10 +63,12 @@ class CountsInGroupsState(AdamW):
 class CountsForAll(AdamW):
     """One count for the whole optimizer, beside the parameters' state: declared as counter=optimizer."""
 
+    @torch.no_grad()
     def step(self, closure=None):
         loss = None if closure is None else torch.enable_grad()(closure)()
         self.state["all"] = {"step": self.state.get("all", {"step": 0})["step"] + 1}
-        super().step()
+        for group in self.param_groups:
+            self.step_group(group)
         return loss
 
     def count(self, group, state):
