@@ -1,5 +1,6 @@
 """The engine: one check of one subject, run here and now, with whatever comes of it made a verdict."""
 
+import re
 import time
 import traceback
 import warnings
@@ -141,4 +142,5 @@ def _raised(error: BaseException) -> Finding:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(HERE)]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
-    return Finding(reason=f"it raises {type(error).__name__}: {str(error)[:500]}{where}")
+    text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which no two runs share
+    return Finding(reason=f"it raises {type(error).__name__}: {text}{where}")

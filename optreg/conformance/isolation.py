@@ -6,14 +6,21 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
 from typing import Any
 
 from optreg.conformance.catalogue import Check, Tier
 from optreg.conformance.target import Target
-from optreg.conformance.verdict import CannotBeJudged, Verdict
+from optreg.conformance.verdict import CannotBeJudged, Status, Verdict
 
 LIMIT = 60.0
 """Seconds that a check may take."""
+
+PATIENCE = 3
+"""After so many checks that did not end, a subject's others get IMPATIENT seconds each."""
+
+IMPATIENT = 5.0
 
 MEMORY = 2 * 2**30
 """Bytes that a check may allocate."""
@@ -33,6 +40,7 @@ class Isolation:
             text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"},
         )
+        self._hangs: Counter[str] = Counter()
         self._checks: tuple[Check, ...] | None = None  # what it says first, when it has imported torch
 
     @property
@@ -51,7 +59,13 @@ class Isolation:
         Raises:
             CannotBeJudged: the subject cannot be found, imported or made.
         """
-        return Verdict.from_dict(self._asked(target, limit, memory, check=check))
+        if self._hangs[target.name] >= PATIENCE:
+            limit = min(limit, IMPATIENT)
+        began = time.monotonic()
+        verdict = Verdict.from_dict(self._asked(target, limit, memory, check=check))
+        if verdict.status is Status.CRASHED and time.monotonic() - began >= limit:
+            self._hangs[target.name] += 1
+        return verdict
 
     def describe(self, target: Target, *, limit: float = LIMIT, memory: int = MEMORY) -> dict[str, Any]:
         """What is to be judged: its kind, origin and settings.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from optreg.conformance import CannotBeJudged, Target, checks
+from optreg.conformance import CannotBeJudged, Target, checks, isolation
 from optreg.conformance.engine import judge, tried
 
 HERE = Path(__file__).parent
@@ -194,6 +194,16 @@ def test_harmful_plugins_spoil_their_own_rows_and_not_the_run(tmp_path):
         assert reason in verdicts[f"harmful:{name}", "M02"]["finding"]["reason"]
         assert verdicts[f"harmful:{name}", "K01"]["status"] == "passed"
     assert verdicts["broken.textbook:Lion", "M02"]["status"] == "passed"
+
+
+def test_a_subject_that_hangs_again_and_again_gets_less_time(monkeypatch):
+    monkeypatch.setattr(isolation, "PATIENCE", 1)
+    monkeypatch.setattr(isolation, "IMPATIENT", 0.5)
+    worker = isolation.Isolation()
+    target = Target("harmful:Hangs", "lion")
+    reasons = [worker.judge(target, check, limit=1.0).finding.reason for check in ("M02", "M04")]
+    worker.close()
+    assert reasons == [f"the check did not end within {limit} s, and was stopped" for limit in ("1", "0.5")]
 
 
 def test_what_a_plugin_prints_is_kept_to_its_beginning_and_what_it_changes_stays_with_it(tmp_path):

@@ -333,13 +333,12 @@ def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
     judge = subject.judge
     settings = ordinary(subject)
     probe = Probe(subject, settings, tensor=True)
-    tensors = [id(group["lr"]) for group in probe.optimizer.param_groups]
+    tensors = [group["lr"] for group in probe.optimizer.param_groups]
     for _ in range(_raises_after(subject, settings)):
         probe.judged("the learning rate in a tensor")
         probe.step()
-        judge.equal(
-            [id(group["lr"]) for group in probe.optimizer.param_groups], tensors, "the tensors that hold the rates"
-        )
+        for index, (group, tensor) in enumerate(zip(probe.optimizer.param_groups, tensors, strict=True)):
+            judge.that(group["lr"] is tensor, f"the tensor that holds the rate of group {index} is exchanged")
 
 
 def _drives_nothing_else(subject: ScheduleSubject) -> str | None:
