@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from optreg.conformance.problems import fits
+from optreg.conformance.record import Update
 
 if TYPE_CHECKING:
     from optreg.conformance.rig import Rig
@@ -168,8 +169,6 @@ def likely(rig: "Rig", twin: "Twin") -> str | None:
 
 def _moves(rig: "Rig") -> list[_Move]:
     """What was done to a rig, where it is nothing but updates and resumes; nothing otherwise."""
-    from optreg.conformance.rig import Update
-
     moves, resumes = [], False
     if rig.groups and any(changes for _, changes in rig.groups):
         return []

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from optreg.conformance.judge import Judge
 from optreg.conformance.problems import SHAPES, Problem, Shape, hostile
-from optreg.conformance.rig import DENSE, Layout, Rig, as_array
+from optreg.conformance.record import DENSE, Layout, as_array
+from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.twin import Twin
 

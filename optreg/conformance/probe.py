@@ -12,6 +12,7 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance import programs, schedule_diagnosis
+from optreg.conformance.problems import short, span
 from optreg.conformance.subject import ScheduleSubject
 from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL, rounding
 from optreg.conformance.verdict import Finding
@@ -276,13 +277,3 @@ def _is_level(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
     """Whether the formula gives the same multiplier at every step."""
     first = subject.formula(settings, 0)
     return all(subject.formula(settings, t) == first for t in range(1, span(settings) + 2))
-
-
-def span(settings: Mapping[str, Any]) -> int:
-    """The last step that settings name, or 20."""
-    return max((value for value in settings.values() if type(value) is int), default=20)
-
-
-def short(settings: Mapping[str, Any]) -> str:
-    """Settings as a line."""
-    return ", ".join(f"{name}={value!r}" for name, value in settings.items()) or "no settings"

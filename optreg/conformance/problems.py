@@ -1,7 +1,7 @@
 """Problems: where parameters start, what gradients and learning rates they are given, which values are hostile."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -275,3 +275,13 @@ def _unround(reference: type, settings: dict[str, Any], name: str, given: dict[s
     near = [round(0.9 * given[name] + 0.0371, 6)] if name in given else [0.837]
     candidates = (value for value in (*near, *UNROUND) if fits(reference, {**settings, name: value}, given))
     return float(next(candidates, settings[name]))
+
+
+def span(settings: Mapping[str, Any]) -> int:
+    """The last step that settings name, or 20."""
+    return max((value for value in settings.values() if type(value) is int), default=20)
+
+
+def short(settings: Mapping[str, Any]) -> str:
+    """Settings as a line."""
+    return ", ".join(f"{name}={value!r}" for name, value in settings.items()) or "no settings"

@@ -13,10 +13,11 @@ import numpy as np
 from torch import Tensor
 
 from optreg.conformance.judge import Judge
+from optreg.conformance.record import ANEW, Event, Line, Update, as_array
 from optreg.conformance.twin import Twin
 
 if TYPE_CHECKING:
-    from optreg.conformance.rig import Event, Line, Rig, Update
+    from optreg.conformance.rig import Rig
     from optreg.conformance.subject import Subject
 
 Array = np.ndarray
@@ -142,8 +143,6 @@ def _laid(code: str, tensor: str) -> str:
 
 def _under_one_gradient(rig: "Rig", index: int, part: _Part, shown: Shown, twin: Twin) -> str | None:
     """The program in which every update has the same gradient and learning rate, where it shows a difference too."""
-    from optreg.conformance.rig import Update
-
     updates = [event for event in rig.events if isinstance(event, Update)]
     plain = all(event.changes.keys() <= {"lr"} for event in updates) and len(updates) == len(rig.events)
     if not plain or not shown.code.startswith("params[{i}]") or rig.grad_layout.code != "x":
@@ -169,8 +168,6 @@ def _under_one_gradient(rig: "Rig", index: int, part: _Part, shown: Shown, twin:
 
 
 def _events(rig: "Rig", part: _Part) -> list[str]:
-    from optreg.conformance.rig import Update
-
     lines: list[str] = []
     current = rig.subject.group_arguments(rig.settings)
     for updates, run in groupby(rig.events, key=lambda event: isinstance(event, Update)):
@@ -183,8 +180,6 @@ def _events(rig: "Rig", part: _Part) -> list[str]:
 
 
 def _code(rig: "Rig", part: _Part, events: Sequence["Line"]) -> Iterator[str]:
-    from optreg.conformance.rig import ANEW
-
     for event, run in groupby(events):
         code = event.code.replace(ANEW, _constructor(rig, part, event))
         yield from repeated(code.splitlines(), len(list(run)))
@@ -261,8 +256,6 @@ def differs(program: str, code: str, expected: Array | float, bound: Array | flo
     judge = Judge()
 
     def compared(namespace: dict[str, Any]) -> bool:
-        from optreg.conformance.rig import as_array
-
         value = eval(code, namespace)
         found = as_array(value) if isinstance(value, Tensor) else np.asarray(value, dtype=np.float64)
         return not judge.within(found, np.asarray(expected, dtype=np.float64), bound)

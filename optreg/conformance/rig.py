@@ -5,7 +5,7 @@ import io
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.nn import Parameter
 
 from optreg.conformance import diagnosis, programs
 from optreg.conformance.problems import Problem, Step
+from optreg.conformance.record import ANEW, DENSE, Event, Layout, Line, Update, as_array
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.verdict import Finding
 
@@ -23,49 +24,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
-
-@dataclass(frozen=True)
-class Layout:
-    """How a tensor lies in memory, as the code that makes it from a contiguous `x`."""
-
-    code: str = "x"
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """The same values, laid so."""
-        laid: Tensor = eval(self.code, {"torch": torch, "x": x})
-        return laid
-
-
-DENSE = Layout()
-
-TRANSPOSED = Layout("x.movedim(-1, 0).contiguous().movedim(0, -1)")
-"""The last axis outermost in memory."""
-
-
-@dataclass(frozen=True)
-class Update:
-    """One update: hyperparameters edited in every group, the gradients set, `step` called."""
-
-    changes: dict[str, Any]
-    grads: list[Array | None]
-
-
-@dataclass(frozen=True)
-class Line:
-    """Something else that was done, as code about `params` and `optimizer`; ANEW stands for making the optimizer."""
-
-    code: str
-    resumes: bool = False
-    """The optimizer was exchanged for one that went on from its checkpoint."""
-    settings: Mapping[str, Any] | None = None
-    groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None
-    """What an optimizer made anew is given; what the first was, where it is not told."""
-
-
-ANEW = "optimizer = <anew>"
-
-
-Event = Update | Line
 
 WAYS = {
     "state_dict": "copy.deepcopy(optimizer.state_dict())",
@@ -312,15 +270,6 @@ class Rig:
 
         with self.subject.judge.explaining(explain):
             yield
-
-
-def as_array(tensor: Tensor) -> Array:
-    """A tensor's values in float64, complex ones as pairs of reals."""
-    tensor = tensor.detach()
-    if tensor.is_complex():
-        tensor = torch.view_as_real(tensor.resolve_conj())
-    array: Array = tensor.to(torch.float64).cpu().numpy().copy()
-    return array
 
 
 def _copied(value: Any) -> Any:

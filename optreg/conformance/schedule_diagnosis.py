@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from optreg.conformance.judge import Judge
+from optreg.conformance.problems import span
 from optreg.hyperparameters import defaults
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ MORE = 5
 
 def likely(probe: "Probe") -> str | None:
     """One sentence on the probable cause of a difference, or None where no known mistake explains it."""
-    from optreg.conformance.probe import span
-
     if span(probe.settings) > LONGEST:
         return None  # shorter runs tell as much
     try:
@@ -48,10 +47,8 @@ def likely(probe: "Probe") -> str | None:
 
 def _observed(probe: "Probe") -> Curve:
     """What the schedule does from its start."""
-    from optreg.conformance.probe import Probe, span
-
     apart = replace(probe.subject, judge=Judge())
-    fresh = Probe(apart, probe.settings, probe.base_lrs)
+    fresh = type(probe)(apart, probe.settings, probe.base_lrs)
     limited = probe.subject.traits.after in {"raise", "cycle"}
     curve: Curve = {}
     for t in range(span(probe.settings) + (0 if limited else MORE) + 1):

@@ -10,7 +10,8 @@ from torch.nn import Parameter
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import follow, hostile_for, shapes_for
 from optreg.conformance.problems import STEPS, Problem, Shape, Step
-from optreg.conformance.rig import DENSE, TRANSPOSED, Layout, Rig
+from optreg.conformance.record import DENSE, TRANSPOSED, Layout
+from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
 from optreg.conformance.twin import Twin

@@ -11,7 +11,8 @@ from optreg.conformance.chapters.contract import plain
 from optreg.conformance.following import compare, follow, hostile_for, shapes_for
 from optreg.conformance.problems import Problem, Step, perturbed
 from optreg.conformance.programs import call, literal
-from optreg.conformance.rig import ANEW, Rig
+from optreg.conformance.record import ANEW
+from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.tolerance import rounding
 from optreg.conformance.twin import Twin

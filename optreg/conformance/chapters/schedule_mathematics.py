@@ -7,8 +7,8 @@ from typing import Any
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, SequentialLR
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer, short, span
-from optreg.conformance.problems import corners, perturbed, typical
+from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer
+from optreg.conformance.problems import corners, perturbed, short, span, typical
 from optreg.conformance.subject import ScheduleSubject, fifty_digits
 from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 from optreg.conformance.verdict import Curve, NotApplicable

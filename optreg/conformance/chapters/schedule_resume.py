@@ -12,8 +12,8 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.schedule_mathematics import ordinary
 from optreg.conformance.judge import difference
 from optreg.conformance.naming import Signature
-from optreg.conformance.probe import Probe, span
-from optreg.conformance.problems import fits, perturbed
+from optreg.conformance.probe import Probe
+from optreg.conformance.problems import fits, perturbed, span
 from optreg.conformance.subject import ScheduleSubject
 from optreg.conformance.verdict import NotApplicable
 from optreg.hyperparameters import defaults

@@ -11,7 +11,8 @@ from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.schedule_mathematics import ordinary
-from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer, span
+from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer
+from optreg.conformance.problems import span
 from optreg.conformance.subject import ScheduleSubject
 from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 
@@ -111,7 +112,8 @@ def check_nothing_else_is_touched(subject: ScheduleSubject) -> None:
     judge = subject.judge
     settings = ordinary(subject)
     for enabled in (True, False):
-        with torch.set_grad_enabled(enabled):
+        with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(enabled):
+            torch.manual_seed(12_345)  # no subject's own seed
             before = _world(make_optimizer(BASE_LRS))
             probe = Probe(subject, settings)
             judge.equal(_world(probe.optimizer), before, "what is around it, after it was made,")
