@@ -22,6 +22,15 @@ def closure():
     return loss"""
 
 
+FAILING = """\
+def fails():
+    raise ArithmeticError("the loss is not finite")
+try:
+    optimizer.step(fails)
+except ArithmeticError:
+    pass"""
+
+
 def _quadratic(rig: Rig) -> Tensor:
     return sum(((param - 0.25) ** 2).sum() for param in rig.params)  # type: ignore[return-value]
 
@@ -87,9 +96,9 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
         judge.that(all(param.grad is not None for param in first.params), "gradients are gone after the update", step=t)
 
 
-@check("C08", hint="`step(closure)` looks into the loss, or changes the groups while the closure runs")
-def check_a_closure_may_return_nothing_or_raise(subject: OptimizerSubject) -> None:
-    """A closure may return None; one that raises leaves the parameters as they were, and gradients enabled."""
+@check("C08", hint="`step` changes the groups, or switches gradients, while the closure runs")
+def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
+    """A closure that raises leaves optimizer and parameters as they were, and gradients enabled."""
     judge = subject.judge
     problem = hostile_for(subject, missing=False, steps=4)
     rig, plain = (Rig(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
@@ -99,17 +108,28 @@ def check_a_closure_may_return_nothing_or_raise(subject: OptimizerSubject) -> No
         raise ArithmeticError("the loss is not finite")
 
     raised = judge.raises(lambda: rig.optimizer.step(fails), ArithmeticError, "a closure that raises")
+    rig.note(FAILING)
     judge.equal(str(raised), "the loss is not finite", "the closure's error")
     judge.that(torch.is_grad_enabled(), "gradients stay disabled after a closure has raised")
     rig.same(before, "after a closure that raised", of="before it was")
+    for each in (rig, plain):
+        each.run(problem, 2)
+    rig.same(plain, "some updates after a closure that raised", of="without it it is")
+
+
+@check("C09", Tier.SHOULD, hint="`step(closure)` looks into what the closure returns")
+def check_a_closure_that_returns_nothing(subject: OptimizerSubject) -> None:
+    """A closure may return None; the update is made, and None returned."""
+    judge = subject.judge
+    problem = hostile_for(subject, missing=False, steps=3)
+    rig, plain = (Rig(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
     for param, grad in zip(rig.params, problem.steps[2].grads, strict=True):
         param.grad = torch.tensor(grad)
     for group in rig.optimizer.param_groups:
         subject.edit(group, lr=problem.steps[2].lr)
-    returned = rig.optimizer.step(lambda: None)
-    judge.that(returned is None, "what a closure returns is not returned")
+    judge.that(rig.optimizer.step(lambda: None) is None, "what a closure returns is not returned")
     judge.that(torch.is_grad_enabled(), "gradients stay disabled after a closure")
-    plain.run(problem, 2, 3)
+    plain.run(problem, 2)
     rig.same(plain, "through a closure that returns nothing", of="without one it is")
 
 

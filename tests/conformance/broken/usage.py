@@ -152,7 +152,7 @@ class ClearsTheFirstGroup(Lion):
                 p.grad = None if set_to_none else p.grad.zero_()
 
 
-@fault("C08", "lion")
+@fault("C09", "lion")
 class NeedsALoss(Lion):
     """What a closure returns is made a number."""
 
