@@ -69,7 +69,7 @@ def follow_where_conditioned(
 ) -> None:
     """Compare in a narrow dtype, but for elements whose reference itself turns on the rounding of its inputs."""
     judge = subject.judge
-    problem = hostile_for(subject, shapes, exponents=exponents, steps=steps, missing=False)
+    problem = hostile_for(subject, shapes, exponents=exponents, steps=steps)
     narrow = [np.asarray(torch.tensor(s).to(dtype).double().numpy()) for s in problem.starts]
     rounded = [
         Step(s.lr, [None if g is None else torch.tensor(g).to(dtype).double().numpy() for g in s.grads])

@@ -10,7 +10,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer
 from optreg.conformance.problems import corners, perturbed, short, span, typical
 from optreg.conformance.subject import ScheduleSubject, fifty_digits
-from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
+from optreg.conformance.tolerance import SCHEDULE_ATOL
 from optreg.conformance.verdict import Curve, NotApplicable
 from optreg.schedule import ScheduleLR
 
@@ -180,7 +180,7 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
         for _ in range(steps):
             for index, (base_lr, (least, most)) in enumerate(zip(BASE_LRS, bounds, strict=True)):
                 rate = probe.rates[index]
-                slack = SCHEDULE_RTOL * max(abs(most), base_lr)
+                slack = 4 * SCHEDULE_ATOL * max(abs(most), base_lr)
                 with probe.explaining(index, min(max(rate, least), most), slack):
                     judge.that(
                         least - slack <= rate <= most + slack,
