@@ -156,10 +156,6 @@ def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None
     judge.that(moved > bound, "the reference does the same at half the learning rate")
 
 
-def _ratio(pair: tuple[float, float]) -> float:
-    return pair[0] / pair[1]
-
-
 def telling(subject: OptimizerSubject) -> list[Problem]:
     """Problems of which one should tell any change: ordinary parameters, and tiny ones under tiny gradients."""
     ordinary = hostile_for(subject, [(6,), (4, 3)], missing=False)
