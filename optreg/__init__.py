@@ -19,8 +19,10 @@ if TYPE_CHECKING:
         SpecError,
         UnknownPluginError,
     )
+    from optreg.execution import FusedPointwiseOptions, PointwiseOptions
     from optreg.hookspecs import NoOptions, OptimizerPlugin, SchedulePlugin, hookimpl
     from optreg.hyperparameters import check
+    from optreg.pointwise import Pointwise
     from optreg.ranges import Decay, Fraction, NonNegative, Positive, PositiveSteps, Steps
     from optreg.recipe import Recipe, Run, build, optimizer, scheduler
     from optreg.registry import Registry, default_registry
@@ -32,8 +34,10 @@ _HOMES = {
     "optreg.errors": (
         "OptregError", "PluginError", "PluginWarning", "Position", "Problem", "SpecError", "UnknownPluginError",
     ),
+    "optreg.execution": ("FusedPointwiseOptions", "PointwiseOptions"),
     "optreg.hookspecs": ("NoOptions", "OptimizerPlugin", "SchedulePlugin", "hookimpl"),
     "optreg.hyperparameters": ("check",),
+    "optreg.pointwise": ("Pointwise",),
     "optreg.ranges": ("Decay", "Fraction", "NonNegative", "Positive", "PositiveSteps", "Steps"),
     "optreg.recipe": ("Recipe", "Run", "build", "optimizer", "scheduler"),
     "optreg.registry": ("Registry", "default_registry"),
@@ -46,6 +50,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Decay",
     "Fraction",
+    "FusedPointwiseOptions",
     "NoOptions",
     "NonNegative",
     "OptimizerPlugin",
@@ -53,6 +58,8 @@ __all__ = [
     "OptregError",
     "PluginError",
     "PluginWarning",
+    "Pointwise",
+    "PointwiseOptions",
     "Position",
     "Positive",
     "PositiveSteps",

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from optreg.conformance.judge import Judge
 from optreg.conformance.naming import Names, Signature, takes_an_optimizer
@@ -15,7 +15,8 @@ from optreg.registry import Kind, Registration
 from optreg.traits import OptimizerTraits, ScheduleTraits
 
 PATHS = ("foreach", "fused", "compiled", "capturable")
-"""Execution options that are another way to the same result."""
+"""Execution options that are another way to the same result, each asked for by itself; the option `execution`, where
+there is one, asks for them by name."""
 
 
 @dataclass
@@ -102,6 +103,10 @@ class OptimizerSubject(Subject):
     @functools.cached_property
     def paths(self) -> dict[str, dict[str, Any]]:
         """The execution paths that can be asked for, each with the options that ask for it."""
+        hints = get_type_hints(self.options)
+        if "execution" in hints:
+            named = [name for name in get_args(hints["execution"]) if name != "auto"]
+            return {name: {"execution": name} for name in named}
         known = [option.name for option in fields(self.options) if option.name in PATHS]
         off = dict.fromkeys(known, False)
         return {"loop": off, **{name: {**off, name: True} for name in known}} if known else {"default": {}}

@@ -51,6 +51,7 @@ def _prepare() -> dict[str, Any]:
         """Likewise."""
 
     torch.set_num_threads(1)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a kernel or two in a child need no pool of processes
     param = torch.nn.Parameter(torch.zeros(1))
     optimizer = SGD([param], lr=0.1)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, float)

@@ -103,7 +103,7 @@ def test_show_prints_paper_equations_ranges_and_options():
     assert "arXiv:2302.06675" in output
     assert "theta_t = theta_{t-1}" in output
     assert "betas\t(float, float)\teach >= 0, < 1\t(0.9, 0.99)" in output
-    assert "foreach\tbool | null\t\tNone" in output
+    assert "execution\t'auto' | 'loop' | 'foreach' | 'compiled'\t\tauto" in output
 
 
 def test_show_marks_what_has_no_default():

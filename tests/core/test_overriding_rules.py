@@ -67,12 +67,12 @@ def test_a_rule_sets_what_it_says_and_inherits_the_rest():
     model = torch.nn.Linear(2, 2)
     spec = {
         "optimizer": {"name": "adamw", "lr": 0.5, "betas": [0.5, 0.75]},
-        "groups": [{"match": "bias", "betas": [0.25, 0.5]}, {"match": "weight", "foreach": False}],
+        "groups": [{"match": "bias", "betas": [0.25, 0.5]}, {"match": "weight", "execution": "loop"}],
         "scheduler": SCHEDULER,
     }
     bias, weight = optreg.build(spec, model).optimizer.param_groups
-    assert (bias["betas"], bias["lr"], bias["foreach"]) == ((0.25, 0.5), 0.5, None)
-    assert (weight["betas"], weight["lr"], weight["foreach"]) == ((0.5, 0.75), 0.5, False)
+    assert (bias["betas"], bias["lr"], bias["execution"]) == ((0.25, 0.5), 0.5, "auto")
+    assert (weight["betas"], weight["lr"], weight["execution"]) == ((0.5, 0.75), 0.5, "loop")
 
 
 def test_a_hook_entry_can_be_loaded_and_a_broken_one_told(site):

@@ -58,7 +58,7 @@ def test_a_file_a_mapping_and_the_resolved_spec_say_the_same(file):
     assert spec == load_spec(DATA) == load_spec(spec.as_dict()) == load_spec(spec)
     assert spec.as_dict()["optimizer"] == {
         "name": "adamw", "lr": 3e-4, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1,
-        "maximize": False, "foreach": None, "fused": None,
+        "maximize": False, "execution": "auto", "stochastic_rounding": False, "state_dtype": None, "seed": 0,
     }  # fmt: skip
     assert spec.as_dict()["scheduler"]["min_lr_ratio"] == 0.1
     assert spec.optimizer.entry.distribution == "optreg"
@@ -98,7 +98,7 @@ def test_a_misspelt_parameter_is_told_with_place_and_remedy(file):
         ('match: ["*.bias", "*norm*"]', "match: []", "run.yaml:7:12: 'match' must be text, or a list of texts"),
         ("    weight_decay: 0.0", "    weight_decay: -0.5", "run.yaml:8:19: adamw: weight_decay must be greater than"),
         ("    weight_decay: 0.0", "    weight_deacy: 0.5", "run.yaml:8:5: adamw has no parameter 'weight_deacy'; did you mean"),
-        ("    weight_decay: 0.0", "    foreach: 3", "run.yaml:8:14: adamw: foreach must be a valid boolean, not 3"),
+        ("    weight_decay: 0.0", "    maximize: 3", "run.yaml:8:15: adamw: maximize must be a valid boolean, not 3"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_with_place_and_remedy(file, right, wrong, expected):
@@ -258,11 +258,13 @@ def test_a_right_spec_with_one_thing_changed_is_a_spec_or_the_projects_own_error
 
 def test_options_that_exclude_each_other_are_told_with_their_place(tmp_path):
     path = tmp_path / "run.yaml"
-    path.write_text("optimizer:\n  name: adamw\n  fused: true\n  foreach: true\nscheduler: {name: constant}\n")
-    with pytest.raises(SpecError, match=r"run.yaml:2:3: adamw: 'fused' and 'foreach' exclude each other; ask for one"):
+    path.write_text("optimizer:\n  name: torch.AdamW\n  fused: true\n  foreach: true\nscheduler: {name: constant}\n")
+    with pytest.raises(
+        SpecError, match=r"run.yaml:2:3: torch.AdamW: 'fused' and 'foreach' exclude each other; ask for one"
+    ):
         load_spec(path)
     path.write_text(
-        "optimizer:\n  name: adamw\n  fused: true\ngroups:\n  - match: '*'\n    foreach: true\nscheduler: {name: constant}\n"
+        "optimizer:\n  name: torch.AdamW\n  fused: true\ngroups:\n  - match: '*'\n    foreach: true\nscheduler: {name: constant}\n"
     )
-    with pytest.raises(SpecError, match=r"run.yaml:5:5: adamw: 'fused' and 'foreach' exclude each other"):
+    with pytest.raises(SpecError, match=r"run.yaml:5:5: torch.AdamW: 'fused' and 'foreach' exclude each other"):
         load_spec(path)

@@ -8,7 +8,7 @@ import math
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from optreg import Pointwise
 from optreg_plugins.adam.optimizer import Adam
 from optreg_plugins.adamw.optimizer import AdamW
-from optreg_plugins.elementwise import Elementwise
 from optreg_plugins.lion.optimizer import Lion
 from optreg_plugins.momentum.optimizer import Momentum
 from optreg_plugins.rmsprop.optimizer import RMSprop
@@ -29,24 +29,17 @@ NO_GRADIENT = {(1, 2), (1, 6), (1, 7), (2, 0), (2, 1), (2, 9), (3, 11)}  # (para
 ALL_ZERO = 5  # the step whose gradients are all zero
 SHAPES = [(6,), (4, 3), (2, 3, 2), ()]
 
-HOSTILE: dict[type[Elementwise], dict[str, Any]] = {
+HOSTILE: dict[type[Pointwise], dict[str, Any]] = {
     Momentum: {"momentum": 0.8},
     RMSprop: {"alpha": 0.95, "eps": 1e-3},
     Adam: {"betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1},
     AdamW: {"betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1},
     Lion: {"betas": (0.8, 0.95), "weight_decay": 0.1},
 }
-LOOP = {"foreach": False}
-FOREACH = {"foreach": True}
-FUSED = {"fused": True}
 PATHS = [
-    pytest.param(cls, path, id=f"{cls.__name__}-{name}")
+    pytest.param(cls, {"execution": name}, id=f"{cls.__name__}-{name}")
     for cls in HOSTILE
-    for name, path in (
-        {"loop": {**LOOP, "fused": False}, "foreach": {**FOREACH, "fused": False}, "fused": FUSED}
-        if cls.update_fused is not None
-        else {"loop": LOOP, "foreach": FOREACH}
-    ).items()
+    for name in get_args(get_type_hints(cls.options)["execution"])
 ]
 every_path = pytest.mark.parametrize(("cls", "path"), PATHS)
 every_optimizer = pytest.mark.parametrize("cls", HOSTILE, ids=lambda cls: cls.__name__)
@@ -124,7 +117,7 @@ class Judge:
     gains lambda p, the error that p may have reaches the state too: lambda S of p, and in the square 2 |g| lambda S.
     """
 
-    def __init__(self, cls: type[Elementwise], trajectory: Trajectory, **settings: Any) -> None:
+    def __init__(self, cls: type[Pointwise], trajectory: Trajectory, **settings: Any) -> None:
         self.references = [cls.reference(**settings) for _ in trajectory.starts]
         self.generators = [
             reference.trajectory(start) for reference, start in zip(self.references, trajectory.starts, strict=True)
@@ -174,7 +167,7 @@ class Judge:
 
 
 def assert_follows_the_reference(
-    cls: type[Elementwise],
+    cls: type[Pointwise],
     path: dict[str, Any],
     trajectory: Trajectory,
     layout: Layout = torch.tensor,
@@ -217,9 +210,7 @@ def assert_equal(left: Any, right: Any, where: str = "") -> None:
         assert left == right, where
 
 
-def started(
-    cls: type[Elementwise], path: dict[str, Any], count: int = 4
-) -> tuple[Elementwise, list[Tensor], list[Step]]:
+def started(cls: type[Pointwise], path: dict[str, Any], count: int = 4) -> tuple[Pointwise, list[Tensor], list[Step]]:
     """An optimizer that has made `count` updates of the hostile trajectory, its parameters, and the steps left."""
     trajectory = hostile()
     params = parameters(trajectory)
@@ -292,7 +283,7 @@ def test_it_agrees_with_torch_after_every_step(cls, path, twin):
         judge.compare(optimizer, ours)
 
 
-@pytest.mark.parametrize("path", [{**LOOP, "fused": False}, FOREACH, FUSED], ids=["loop", "foreach", "fused"])
+@pytest.mark.parametrize("path", [{"execution": name} for name in ("loop", "foreach", "fused", "compiled")], ids=str)
 def test_adamw_under_a_constant_gradient_has_its_closed_form(path):
     lr, eps, decay = 0.05, 1e-3, 0.1
     start = np.array([1.0, -2.0, 0.5, 3.0, -0.25])
@@ -548,7 +539,9 @@ def test_copies_go_on_exactly(cls, path, copied):
 
 @every_twin
 @pytest.mark.parametrize("direction", ["ours_to_theirs", "theirs_to_ours"])
-@pytest.mark.parametrize("twin_path", [LOOP, FOREACH, FUSED], ids=["loop", "foreach", "fused"])
+@pytest.mark.parametrize(
+    "twin_path", [{"foreach": False}, {"foreach": True}, {"fused": True}], ids=["loop", "foreach", "fused"]
+)
 def test_a_checkpoint_crosses_to_torch_and_back_and_the_run_goes_on_the_same(cls, path, twin, direction, twin_path):
     trajectory = hostile()
     judge = Judge(cls, trajectory, **HOSTILE[cls])
@@ -575,9 +568,9 @@ def test_a_checkpoint_crosses_between_paths(cls, path):
         for step in hostile().steps[:4]:
             judge.follow(step)
         others = clones(params)
-        other = cls(others, **path)
+        other = cls(others, **other_path)
         other.load_state_dict(optimizer.state_dict())
-        other.param_groups[0].update({"foreach": None, **other_path})
+        assert other.param_groups[0]["execution"] == other_path["execution"], "the checkpoint brought its path along"
         for t in run(other, others, steps):
             judge.follow(steps[t - 1])
             judge.compare(other, others)
@@ -626,15 +619,23 @@ def test_a_checkpoint_of_another_algorithm_is_refused_and_changes_nothing(cls, t
     assert_equal(optimizer.state_dict(), before)
 
 
-@pytest.mark.parametrize("group", [{"fused": "yes"}, {"maximize": 1}])
-def test_a_group_with_a_wrong_option_is_refused(group):
-    with pytest.raises(ValueError, match="must be a valid boolean"):
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [
+        ({"execution": "fast"}, "execution must be 'auto', 'loop', 'foreach', 'fused' or 'compiled', not 'fast'"),
+        ({"maximize": 1}, "maximize must be a valid boolean"),
+        ({"seed": -1}, "seed must be greater than or equal to 0"),
+        ({"state_dtype": "float16"}, "state_dtype must be 'float32' or 'bfloat16'"),
+    ],
+)
+def test_a_group_with_a_wrong_option_is_refused(group, message):
+    with pytest.raises(ValueError, match=message):
         AdamW([{"params": [Parameter(torch.ones(2))], **group}])
 
 
 @every_optimizer
 def test_a_key_that_an_older_checkpoint_lacks_means_the_default(cls):
-    optimizer, params, steps = started(cls, {"foreach": True})
+    optimizer, params, steps = started(cls, {"execution": "foreach"})
     saved = optimizer.state_dict()
     for key in set(saved["param_groups"][0]) - {"params", "lr"}:
         del saved["param_groups"][0][key]
@@ -731,24 +732,6 @@ def test_a_group_added_later_is_stepped_as_a_fresh_optimizer_would(cls, path):
     finish(optimizer, [*params, late], joined)
     finish(fresh, [alone], [Step(step.lr, step.grads[-1:]) for step in joined])
     assert_equal(snapshot(optimizer, [late]), snapshot(fresh, [alone]))
-
-
-@pytest.mark.parametrize("cls", [Adam, AdamW])
-def test_foreach_and_fused_exclude_each_other(cls):
-    with pytest.raises(ValueError, match="'fused' and 'foreach' exclude each other"):
-        cls([Parameter(torch.ones(2))], foreach=True, fused=True)
-
-
-@every_path
-def test_the_path_asked_for_is_the_path_taken(cls, path, monkeypatch):
-    optimizer, params, steps = started(cls, path)
-    taken = set()
-    for name in ["update", "update_foreach", "update_fused"]:
-        monkeypatch.setattr(cls, name, staticmethod(lambda *args, name=name, **kwargs: taken.add(name)))
-    if "fused" not in path:
-        monkeypatch.setattr(cls, "update_fused", None)
-    finish(optimizer, params, steps)
-    assert taken == {"update_fused" if path.get("fused") else "update_foreach" if path["foreach"] else "update"}
 
 
 @every_optimizer

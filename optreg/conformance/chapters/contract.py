@@ -64,6 +64,8 @@ def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
     judge = subject.judge
     start, grad = np.ones((2, 2)), np.ones((2, 2))
     for name, options in subject.paths.items():
+        if name == "compiled":  # which takes seconds, and is looked at by D15
+            continue
         rig = Rig(subject, [start], **options)
         rig.step([grad])
         judge.that(np.all(rig.values()[0] != start), f"nothing moves on path {name}")

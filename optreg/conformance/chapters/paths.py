@@ -26,7 +26,7 @@ def check_every_path_agrees(subject: OptimizerSubject) -> None:
     """Every execution path that can be asked for follows the reference, parameters and state."""
     judge = subject.judge
     for name, options in subject.paths.items():
-        if name in {"compiled", "capturable"}:
+        if name == "capturable":
             continue
         try:
             Rig(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
@@ -69,27 +69,43 @@ def check_every_path_bears_any_layout(subject: OptimizerSubject) -> None:
     _on_every_path(subject, LAID)
 
 
+def _not_compiled(subject: OptimizerSubject) -> str | None:
+    return None if "compiled" in subject.paths else "it has no compiled path"
+
+
+@check("D19", Tier.SHOULD, needs=_not_compiled, hint="the kernel leaves out what is done around the rule")
+def check_the_compiled_path_bears_the_rest(subject: OptimizerSubject) -> None:
+    """Options, groups, dtypes, empty tensors, NaN, closures and layouts are right where the update is compiled."""
+    _bears(subject, "compiled", (*BORNE, *LAID))
+    if not subject.judge.comparisons:
+        raise NotApplicable("here nothing is compiled")
+
+
 def _on_every_path(subject: OptimizerSubject, borne: Sequence[Any]) -> None:
-    for name, options in subject.paths.items():
-        if name in {"loop", "compiled", "capturable"}:
-            continue
-        on_path = replace(subject, execution=options)
-        try:
-            Rig(on_path, [np.ones((2, 2))]).step([np.ones((2, 2))])
-        except Exception:  # it is refused here, which D15 looks at
-            continue
-        for each in borne:
-            if each.about.needs(on_path):
-                continue
-            try:
-                each(on_path)
-            except NotApplicable:
-                continue
-            except Failed as failed:
-                finding = failed.finding
-                raise Failed(replace(finding, reason=f"on the path {name}, {finding.reason}")) from failed
+    for name in subject.paths:
+        if name not in {"loop", "compiled", "capturable"}:
+            _bears(subject, name, borne)
     if not subject.judge.comparisons:
         raise NotApplicable("here it has one execution path")
+
+
+def _bears(subject: OptimizerSubject, name: str, borne: Sequence[Any]) -> None:
+    """That one path does what the checks ask for; nothing, if it is refused here, which D15 looks at."""
+    on_path = replace(subject, execution=subject.paths[name])
+    try:
+        Rig(on_path, [np.ones((2, 2))]).step([np.ones((2, 2))])
+    except Exception:
+        return
+    for each in borne:
+        if each.about.needs(on_path):
+            continue
+        try:
+            each(on_path)
+        except NotApplicable:
+            continue
+        except Failed as failed:
+            finding = failed.finding
+            raise Failed(replace(finding, reason=f"on the path {name}, {finding.reason}")) from failed
 
 
 COMPILED = 'optimizer.step = torch.compile(optimizer.step, backend="eager")'

@@ -1,8 +1,7 @@
 """adam: momentum over the root of the mean square, both corrected for starting at zero."""
 
-from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
+from optreg import FusedPointwiseOptions, OptimizerPlugin, OptimizerTraits, hookimpl
 from optreg_plugins.adam import reference
-from optreg_plugins.options import FusedOptions
 
 
 @hookimpl
@@ -13,7 +12,7 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             name="adam",
             implementation="optreg_plugins.adam.optimizer:Adam",
             reference=reference.Adam,
-            options=FusedOptions,
+            options=FusedPointwiseOptions,
             traits=OptimizerTraits(
                 decay="coupled", eps="outside", complex_params=True, tensor_lr=True, temporaries=0.0
             ),

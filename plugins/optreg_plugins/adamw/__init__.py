@@ -1,8 +1,7 @@
 """adamw: Adam with weight decay decoupled from the gradient."""
 
-from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
+from optreg import FusedPointwiseOptions, OptimizerPlugin, OptimizerTraits, hookimpl
 from optreg_plugins.adamw import reference
-from optreg_plugins.options import FusedOptions
 
 
 @hookimpl
@@ -13,7 +12,7 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             name="adamw",
             implementation="optreg_plugins.adamw.optimizer:AdamW",
             reference=reference.AdamW,
-            options=FusedOptions,
+            options=FusedPointwiseOptions,
             traits=OptimizerTraits(
                 decay="decoupled", eps="outside", complex_params=True, tensor_lr=True, temporaries=0.0
             ),

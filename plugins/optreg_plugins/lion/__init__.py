@@ -1,8 +1,7 @@
 """lion: the sign of an interpolated momentum, with decoupled weight decay."""
 
-from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
+from optreg import OptimizerPlugin, OptimizerTraits, PointwiseOptions, hookimpl
 from optreg_plugins.lion import reference
-from optreg_plugins.options import ForeachOptions
 
 
 @hookimpl
@@ -13,7 +12,7 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             name="lion",
             implementation="optreg_plugins.lion.optimizer:Lion",
             reference=reference.Lion,
-            options=ForeachOptions,
+            options=PointwiseOptions,
             traits=OptimizerTraits(decay="decoupled", complex_params=True, tensor_lr=True, temporaries=1.0),
         )
     ]

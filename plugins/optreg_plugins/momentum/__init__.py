@@ -1,8 +1,7 @@
 """momentum: gradient descent along a moving average of the gradients."""
 
-from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
+from optreg import OptimizerPlugin, OptimizerTraits, PointwiseOptions, hookimpl
 from optreg_plugins.momentum import reference
-from optreg_plugins.options import ForeachOptions
 
 
 @hookimpl
@@ -13,7 +12,7 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             name="momentum",
             implementation="optreg_plugins.momentum.optimizer:Momentum",
             reference=reference.Momentum,
-            options=ForeachOptions,
+            options=PointwiseOptions,
             traits=OptimizerTraits(complex_params=True, tensor_lr=True, temporaries=0.0),
         )
     ]

@@ -2,43 +2,27 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.optim.optimizer import ParamsT
-
-from optreg_plugins.elementwise import Elementwise
+import optreg
 from optreg_plugins.momentum.reference import Momentum as Paper
 
 
-class Momentum(Elementwise):
+class Momentum(optreg.Pointwise):
     """Step along a moving average of the gradients (Polyak 1964, doi:10.1016/0041-5553(64)90137-5).
 
     Args:
         params: parameters, named parameters, or dicts of param groups.
         lr: learning rate, >= 0; a float or a one-element tensor, which is never written to.
         momentum: decay rate of the average, in [0, 1).
-        maximize: ascend instead of descend.
-        foreach: use torch's multi-tensor kernels; None: on accelerators.
+        maximize, execution, stochastic_rounding, state_dtype, seed: how it is run, see `optreg.PointwiseOptions`.
 
     State: `momentum_buffer`, shaped like the parameter; an average, so 1 - momentum times torch.optim.SGD's sum.
 
     Raises:
-        ValueError: a hyperparameter is out of its range, or a checkpoint is torch.optim.SGD's.
+        ValueError: a hyperparameter or an option is unknown or out of its range, or a checkpoint is torch.optim.SGD's.
     """
 
     reference = Paper
     state_names = ("momentum_buffer",)
-
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = Paper.lr,
-        momentum: float = Paper.momentum,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-    ) -> None:
-        super().__init__(params, lr=lr, momentum=momentum, maximize=maximize, foreach=foreach)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint, unless its buffers are sums of gradients, as torch.optim.SGD keeps them."""
@@ -51,13 +35,8 @@ class Momentum(Elementwise):
         super().__setstate__(state)
 
     @staticmethod
-    def update(p: Tensor, g: Tensor, v: Tensor, *, lr: float, momentum: float) -> None:
-        """One tensor: the average, then theta -= eta v."""
-        v.lerp_(g, 1 - momentum)
-        p.add_(v, alpha=-lr)
-
-    @staticmethod
-    def update_foreach(ps: list[Tensor], gs: list[Tensor], vs: list[Tensor], *, lr: float, momentum: float) -> None:
-        """The same, over lists."""
-        torch._foreach_lerp_(vs, gs, 1 - momentum)
-        torch._foreach_add_(ps, vs, alpha=-lr)
+    def update(p, g, v, *, lr, momentum):
+        """The average, then a step along it."""
+        v = momentum * v + (1 - momentum) * g
+        p = p - lr * v
+        return p, v

@@ -1,7 +1,6 @@
 """rmsprop: the gradient over the root of a moving average of its square."""
 
-from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
-from optreg_plugins.options import ForeachOptions
+from optreg import OptimizerPlugin, OptimizerTraits, PointwiseOptions, hookimpl
 from optreg_plugins.rmsprop import reference
 
 
@@ -13,7 +12,7 @@ def optreg_optimizers() -> list[OptimizerPlugin]:
             name="rmsprop",
             implementation="optreg_plugins.rmsprop.optimizer:RMSprop",
             reference=reference.RMSprop,
-            options=ForeachOptions,
+            options=PointwiseOptions,
             traits=OptimizerTraits(eps="outside", complex_params=True, tensor_lr=True, temporaries=1.0),
         )
     ]

@@ -2,15 +2,11 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.optim.optimizer import ParamsT
-
-from optreg_plugins.elementwise import Elementwise
+import optreg
 from optreg_plugins.rmsprop.reference import RMSprop as Paper
 
 
-class RMSprop(Elementwise):
+class RMSprop(optreg.Pointwise):
     """Divide the gradient by the root of its mean square (Tieleman & Hinton 2012, Coursera, lecture 6.5).
 
     Args:
@@ -18,29 +14,16 @@ class RMSprop(Elementwise):
         lr: learning rate, >= 0; a float or a one-element tensor, which is never written to.
         alpha: decay rate of the mean square, in [0, 1).
         eps: added to the root, >= 0, in units of the gradient.
-        maximize: ascend instead of descend.
-        foreach: use torch's multi-tensor kernels; None: on accelerators.
+        maximize, execution, stochastic_rounding, state_dtype, seed: how it is run, see `optreg.PointwiseOptions`.
 
     State: `square_avg`, shaped like the parameter.
 
     Raises:
-        ValueError: a hyperparameter is out of its range, or a checkpoint is of another variant.
+        ValueError: a hyperparameter or an option is unknown or out of its range, or a checkpoint is of another variant.
     """
 
     reference = Paper
     state_names = ("square_avg",)
-
-    def __init__(
-        self,
-        params: ParamsT,
-        lr: float | Tensor = Paper.lr,
-        alpha: float = Paper.alpha,
-        eps: float = Paper.eps,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-    ) -> None:
-        super().__init__(params, lr=lr, alpha=alpha, eps=eps, maximize=maximize, foreach=foreach)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a checkpoint, unless it is of a variant that torch.optim.RMSprop has and this has not."""
@@ -54,18 +37,8 @@ class RMSprop(Elementwise):
         super().__setstate__(state)
 
     @staticmethod
-    def update(p: Tensor, g: Tensor, s: Tensor, *, lr: float, alpha: float, eps: float) -> None:
-        """One tensor: the mean square, then theta -= eta g / (sqrt(s) + eps)."""
-        s.mul_(alpha).addcmul_(g, g, value=1 - alpha)
-        p.addcdiv_(g, s.sqrt().add_(eps), value=-lr)
-
-    @staticmethod
-    def update_foreach(
-        ps: list[Tensor], gs: list[Tensor], ss: list[Tensor], *, lr: float, alpha: float, eps: float
-    ) -> None:
-        """The same, over lists."""
-        torch._foreach_mul_(ss, alpha)
-        torch._foreach_addcmul_(ss, gs, gs, value=1 - alpha)
-        roots = torch._foreach_sqrt(ss)
-        torch._foreach_add_(roots, eps)
-        torch._foreach_addcdiv_(ps, gs, roots, value=-lr)
+    def update(p, g, s, *, lr, alpha, eps):
+        """The mean square, then a step by the gradient over its root."""
+        s = alpha * s + (1 - alpha) * g**2
+        p = p - lr * (g / (s.sqrt() + eps))
+        return p, s

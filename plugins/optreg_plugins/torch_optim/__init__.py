@@ -1,8 +1,8 @@
 """torch_optim: torch's own optimizers and schedulers as plugins, `torch.SGD` and so on, each with its reference."""
 
 from optreg import NoOptions, OptimizerPlugin, OptimizerTraits, SchedulePlugin, ScheduleTraits, hookimpl
-from optreg_plugins.options import ForeachOptions, FusedOptions
 from optreg_plugins.torch_optim import formulas, reference
+from optreg_plugins.torch_optim.options import ForeachOptions, FusedOptions
 
 COUPLED = OptimizerTraits(decay="coupled")
 

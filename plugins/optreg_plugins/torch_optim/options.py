@@ -1,4 +1,4 @@
-"""Execution options that first-party optimizers share: how a step runs, never what it computes."""
+"""Execution options of torch's own optimizers: how a step runs, never what it computes."""
 
 from dataclasses import dataclass
 

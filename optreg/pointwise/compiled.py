@@ -1,0 +1,112 @@
+"""Compiled: a program as one kernel, made by `torch.compile`, that reads and writes every tensor once.
+
+A kernel takes vectors of any length, and its numbers in a tensor, so that neither another shape nor another learning
+rate compiles it anew.
+"""
+
+import functools
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optreg.pointwise.rounding import TensorRounding, rounded
+from optreg.pointwise.trace import Number, Operand, Operation, Program, Value
+
+SMALLEST = 2
+"""Elements of the smallest vector: torch.compile makes special kernels for those of one element and of none."""
+
+
+def run(
+    program: Program,
+    numbers: Sequence[float],
+    tensors: Sequence[Tensor],
+    dtype: torch.dtype,
+    rounding: TensorRounding | None,
+) -> None:
+    """Update a parameter and its state, given as vectors.
+
+    Raises:
+        RuntimeError: the kernel could not be compiled.
+    """
+    roles = rounding.roles if rounding else frozenset()
+    kernel = _kernel(program, dtype, roles, tuple((tensor.device.type, tensor.dtype) for tensor in tensors))
+    device = tensors[0].device
+    given = torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)
+    key = torch.tensor([rounding.key if rounding else 0], dtype=torch.int32).to(device, non_blocking=True)
+    kernel(*tensors, given, key)
+
+
+class _Kernel:
+    """A program that is compiled when it is first run."""
+
+    def __init__(self, text: str, dtype: torch.dtype) -> None:
+        namespace: dict[str, Any] = {"torch": torch, "rounded": rounded, "wide": dtype}
+        exec(compile(text, "<kernel>", "exec"), namespace)
+        self._run: Callable[..., None] = torch.compile(namespace["kernel"], dynamic=True, fullgraph=True)
+        self._ready = False
+
+    def __call__(self, *tensors: Tensor) -> None:
+        if self._ready:
+            self._run(*tensors)
+            return
+        try:
+            with warnings.catch_warnings():  # what torch says of itself while it compiles is not for our users
+                warnings.simplefilter("ignore")
+                self._run(*tensors)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
+                raise
+            inner = getattr(error, "inner_exception", error)
+            reason = next((line for line in str(inner).splitlines() if line.strip()), "")
+            raise RuntimeError(
+                f"execution 'compiled' cannot compile its kernel here: {type(inner).__name__}: {reason.strip()}. On "
+                "the CPU it needs a C++ compiler (g++, clang), on a GPU Triton: install it, or ask for execution 'auto'"
+            ) from error
+        self._ready = True
+
+
+@functools.lru_cache(maxsize=256)
+def _kernel(program: Program, dtype: torch.dtype, random: frozenset[int], kinds: tuple[object, ...]) -> _Kernel:
+    """The kernel of a program for tensors of given kinds, which are looked at when it is compiled."""
+    return _Kernel(source(program, random), dtype)
+
+
+def source(program: Program, random: frozenset[int]) -> str:
+    """The kernel's source: a function of parameter, gradient, state, numbers and a key."""
+    names = [f"x{index}" for index in range(program.inputs)]
+    lines = [f"def kernel({', '.join(names)}, numbers, key):"]
+    lines += [f"v{index} = {name}.to(wide)" for index, name in enumerate(names)]
+    lines += [f"v{program.inputs + index} = {_expression(op)}" for index, op in enumerate(program.operations)]
+    results = {0 if k == 0 else k + 1: f"v{output.index}" for k, output in enumerate(program.outputs)}
+    for place, name in results.items():
+        result = f"rounded({name}.float(), key, {place})" if place in random else name
+        lines.append(f"x{place}.copy_({result})")
+    return "\n    ".join(lines)
+
+
+def _expression(operation: Operation) -> str:
+    args = [_operand(arg) for arg in operation.args]
+    keywords = [f"{name}={_operand(operand)}" for name, operand in operation.keywords]
+    match operation.name:
+        case "axpy":
+            return f"{args[0]} + {args[2]} * {args[1]}"
+        case "mean":
+            return f"{args[2]} * {args[0]} + {args[3]} * {args[1]}"
+        case "addcmul" | "addcdiv":
+            value = dict(operation.keywords).get("value")
+            sign = "*" if operation.name == "addcmul" else "/"
+            factor = f"{_operand(value)} * " if value is not None else ""
+            return f"{args[0]} + {factor}({args[1]} {sign} {args[2]})"
+        case name:
+            return f"torch.{name}({', '.join([*args, *keywords])})"
+
+
+def _operand(operand: Operand) -> str:
+    if isinstance(operand, Value):
+        return f"v{operand.index}"
+    if isinstance(operand, Number):
+        return f"numbers[{operand.index}]"
+    return operand if isinstance(operand, str) else repr(operand)

@@ -1,0 +1,182 @@
+"""Packs: many small tensors updated as one vector, since a call to torch costs more than they do.
+
+Their state lives in the vector, and is seen through views of it; parameters and gradients, whose memory is others', are
+copied in and out.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from operator import is_, is_not
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+SMALL = 2**14
+"""Elements of the largest tensor that is packed: above, its own arithmetic outweighs the call."""
+
+FEWEST = 8
+"""Tensors of the smallest pack."""
+
+LARGEST = 2**20
+"""Elements of the largest pack, so that the copies of parameters and gradients stay below 16 MiB."""
+
+State = dict[str, Any]
+
+
+class Pack:
+    """Some parameters of one dtype on the CPU, and their state, as vectors.
+
+    Args:
+        params: the parameters.
+        places: their places in the optimizer.
+        states: their state, whose tensors are replaced by views of the pack's.
+        names: the state tensors that are packed, besides `step`.
+    """
+
+    def __init__(
+        self, params: Sequence[Tensor], places: Sequence[int], states: Sequence[State], names: Sequence[str]
+    ) -> None:
+        self.params = list(params)
+        self.places = list(places)
+        self.sizes = [param.numel() for param in params]
+        self._states = list(states)
+        self._dtype = params[0].dtype
+        self._vectors_alone = all(param.ndim == 1 for param in params)
+        self._views: dict[str, list[Tensor]] = {}
+        self.param, self._param_views = self._vector(self._dtype)
+        self.grad, self._grad_views = self._vector(self._dtype)
+        self.state = []
+        for name in names:
+            vector, views = self._vector(states[0][name].dtype)
+            torch._foreach_copy_(views, [state[name] for state in states])
+            self.state.append(vector)
+            self._views[name] = views
+        self.steps: Tensor | None = None
+        if "step" in states[0]:
+            self.steps = torch.tensor([float(state["step"]) for state in states], dtype=torch.float32)
+            self._views["step"] = list(self.steps.unbind())
+        for name, views in self._views.items():
+            for state, view in zip(self._states, views, strict=True):
+                state[name] = view
+
+    def _vector(self, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+        vector = torch.empty(sum(self.sizes), dtype=dtype)
+        parts = torch.split(vector, self.sizes)
+        return vector, [part.view(param.shape) for part, param in zip(parts, self.params, strict=True)]
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Parameters, gradients and state, each as one vector."""
+        return (self.param, self.grad, *self.state)
+
+    def is_whole(self, state: Mapping[Tensor, State]) -> bool:
+        """Whether all is still as it was packed: parameters may be moved, and state exchanged, from outside.
+
+        Args:
+            state: the optimizer's.
+        """
+        if not all(map(is_, self._states, map(state.get, self.params))):
+            return False
+        dtype = self._dtype
+        if any(param.dtype is not dtype or not param.is_cpu for param in self.params):
+            return False
+        return not any(
+            any(map(is_not, views, [state.get(name) for state in self._states])) for name, views in self._views.items()
+        )
+
+    def gather(self) -> bool:
+        """Copy parameters and gradients in, if every parameter has a gradient, and all have had as many updates."""
+        grads = [param.grad for param in self.params if param.grad is not None]
+        if len(grads) < len(self.params) or any(grad.layout is not torch.strided for grad in grads):
+            return False
+        if self.steps is not None and bool((self.steps != self.steps[0]).any()):
+            return False
+        if self._vectors_alone:
+            torch.cat(self.params, out=self.param)
+            torch.cat(grads, out=self.grad)
+        else:
+            torch._foreach_copy_(self._param_views, self.params)
+            torch._foreach_copy_(self._grad_views, grads)
+        return True
+
+    def scatter(self) -> None:
+        """Copy the parameters back."""
+        torch._foreach_copy_(self.params, self._param_views)
+
+    def dissolve(self) -> None:
+        """Give every parameter state of its own again."""
+        for name, views in self._views.items():
+            for state, view in zip(self._states, views, strict=True):
+                if state.get(name) is view:
+                    state[name] = view.clone()
+
+
+def _portions(params: Sequence[Tensor], kinds: Sequence[object]) -> Iterator[list[int]]:
+    """Which of the parameters are packed together, by their places among these: those whose kinds are equal."""
+    by_kind: dict[object, list[int]] = {}
+    for index, kind in enumerate(kinds):
+        by_kind.setdefault(kind, []).append(index)
+    for places in by_kind.values():
+        portion: list[int] = []
+        elements = 0
+        for place in places:
+            if elements + params[place].numel() > LARGEST:
+                yield portion
+                portion, elements = [], 0
+            portion.append(place)
+            elements += params[place].numel()
+        if len(portion) >= FEWEST:
+            yield portion
+
+
+class Plan:
+    """How a group's parameters are divided: small ones into packs, and the rest, with their positions.
+
+    Made when they have state, and given up when anything that it is about has been changed from outside.
+    """
+
+    def __init__(
+        self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]], names: tuple[str, ...], first: int
+    ) -> None:
+        self._params = group["params"]
+        self._length = len(self._params)
+        self._options = self._options_of(group)
+        small = [
+            (position, param)
+            for position, param in enumerate(self._params)
+            if 0 < param.numel() <= SMALL
+            and param.is_cpu
+            and type(param) in {Tensor, Parameter}
+            and not param.is_complex()
+            and param in state
+            and set(names) <= state[param].keys()
+        ]
+        kinds = [
+            (param.dtype, "step" in state[param], *(state[param][name].dtype for name in names)) for _, param in small
+        ]
+        self.packs = []
+        for portion in _portions([param for _, param in small], kinds):
+            params = [small[place][1] for place in portion]
+            places = [first + small[place][0] for place in portion]
+            self.packs.append(Pack(params, places, [state[param] for param in params], names))
+        packed = {id(param) for pack in self.packs for param in pack.params}
+        self.rest = [(p, param) for p, param in enumerate(self._params) if id(param) not in packed]
+
+    @staticmethod
+    def _options_of(group: Mapping[str, Any]) -> tuple[object, ...]:
+        return group["execution"], group["state_dtype"], group["stochastic_rounding"]
+
+    def is_current(self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]]) -> bool:
+        """Whether it is still about this group and this state."""
+        return (
+            group["params"] is self._params
+            and len(self._params) == self._length
+            and self._options == self._options_of(group)
+            and all(pack.is_whole(state) for pack in self.packs)
+        )
+
+    def dissolve(self) -> None:
+        """Give every parameter state of its own again."""
+        for pack in self.packs:
+            pack.dissolve()
