@@ -119,6 +119,7 @@ CHAPTERS: dict[str, SuiteKind] = {
     "groups": "optimizer",
     "dtypes": "optimizer",
     "paths": "optimizer",
+    "precision": "optimizer",
     "closures": "optimizer",
     "saving": "optimizer",
     "cost": "optimizer",

@@ -11,6 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from optreg.errors import did_you_mean
 from optreg.execution import FusedPointwiseOptions, PointwiseOptions
 from optreg.hyperparameters import check
 from optreg.pointwise import blocks, compiled, lists
@@ -61,7 +62,8 @@ class Pointwise(Optimizer):
         **options: hyperparameters and execution options by name.
 
     Raises:
-        ValueError: a hyperparameter or an option is unknown, missing or out of its range.
+        ValueError: a hyperparameter or an option is missing or out of its range.
+        TypeError: one is unknown, or given twice.
     """
 
     reference: ClassVar[type]
@@ -106,11 +108,15 @@ class Pointwise(Optimizer):
 
     def _complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings with all defaults."""
-        names = {field.name for field in fields(self.options)}
         owner = type(self).__name__
-        how = check(self.options, {name: value for name, value in settings.items() if name in names}, owner)
-        what = check(self.reference, {name: value for name, value in settings.items() if name not in names}, owner)
-        return {**what, **how}
+        complete: dict[str, Any] = {}
+        known = [[field.name for field in fields(part)] for part in (self.reference, self.options)]
+        for name in settings:
+            if name not in known[0] and name not in known[1]:
+                raise TypeError(f"{owner} has no argument '{name}'{did_you_mean(name, known[0] + known[1])}")
+        for part, names in zip((self.reference, self.options), known, strict=True):
+            complete |= check(part, {name: value for name, value in settings.items() if name in names}, owner)
+        return complete
 
     def _begin(self) -> None:
         """Start without anything that is kept for speed alone."""

@@ -28,6 +28,10 @@ WITHOUT_A_PROGRAM = {
     "SavesWhatLives",
     # a program would have to write out a million numbers
     "DropsTheRemainder",
+    # what is wrong is a statistic of thousands of elements
+    "DropsTheLowerBits", "RoundsUpTooOften", "RoundsToTheNearest", "NoiseTwiceAsLarge", "OneRowOfNoise",
+    "NoiseOfTheGlobalGenerator", "CountsRoundingsInAnAttribute", "OneSeedForAll", "StateStandsStill", "StateStaysWide",
+    "ParametersGoThroughTheStatesDtype", "CompiledRoundsToTheNearest",
 }  # fmt: skip
 """Faults whose findings carry no program that shows them; all others do."""
 

@@ -1,13 +1,16 @@
 """The suite can pass: right plugins, ours and others', in whatever style they are written."""
 
 import pytest
+from broken.precision import Low, Options
 
-from optreg import default_registry
+from optreg import OptimizerPlugin, OptimizerTraits, default_registry
 from optreg.conformance import Status, Target, Tier, checks
 from optreg.conformance.catalogue import of_tier
-from optreg.conformance.engine import judge
+from optreg.conformance.engine import judge, judge_subject
+from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.target import kind_of
-from optreg.registry import Kind
+from optreg.registry import Entry, Kind, Registration
+from optreg_plugins.lion.reference import Lion
 
 OURS = [entry.name for kind in (Kind.OPTIMIZER, Kind.SCHEDULER) for entry in default_registry().entries(kind)
         if entry.distribution == "optreg" and not entry.name.startswith("torch.")]  # fmt: skip
@@ -73,3 +76,17 @@ def test_a_right_class_passes_every_must(target):
 def test_a_count_by_group_that_is_not_declared_is_caught():
     found = [line.partition(":")[0] for line in findings(Target("right:GroupCountedAdamW", "adamw"), Tier.MUST)]
     assert "S01" in found
+
+
+@pytest.mark.parametrize("check", [check for check in checks("optimizer") if check.id.startswith("E")], ids=str)
+def test_right_low_precision_of_a_plugin_that_is_not_ours_passes(check):
+    low = OptimizerPlugin(
+        name="low", implementation="broken.precision:Low", reference=Lion, options=Options,
+        traits=OptimizerTraits(decay="decoupled"),
+    )  # fmt: skip
+    registration = Registration(Entry(Kind.OPTIMIZER, "low", "low", "1.0", "low"), low)
+    subject = OptimizerSubject(
+        target=Target("low"), kind=Kind.OPTIMIZER, implementation=Low, reference=Lion, registration=registration,
+        traits=low.traits, options=Options,
+    )  # fmt: skip
+    assert judge_subject(subject, check).status is Status.PASSED

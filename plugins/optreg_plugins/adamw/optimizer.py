@@ -24,7 +24,7 @@ class AdamW(optreg.Pointwise):
     is torch.optim.AdamW's: checkpoints of either load into the other.
 
     Raises:
-        ValueError: a hyperparameter or an option is unknown or out of its range, or a checkpoint is of
+        ValueError: a hyperparameter or an option is out of its range, or a checkpoint is of
             AMSGrad or of coupled weight decay.
     """
 

@@ -17,7 +17,7 @@ class Lion(optreg.Pointwise):
     State: `exp_avg`, shaped like the parameter.
 
     Raises:
-        ValueError: a hyperparameter or an option is unknown or out of its range.
+        ValueError: a hyperparameter or an option is out of its range.
     """
 
     reference = Paper

@@ -18,7 +18,7 @@ class Momentum(optreg.Pointwise):
     State: `momentum_buffer`, shaped like the parameter; an average, so 1 - momentum times torch.optim.SGD's sum.
 
     Raises:
-        ValueError: a hyperparameter or an option is unknown or out of its range, or a checkpoint is torch.optim.SGD's.
+        ValueError: a hyperparameter or an option is out of its range, or a checkpoint is torch.optim.SGD's.
     """
 
     reference = Paper

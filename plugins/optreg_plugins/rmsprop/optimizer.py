@@ -19,7 +19,7 @@ class RMSprop(optreg.Pointwise):
     State: `square_avg`, shaped like the parameter.
 
     Raises:
-        ValueError: a hyperparameter or an option is unknown or out of its range, or a checkpoint is of another variant.
+        ValueError: a hyperparameter or an option is out of its range, or a checkpoint is of another variant.
     """
 
     reference = Paper

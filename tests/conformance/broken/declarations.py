@@ -5,10 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from broken import plugin
-from optreg import Decay, NonNegative, NoOptions, OptimizerPlugin, OptimizerTraits, SchedulePlugin, ScheduleTraits
+from optreg import (
+    Decay,
+    NonNegative,
+    NoOptions,
+    OptimizerPlugin,
+    OptimizerTraits,
+    PointwiseOptions,
+    SchedulePlugin,
+    ScheduleTraits,
+)
 from optreg_plugins.adamw.reference import AdamW
 from optreg_plugins.lion.reference import Lion
-from optreg_plugins.options import ForeachOptions
 from optreg_plugins.warmup_cosine.reference import WarmupCosine
 
 LION = "optreg_plugins.lion.optimizer:Lion"
@@ -16,7 +24,7 @@ ADAMW = "optreg_plugins.adamw.optimizer:AdamW"
 WARMUP = "optreg_plugins.warmup_cosine.schedule:WarmupCosine"
 
 
-def optimizer(meant, name, sentence, implementation, reference, traits=None, options=ForeachOptions, **entry):
+def optimizer(meant, name, sentence, implementation, reference, traits=None, options=PointwiseOptions, **entry):
     record = OptimizerPlugin(
         name="broken",
         implementation=implementation,
