@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, get_type_hints, overload
 
 import torch
 from torch import Tensor
@@ -215,16 +215,21 @@ class Pointwise(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         names = [field.name for field in fields(self.reference)]
-        if torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling():
+            self._step_groups(names)
+        elif any(map(_is_random, self.param_groups)):
+            torch.compiler.disable(self._step_groups)(names)  # type: ignore[no-untyped-call]
+        else:
             self._step_as_written(names)
-            return loss
+        return loss
+
+    def _step_groups(self, names: list[str]) -> None:
         place = 0
         for index, group in enumerate(self.param_groups):
             hyperparameters = {name: group[name] for name in names}
             hyperparameters["lr"] = float(group["lr"])
             self._step_group(index, group, hyperparameters, place)
             place += len(group["params"])
-        return loss
 
     def _step_group(self, index: int, group: dict[str, Any], hyperparameters: Hyperparameters, first: int) -> None:
         plan = self._plan(index, group, first)
@@ -462,6 +467,7 @@ def _signature(cls: type[Pointwise]) -> inspect.Signature:
     kinds = inspect.Parameter
     parameters = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
     for part, kind in ((cls.reference, kinds.POSITIONAL_OR_KEYWORD), (cls.options, kinds.KEYWORD_ONLY)):
+        hints = get_type_hints(part)
         for name, parameter in inspect.signature(part).parameters.items():
-            parameters.append(kinds(name, kind, default=parameter.default, annotation=parameter.annotation))
+            parameters.append(kinds(name, kind, default=parameter.default, annotation=hints[name]))
     return inspect.Signature(parameters)
