@@ -3,9 +3,7 @@
 python benchmarks/core.py
 """
 
-import datetime
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from machine import machine
 from rich.console import Console
 from rich.table import Table
 
@@ -128,18 +127,6 @@ def measure_build(folder: Path) -> Measured:
     params = sum(len(group["params"]) for group in groups)
     claim = f"{params:,} parameters in {len(groups)} groups"
     return Measured(seconds, claim, (params, len(groups)) == (1000, 11))
-
-
-def machine() -> str:
-    """What these figures were measured on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    processor = models[0] if models else platform.machine()
-    return (
-        f"{datetime.date.today()}, {processor}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, "
-        f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
-    )
 
 
 def main() -> None:

@@ -45,27 +45,56 @@ class _Kernel:
     def __init__(self, text: str, dtype: torch.dtype) -> None:
         namespace: dict[str, Any] = {"torch": torch, "rounded": rounded, "wide": dtype}
         exec(compile(text, "<kernel>", "exec"), namespace)
-        self._run: Callable[..., None] = torch.compile(namespace["kernel"], dynamic=True, fullgraph=True)
-        self._ready = False
+        self._function: Callable[..., None] = namespace["kernel"]
+        self._compiled: Callable[..., None] | None = None
 
     def __call__(self, *tensors: Tensor) -> None:
-        if self._ready:
-            self._run(*tensors)
-            return
-        try:
+        if self._compiled is None:
             with warnings.catch_warnings():  # what torch says of itself while it compiles is not for our users
                 warnings.simplefilter("ignore")
-                self._run(*tensors)
-        except Exception as error:
-            if not type(error).__module__.startswith(("torch._inductor", "torch._dynamo")):
-                raise
-            inner = getattr(error, "inner_exception", error)
-            reason = next((line for line in str(inner).splitlines() if line.strip()), "")
-            raise RuntimeError(
-                f"execution 'compiled' cannot compile its kernel here: {type(inner).__name__}: {reason.strip()}. On "
-                "the CPU it needs a C++ compiler (g++, clang), on a GPU Triton: install it, or ask for execution 'auto'"
-            ) from error
-        self._ready = True
+                self._compiled = self._first_run(tensors)
+        else:
+            self._compiled(*tensors)
+
+    def _first_run(self, tensors: tuple[Tensor, ...]) -> Callable[..., None]:
+        for options in (*_shortcuts(tensors[0].device), None):
+            try:
+                compiled: Callable[..., None] = torch.compile(
+                    self._function, dynamic=True, fullgraph=True, options=options
+                )
+                compiled(*tensors)
+            except Exception as error:
+                if options is None and _is_of_compiling(error):
+                    raise RuntimeError(_told(error)) from error
+                if options is None:
+                    raise
+            else:
+                return compiled
+        raise AssertionError("unreachable")
+
+
+def _shortcuts(device: torch.device) -> list[dict[str, Any]]:
+    """Options that make compiling shorter, to be tried before it is done without.
+
+    torch finds out whether the processor's vector instructions can be used by compiling and running a program, which
+    takes longer than the kernel; but it has looked at the processor already, to choose its own.
+    """
+    known = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
+    return [{"cpp.vec_isa_ok": True}] if known else []
+
+
+def _is_of_compiling(error: Exception) -> bool:
+    return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
+
+
+def _told(error: Exception) -> str:
+    """What is told where nothing can be compiled."""
+    inner = getattr(error, "inner_exception", error)
+    reason = next((line.strip() for line in str(inner).splitlines() if line.strip()), "")
+    return (
+        f"execution 'compiled' cannot compile its kernel here: {type(inner).__name__}: {reason}. On the CPU it needs a "
+        "C++ compiler (g++, clang), on a GPU Triton: install it, or ask for execution 'auto'"
+    )
 
 
 @functools.lru_cache(maxsize=256)
