@@ -1,10 +1,10 @@
-"""signSGD as its paper states it, in float64."""
+"""signSGD and Signum as their paper states them, in float64."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from optreg import NonNegative
+from optreg import Decay, NonNegative
 
 
 @dataclass
@@ -27,3 +27,29 @@ class SignSGD:
         while True:
             theta = theta - self.lr * (np.sign(g) + self.weight_decay * theta)
             g = yield theta, {}
+
+
+@dataclass
+class Signum:
+    """Step by the sign of the gradient's moving average; decay weights apart from it.
+
+    Bernstein et al. 2018, arXiv:1802.04434, Algorithm 2, with decoupled weight decay:
+
+        m_t     = beta m_{t-1} + (1 - beta) g_t
+        theta_t = theta_{t-1} - eta_t (sign(m_t) + lambda theta_{t-1})
+
+    with m_0 = 0, eta = lr, beta = momentum, lambda = weight_decay.
+    """
+
+    lr: NonNegative = 1e-4
+    momentum: Decay = 0.9
+    weight_decay: NonNegative = 0.0
+
+    def trajectory(self, theta):
+        """Send a gradient, receive the next parameters and the average."""
+        m = np.zeros_like(theta)
+        g = yield theta, {"momentum_buffer": m}
+        while True:
+            m = self.momentum * m + (1 - self.momentum) * g
+            theta = theta - self.lr * (np.sign(m) + self.weight_decay * theta)
+            g = yield theta, {"momentum_buffer": m}

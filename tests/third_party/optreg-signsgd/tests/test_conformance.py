@@ -4,5 +4,10 @@ from optreg.conformance import parametrize_with_checks
 
 
 @parametrize_with_checks("signsgd")
-def test_conformance(check):
+def test_signsgd_conforms(check):
+    check()
+
+
+@parametrize_with_checks("signum")
+def test_signum_conforms(check):
     check()
