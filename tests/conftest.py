@@ -1,5 +1,7 @@
 """Real distributions for tests: written into a folder as an installer would leave them."""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -7,6 +9,14 @@ from textwrap import dedent
 import pytest
 
 from optreg import default_registry
+
+
+def pytest_runtest_setup(item):
+    """Skip tests of compiled paths where nothing can be compiled; unless that is not allowed to be."""
+    if item.get_closest_marker("compiler") and not shutil.which(os.environ.get("CXX", "g++")):
+        if os.environ.get("OPTREG_REQUIRE_COMPILER"):
+            pytest.fail("there is no C++ compiler, and OPTREG_REQUIRE_COMPILER is set")
+        pytest.skip("there is no C++ compiler")
 
 
 class Site:

@@ -36,6 +36,7 @@ def run(
     device = tensors[0].device
     given = torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)
     key = torch.tensor([rounding.key if rounding else 0], dtype=torch.int32).to(device, non_blocking=True)
+    torch._dynamo.mark_static(given, 0)  # or torch takes it for one length with parameters that are as long by chance
     kernel(*tensors, given, key)
 
 
