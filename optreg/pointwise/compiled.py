@@ -26,7 +26,7 @@ def run(
     dtype: torch.dtype,
     rounding: TensorRounding | None,
 ) -> None:
-    """Update a parameter and its state, given as vectors.
+    """Update a parameter and its state, which lie densely in memory in one order.
 
     Raises:
         RuntimeError: the kernel could not be compiled.
@@ -37,7 +37,17 @@ def run(
     given = torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)
     key = torch.tensor([rounding.key if rounding else 0], dtype=torch.int32).to(device, non_blocking=True)
     torch._dynamo.mark_static(given, 0)  # or torch takes it for one length with parameters that are as long by chance
-    kernel(*tensors, given, key)
+    kernel(*map(_vector, tensors), given, key)
+    for place, tensor in enumerate(tensors):
+        if place != 1:  # the gradient
+            torch.autograd.graph.increment_version(tensor)
+
+
+def _vector(tensor: Tensor) -> Tensor:
+    """A vector over the same memory that is no view: of views, torch.compile looks at the base, whose shape is another
+    one for every parameter. Writing to it does not count as a change of the tensor."""
+    vector = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return vector.set_(tensor.untyped_storage(), tensor.storage_offset(), (tensor.numel(),), (1,))
 
 
 class _Kernel:

@@ -334,7 +334,7 @@ class Pointwise(Optimizer):
             rounding = _rounding(work, t, group)
             flat = blocks.flattened(work.tensors)
             if path == "compiled" and flat and not isinstance(rounding, PackRounding):
-                compiled.run(program, numbers, flat, dtype, rounding)
+                compiled.run(program, numbers, work.tensors, dtype, rounding)
                 continue
 
             def body_of(take: blocks.Take, flat: bool = flat is not None) -> blocks.Body:
