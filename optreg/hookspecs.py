@@ -46,7 +46,7 @@ class OptimizerPlugin:
         reference: a dataclass. Its typed, bounded fields are the hyperparameters with their defaults; its
             docstring is the sentence, the paper and the equations that `optreg show` prints; its method
             `trajectory(theta)` is the paper's algorithm in float64.
-        options: a dataclass whose fields are execution options (`foreach`, `fused`, ...): how, not what.
+        options: a dataclass whose fields are execution options (`execution`, `state_dtype`, ...): how, not what.
             They never change the mathematics. (`maximize`, which only turns the gradient round, is one.)
         traits: what the optimizer says of itself where algorithms rightly differ; conformance checks verify it.
     """

@@ -226,8 +226,7 @@ class Pointwise(Optimizer):
     def _step_groups(self, names: list[str]) -> None:
         place = 0
         for index, group in enumerate(self.param_groups):
-            hyperparameters = {name: group[name] for name in names}
-            hyperparameters["lr"] = float(group["lr"])
+            hyperparameters = {name: _number(group[name]) for name in names}
             self._step_group(index, group, hyperparameters, place)
             place += len(group["params"])
 
@@ -425,6 +424,11 @@ class Pointwise(Optimizer):
         for plan in self._plans.values():
             plan.dissolve()
         self._plans.clear()
+
+
+def _number(value: Any) -> Any:
+    """The number that a tensor holds; anything else as it is."""
+    return value.item() if isinstance(value, Tensor) else value
 
 
 _FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})
