@@ -60,13 +60,19 @@ def walk(tensors: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
             yield from zip(*(torch.split(tensor, size) for tensor in flat), strict=True)
         return
     first = tensors[0]
+    order = sorted(range(first.ndim), key=first.stride, reverse=True)  # as they lie in the parameter's memory
+    yield from _rows(tuple(tensor.permute(order) for tensor in tensors), size)
+
+
+def _rows(tensors: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]]:
+    first = tensors[0]
     if first.numel() <= size:
-        yield tuple(tensors)
+        yield tensors
         return
-    outer = max(range(first.ndim), key=lambda dim: (first.shape[dim] > 1, first.stride(dim)))
+    outer = next(dim for dim in range(first.ndim) if first.shape[dim] > 1)
     rows = max(1, size // (first.numel() // first.shape[outer]))
     for parts in zip(*(torch.split(tensor, rows, outer) for tensor in tensors), strict=True):
-        yield from walk(parts, size)
+        yield from _rows(parts, size)
 
 
 def flattened(tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:

@@ -34,8 +34,8 @@ def run(
     roles = rounding.roles if rounding else frozenset()
     kernel = _kernel(program, dtype, roles, tuple((tensor.device.type, tensor.dtype) for tensor in tensors))
     device = tensors[0].device
-    given = torch.tensor(numbers, dtype=dtype).to(device, non_blocking=True)
-    key = torch.tensor([rounding.key if rounding else 0], dtype=torch.int32).to(device, non_blocking=True)
+    given = torch.tensor(numbers, dtype=dtype, device="cpu").to(device, non_blocking=True)
+    key = torch.tensor([rounding.key if rounding else 0], dtype=torch.int32, device="cpu").to(device, non_blocking=True)
     torch._dynamo.mark_static(given, 0)  # or torch takes it for one length with parameters that are as long by chance
     kernel(*map(_vector, tensors), given, key)
     for place, tensor in enumerate(tensors):
@@ -54,24 +54,29 @@ class _Kernel:
     """A program that is compiled when it is first run."""
 
     def __init__(self, text: str, dtype: torch.dtype) -> None:
-        namespace: dict[str, Any] = {"torch": torch, "rounded": rounded, "wide": dtype}
-        exec(compile(text, "<kernel>", "exec"), namespace)
-        self._function: Callable[..., None] = namespace["kernel"]
+        self._text = text
+        self._dtype = dtype
         self._compiled: Callable[..., None] | None = None
 
     def __call__(self, *tensors: Tensor) -> None:
-        if self._compiled is None:
-            with warnings.catch_warnings():  # what torch says of itself while it compiles is not for our users
-                warnings.simplefilter("ignore")
-                self._compiled = self._first_run(tensors)
-        else:
-            self._compiled(*tensors)
+        try:
+            if self._compiled is not None:
+                self._compiled(*tensors)
+                return
+        except Exception as error:
+            if not _is_of_compiling(error):
+                raise  # else torch has compiled it often enough, say for other numbers of threads, and gives it up
+        with warnings.catch_warnings():  # what torch says of itself while it compiles is not for our users
+            warnings.simplefilter("ignore")
+            self._compiled = self._first_run(tensors)
 
     def _first_run(self, tensors: tuple[Tensor, ...]) -> Callable[..., None]:
         for options in (*_shortcuts(tensors[0].device), None):
+            namespace: dict[str, Any] = {"torch": torch, "rounded": rounded, "wide": self._dtype}
+            exec(compile(self._text, "<kernel>", "exec"), namespace)
             try:
                 compiled: Callable[..., None] = torch.compile(
-                    self._function, dynamic=True, fullgraph=True, options=options
+                    namespace["kernel"], dynamic=True, fullgraph=True, options=options
                 )
                 compiled(*tensors)
             except Exception as error:
@@ -128,20 +133,17 @@ def source(program: Program, random: frozenset[int]) -> str:
 
 
 def _expression(operation: Operation) -> str:
-    args = [_operand(arg) for arg in operation.args]
-    keywords = [f"{name}={_operand(operand)}" for name, operand in operation.keywords]
-    match operation.name:
+    name, args = operation.name, [_operand(arg) for arg in operation.args]
+    match name:
         case "axpy":
             return f"{args[0]} + {args[2]} * {args[1]}"
         case "mean":
             return f"{args[2]} * {args[0]} + {args[3]} * {args[1]}"
         case "addcmul" | "addcdiv":
-            value = dict(operation.keywords).get("value")
-            sign = "*" if operation.name == "addcmul" else "/"
-            factor = f"{_operand(value)} * " if value is not None else ""
-            return f"{args[0]} + {factor}({args[1]} {sign} {args[2]})"
-        case name:
-            return f"torch.{name}({', '.join([*args, *keywords])})"
+            factor = f"{args[3]} * " if len(args) == 4 else ""
+            return f"{args[0]} + {factor}({args[1]} {'*' if name == 'addcmul' else '/'} {args[2]})"
+        case _:
+            return f"torch.{name}({', '.join(args)})"
 
 
 def _operand(operand: Operand) -> str:
@@ -149,4 +151,4 @@ def _operand(operand: Operand) -> str:
         return f"v{operand.index}"
     if isinstance(operand, Number):
         return f"numbers[{operand.index}]"
-    return operand if isinstance(operand, str) else repr(operand)
+    return operand or "None"

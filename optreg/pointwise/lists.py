@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optreg.pointwise.blocks import walk
 from optreg.pointwise.trace import Number, Operand, Operation, Program, Value
 
 AT_ONCE = 2**21
@@ -35,43 +36,43 @@ def run(program: Program, numbers: Sequence[float], tensors: Sequence[Tensors], 
 
 
 def _portions(tensors: Sequence[Tensors]) -> Iterator[list[Tensors]]:
-    """The lists in portions; tensors that are too large by themselves as several, along their first dimension."""
+    """The lists in portions; tensors that are too large by themselves in blocks."""
     portion: list[Tensors] = [[] for _ in tensors]
     elements = 0
     for group in zip(*tensors, strict=True):
-        rows = max(1, AT_ONCE * group[0].size(0) // group[0].numel()) if group[0].numel() > AT_ONCE else 0
-        pieces = zip(*(tensor.split(rows) for tensor in group), strict=True) if rows else [group]
-        for piece in pieces:
-            if elements and elements + piece[0].numel() > AT_ONCE:
+        for block in walk(group, AT_ONCE) if group[0].numel() > AT_ONCE else [group]:
+            if elements and elements + block[0].numel() > AT_ONCE:
                 yield portion
                 portion, elements = [[] for _ in tensors], 0
-            for some, tensor in zip(portion, piece, strict=True):
+            for some, tensor in zip(portion, block, strict=True):
                 some.append(tensor)
-            elements += piece[0].numel()
+            elements += block[0].numel()
     if portion[0]:
         yield portion
 
 
 def _result(operation: Operation, values: dict[Value, Tensors], numbers: Sequence[float]) -> Tensors:
-    args = [_operand(arg, values, numbers) for arg in operation.args]
-    keywords = {name: _operand(operand, values, numbers) for name, operand in operation.keywords}
-    if operation.name == "axpy":
+    name, args = operation.name, [_operand(arg, values, numbers) for arg in operation.args]
+    if name == "axpy":
         return list(torch._foreach_add(args[0], args[1], alpha=args[2]))
-    if operation.name == "mean":
+    if name == "mean":
         return list(torch._foreach_lerp(args[0], args[1], args[3]))
-    at_once = getattr(torch, f"_foreach_{operation.name}", None)
+    at_once = getattr(torch, f"_foreach_{name}", None) if name in _AT_ONCE else None
     if at_once is not None and isinstance(args[0], list):
-        return list(at_once(*args, **keywords))
-    one = getattr(torch, operation.name)
-    count = len(next(arg for arg in (*args, *keywords.values()) if isinstance(arg, list)))
+        return list(at_once(*args))
+    keywords = {"value": args.pop()} if name in {"addcmul", "addcdiv"} and len(args) == 4 else {}
+    count = len(next(arg for arg in args if isinstance(arg, list)))
+    one = getattr(torch, name)
+    return [one(*(arg[index] if isinstance(arg, list) else arg for arg in args), **keywords) for index in range(count)]
 
-    def of(operand: Any, index: int) -> Any:
-        return operand[index] if isinstance(operand, list) else operand
 
-    return [
-        one(*(of(arg, index) for arg in args), **{name: of(value, index) for name, value in keywords.items()})
-        for index in range(count)
-    ]
+_AT_ONCE = frozenset(
+    {
+        "abs", "add", "ceil", "cos", "div", "erf", "exp", "expm1", "floor", "log", "log1p", "maximum", "minimum", "mul",
+        "neg", "pow", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "sub", "tan", "tanh", "trunc",
+    }
+)  # fmt: skip
+"""Functions that torch has for many tensors at once."""
 
 
 def _operand(operand: Operand, values: dict[Value, Tensors], numbers: Sequence[float]) -> Any:
@@ -79,4 +80,4 @@ def _operand(operand: Operand, values: dict[Value, Tensors], numbers: Sequence[f
         return values[operand]
     if isinstance(operand, Number):
         return numbers[operand.index]
-    return float(operand) if isinstance(operand, str) else operand
+    return None if operand is None else float(operand)

@@ -1,7 +1,8 @@
 """Pointwise: what every elementwise optimizer needs around its update rule, so that a plugin holds the rule alone."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, get_type_hints, overload
 
@@ -91,9 +92,11 @@ class Pointwise(Optimizer):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        if cls.update_fused is not None and "options" not in cls.__dict__:
+        if cls.update_fused is not None and cls.options is PointwiseOptions:
             cls.options = FusedPointwiseOptions
-        if "__init__" not in cls.__dict__ and hasattr(cls, "reference"):
+        if "__init__" in vars(cls):
+            cls.__signature__ = inspect.signature(cls.__init__.__get__(object()))  # type: ignore[attr-defined]
+        elif cls.__init__ is Pointwise.__init__ and hasattr(cls, "reference"):
             cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]  # inspect looks for it
 
     def __init__(self, params: ParamsT, *settings: Any, **options: Any) -> None:
@@ -154,22 +157,33 @@ class Pointwise(Optimizer):
             ValueError: the checkpoint belongs to another model or another algorithm.
         """
         self._unpack()
-        how = [name for name in (field.name for field in fields(self.options)) if name != "maximize"]
+        how = [field.name for field in fields(self.options) if field.name != "maximize"]
         kept = [{name: group[name] for name in how if name in group} for group in self.param_groups]
         seen: list[dict[str, Any]] = []
-        handle = self.register_load_state_dict_pre_hook(lambda _, given: seen.append(given))
+
+        def adapt(_: Optimizer) -> None:
+            for group, options, was in zip(self.param_groups, kept, seen[-1]["param_groups"], strict=True):
+                group.update(options)
+                for param, key in zip(group["params"], was["params"], strict=True):
+                    self._adapt(param, group, seen[-1]["state"].get(key, {}))
+
+        before = self.register_load_state_dict_pre_hook(lambda _, given: seen.append(given))
+        after = self.register_load_state_dict_post_hook(adapt, prepend=True)
         try:
             super().load_state_dict(state_dict)
         finally:
-            handle.remove()
-        saved = seen[-1]
-        for group, options, was in zip(self.param_groups, kept, saved["param_groups"], strict=True):
-            group.update(options)
-            for param, key in zip(group["params"], was["params"], strict=True):
-                for name in self.state_names:
-                    if name in saved["state"].get(key, {}):
-                        value = torch.as_tensor(saved["state"][key][name], device=param.device)
-                        self.state[param][name] = value.to(_state_dtype(param, group), copy=True)
+            before.remove()
+            after.remove()
+
+    def _adapt(self, param: Tensor, group: dict[str, Any], saved: Mapping[str, Any]) -> None:
+        """Take a parameter's state from a checkpoint in the dtypes that it is kept in here."""
+        for name, value in saved.items():
+            if name in self.state_names:
+                value = torch.as_tensor(value, device=param.device)
+                self.state[param][name] = value.to(_state_dtype(param, group), copy=True)
+            elif name == "step":
+                step = torch.as_tensor(value, device=self.state[param][name].device)
+                self.state[param][name] = step.to(_step_dtype(group), copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over a copy of a checkpoint; a key that it does not have yet means the default."""
@@ -186,12 +200,13 @@ class Pointwise(Optimizer):
         for group in self.param_groups:
             for key, default in self.defaults.items():
                 group.setdefault(key, default)
-        for values in self.state.values():
-            for name, value in values.items():
-                if name == "step":  # a number in old checkpoints, float64 under a changed default
-                    values[name] = torch.as_tensor(value, dtype=torch.float32).clone()
-                elif isinstance(value, Tensor):
-                    values[name] = value.clone()  # torch would go on writing to the checkpoint's own tensor
+            for param in group["params"]:
+                values = self.state.get(param, {})
+                for name, value in values.items():
+                    if name == "step":  # a number in old checkpoints, float64 under a changed default
+                        values[name] = torch.as_tensor(value, dtype=_step_dtype(group)).clone()
+                    elif isinstance(value, Tensor):
+                        values[name] = value.clone()  # torch would go on writing to the checkpoint's own tensor
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -239,16 +254,17 @@ class Pointwise(Optimizer):
             else:
                 updated += [(place - first, param) for place, param in zip(pack.places, pack.params, strict=True)]
         works = self._works(index, group, first, updated)
-        counted = [work.step for work in works if work.step is not None]
-        if counted:
-            torch._foreach_add_(counted, 1)
+        fused = [work for work in works if work.path == "fused"]
+        _count([work.step for work in fused])
         batches: dict[tuple[str, int | None, object], list[Work]] = {}
         for work in works:
-            t = int(work.step) if work.step is not None and work.path != "fused" else None
+            t = None if work.step is None or work.path == "fused" else int(work.step) + 1
             kinds = tuple((tensor.device, tensor.dtype) for tensor in work.tensors)
             batches.setdefault((work.path, t, kinds), []).append(work)
         for (path, t, _), batch in batches.items():
             self._run(path, t, batch, group, hyperparameters)
+            if path != "fused":
+                _count([work.step for work in batch])
 
     def _works(self, index: int, group: dict[str, Any], first: int, updated: list[tuple[int, Tensor]]) -> list[Work]:
         """The updates of those parameters that have a gradient."""
@@ -263,6 +279,11 @@ class Pointwise(Optimizer):
                     "has one; build its layer with sparse=False, or give it to torch.optim.SparseAdam"
                 )
             state = self._state_of(param, group)
+            if param.is_conj() or param.is_neg():
+                raise RuntimeError(
+                    f"{type(self).__name__} cannot update a parameter that is a lazy conjugate or negation; give it "
+                    "param.resolve_conj().resolve_neg()"
+                )
             tensors = self._tensors(param, state)
             path = self._path(tensors, type(param) in {Tensor, Parameter}, group)
             if "step" in state:  # where the path reads it
@@ -274,7 +295,7 @@ class Pointwise(Optimizer):
         """The parameter's state, made when it is first asked for."""
         state: dict[str, Any] = self.state[param]
         if "step" not in state and (self.counts_steps or _is_random(group)):
-            state["step"] = torch.zeros((), dtype=torch.float32)
+            state["step"] = torch.zeros((), dtype=_step_dtype(group), device="cpu")
         for name in self.state_names:
             if name not in state:
                 dtype = _state_dtype(param, group)
@@ -284,7 +305,7 @@ class Pointwise(Optimizer):
     def _tensors(self, param: Tensor, state: dict[str, Any]) -> list[Tensor]:
         """Parameter, gradient and state; complex ones as pairs of reals."""
         assert param.grad is not None
-        tensors = [param, param.grad, *(state[name] for name in self.state_names)]
+        tensors = [param, param.grad.resolve_neg(), *(state[name] for name in self.state_names)]
         return [torch.view_as_real(tensor.resolve_conj()) for tensor in tensors] if param.is_complex() else tensors
 
     def _path(self, tensors: list[Tensor], plain: bool, group: dict[str, Any]) -> str:
@@ -295,7 +316,7 @@ class Pointwise(Optimizer):
         if execution == "loop":
             return "loop"
         param = tensors[0]
-        random = group["stochastic_rounding"] and param.dtype is torch.bfloat16
+        random = param.dtype is torch.bfloat16 and _is_random(group)
         uniform = all(tensor.dtype is param.dtype for tensor in tensors) and not random
         if execution == "compiled" and param.numel() >= compiled.SMALLEST and blocks.flattened(tensors):
             return "compiled"
@@ -318,13 +339,15 @@ class Pointwise(Optimizer):
             steps = [work.step for work in batch]
             assert self.update_fused is not None
             self.update_fused(*columns, steps, maximize=maximize, **hyperparameters)
+            for work in batch:  # which the kernel does not tell autograd
+                torch.autograd.graph.increment_version(work.tensors[0])
             return
+        program, numbers = self._trace(maximize, hyperparameters)  # of every rule, since that is how it is checked
         if path == "whole":
             body = self._as_written(maximize, hyperparameters)
             for work in batch:
                 body(*work.tensors)
             return
-        program, numbers = self._trace(maximize, hyperparameters)
         dtype = torch.float64 if batch[0].tensors[0].dtype is torch.float64 else torch.float32
         if path == "lists":
             lists.run(program, numbers, [list(c) for c in zip(*(w.tensors for w in batch), strict=True)], dtype)
@@ -350,8 +373,10 @@ class Pointwise(Optimizer):
         """The rule itself, its results copied back."""
 
         def body(param: Tensor, grad: Tensor, *state: Tensor) -> None:
-            results = self.update(param, -grad if maximize else grad, *state, **hyperparameters)
-            for target, result in zip((param, *state), results if state else _tuple(results), strict=True):
+            results = _tuple(self.update(param, -grad if maximize else grad, *state, **hyperparameters))
+            given = {id(tensor) for tensor in (param, grad, *state)}
+            results = tuple(result.clone() if id(result) in given else result for result in results)
+            for target, result in zip((param, *state), results, strict=True):
                 target.copy_(result)
 
         return body
@@ -359,7 +384,7 @@ class Pointwise(Optimizer):
     def _by_kernel(self, maximize: bool, hyperparameters: Hyperparameters) -> blocks.Body:
         """The fused kernel on one tensor."""
         settings = dict(hyperparameters)
-        steps = [torch.tensor(float(settings.pop("t", 0)))]
+        steps = [torch.tensor(float(settings.pop("t", 0)), dtype=torch.float32)]
 
         def body(*tensors: Tensor) -> None:
             assert self.update_fused is not None
@@ -398,25 +423,27 @@ class Pointwise(Optimizer):
         """Which of the group's parameters are packed; None before any has had an update."""
         plan = self._plans.get(index)
         if plan is not None:
-            if plan.is_current(group, self.state):
+            if plan.is_current(group, self.state, first):
                 return plan
             plan.dissolve()
             del self._plans[index]
-        elif group["execution"] != "loop" and any(param in self.state for param in group["params"]):
-            self._plans[index] = Plan(group, self.state, self.state_names, first)
+        elif (
+            group["execution"] != "loop"
+            and not torch.is_inference_mode_enabled()
+            and any(param in self.state for param in group["params"])
+        ):
+            counted = self.counts_steps or _is_random(group)
+            self._plans[index] = Plan(group, self.state, self.state_names, first, counted=counted)
             return self._plans[index]
         return None
 
     def _step_pack(self, pack: Pack, group: dict[str, Any], hyperparameters: Hyperparameters) -> None:
-        step = None
+        t = None if pack.steps is None else int(pack.steps[0]) + 1
+        path = self._path(list(pack.tensors), True, group)
+        step = None if t is None else torch.tensor(float(t), dtype=torch.float32, device="cpu")
+        self._run(path, t, [Work(pack.tensors, path, pack, step)], group, hyperparameters)
         if pack.steps is not None:
             pack.steps.add_(1)
-            step = pack.steps[0]
-        path = self._path(list(pack.tensors), True, group)
-        if path == "compiled" and _is_random(group):
-            path = "blocks"
-        work = Work(pack.tensors, path, pack, step)
-        self._run(path, None if step is None else int(step), [work], group, hyperparameters)
         pack.scatter()
 
     def _unpack(self) -> None:
@@ -427,8 +454,22 @@ class Pointwise(Optimizer):
 
 
 def _number(value: Any) -> Any:
-    """The number that a tensor holds; anything else as it is."""
-    return value.item() if isinstance(value, Tensor) else value
+    """The numbers that a tensor, an array or a list holds, as Python's; anything else as it is."""
+    if hasattr(value, "tolist"):
+        value = value.item() if math.prod(value.shape) == 1 else value.tolist()
+    return tuple(map(_number, value)) if isinstance(value, list | tuple) else value
+
+
+def _count(steps: Sequence[Tensor | None]) -> None:
+    """Count one more update."""
+    counted = [step for step in steps if step is not None]
+    if counted:
+        torch._foreach_add_(counted, 1)
+
+
+def _step_dtype(group: Mapping[str, Any]) -> torch.dtype:
+    """float32, as torch's; but where numbers are drawn for every update, one that never stands still."""
+    return torch.float64 if _is_random(group) else torch.float32
 
 
 _FUSED_DEVICES = frozenset({"cpu", "cuda", "mps", "xpu"})

@@ -4,6 +4,7 @@ Their state lives in the vector, and is seen through views of it; parameters and
 copied in and out.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from operator import is_, is_not
 from typing import Any
@@ -54,14 +55,16 @@ class Pack:
             self._views[name] = views
         self.steps: Tensor | None = None
         if "step" in states[0]:
-            self.steps = torch.tensor([float(state["step"]) for state in states], dtype=torch.float32)
+            counts = [float(state["step"]) for state in states]
+            self.steps = torch.tensor(counts, dtype=states[0]["step"].dtype, device="cpu")
             self._views["step"] = list(self.steps.unbind())
         for name, views in self._views.items():
             for state, view in zip(self._states, views, strict=True):
                 state[name] = view
+        self._addresses = {name: [view.data_ptr() for view in views] for name, views in self._views.items()}
 
     def _vector(self, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
-        vector = torch.empty(sum(self.sizes), dtype=dtype)
+        vector = torch.empty(sum(self.sizes), dtype=dtype, device="cpu")
         parts = torch.split(vector, self.sizes)
         return vector, [part.view(param.shape) for part, param in zip(parts, self.params, strict=True)]
 
@@ -81,15 +84,21 @@ class Pack:
         dtype = self._dtype
         if any(param.dtype is not dtype or not param.is_cpu for param in self.params):
             return False
-        return not any(
-            any(map(is_not, views, [state.get(name) for state in self._states])) for name, views in self._views.items()
-        )
+        for name, views in self._views.items():
+            if any(map(is_not, views, [state.get(name) for state in self._states])):
+                return False
+            if [view.data_ptr() for view in views] != self._addresses[name]:  # state.data = state.data.to(...)
+                return False
+        return True
 
     def gather(self) -> bool:
         """Copy parameters and gradients in, if every parameter has a gradient, and all have had as many updates."""
         grads = [param.grad for param in self.params if param.grad is not None]
-        if len(grads) < len(self.params) or any(grad.layout is not torch.strided for grad in grads):
+        if len(grads) < len(self.params):
             return False
+        if any(grad.layout is not torch.strided or grad.dtype is not self._dtype for grad in grads):
+            return False
+        grads = [grad.resolve_neg() for grad in grads]
         if self.steps is not None and bool((self.steps != self.steps[0]).any()):
             return False
         if self._vectors_alone:
@@ -137,23 +146,25 @@ class Plan:
     """
 
     def __init__(
-        self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]], names: tuple[str, ...], first: int
-    ) -> None:
-        self._params = group["params"]
-        self._length = len(self._params)
+        self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]], names: tuple[str, ...], first: int,
+        *, counted: bool,
+    ) -> None:  # fmt: skip
+        self._params = list(group["params"])
+        self._first = first
         self._options = self._options_of(group)
-        small = [
-            (position, param)
-            for position, param in enumerate(self._params)
-            if 0 < param.numel() <= SMALL
-            and param.is_cpu
-            and type(param) in {Tensor, Parameter}
-            and not param.is_complex()
-            and param in state
-            and set(names) <= state[param].keys()
+        apart = [
+            (position, param) for position, param in _apart(list(enumerate(self._params))) if _can_be_packed(param)
         ]
+        needed = {*names, "step"} if counted else set(names)
+        small = [(position, param) for position, param in apart if needed <= state.get(param, {}).keys()]
+        self._waiting = [param for _, param in apart if param not in state]
         kinds = [
-            (param.dtype, "step" in state[param], *(state[param][name].dtype for name in names)) for _, param in small
+            (
+                param.dtype,
+                state[param]["step"].dtype if "step" in state[param] else None,
+                *(state[param][name].dtype for name in names),
+            )
+            for _, param in small
         ]
         self.packs = []
         for portion in _portions([param for _, param in small], kinds):
@@ -167,11 +178,13 @@ class Plan:
     def _options_of(group: Mapping[str, Any]) -> tuple[object, ...]:
         return group["execution"], group["state_dtype"], group["stochastic_rounding"]
 
-    def is_current(self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]]) -> bool:
+    def is_current(self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]], first: int) -> bool:
         """Whether it is still about this group and this state."""
         return (
-            group["params"] is self._params
-            and len(self._params) == self._length
+            self._first == first
+            and not (self._waiting and all(param in state for param in self._waiting))
+            and len(group["params"]) == len(self._params)
+            and all(map(is_, group["params"], self._params))
             and self._options == self._options_of(group)
             and all(pack.is_whole(state) for pack in self.packs)
         )
@@ -180,3 +193,29 @@ class Plan:
         """Give every parameter state of its own again."""
         for pack in self.packs:
             pack.dissolve()
+
+
+def _can_be_packed(param: Tensor) -> bool:
+    """Whether a parameter is an ordinary, small, dense one on the CPU."""
+    return (
+        0 < param.numel() <= SMALL
+        and param.is_cpu
+        and type(param) in {Tensor, Parameter}
+        and not param.is_complex()
+        and not param.is_neg()
+        and param.is_contiguous()
+    )
+
+
+def _apart(params: list[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
+    """Those whose memory no other of them shares: parameters over the same memory are updated one after the other."""
+    spans = sorted(
+        (param.data_ptr(), param.data_ptr() + param.numel() * param.element_size(), position)
+        for position, param in params
+        if _can_be_packed(param)
+    )
+    shared = set()
+    for (_, end, before), (start, _, after) in itertools.pairwise(spans):
+        if start < end:
+            shared |= {before, after}
+    return [(position, param) for position, param in params if position not in shared]

@@ -73,7 +73,8 @@ def rounded(wide: Tensor, key: Tensor, role: int) -> Tensor:
     places = torch.arange(wide.numel(), dtype=torch.int32, device=wide.device)
     starts = (_mixed32((places >> 16) ^ key) >> 16) & 0xFFFF
     noise = _table((places + starts + role * _LAG) & 0xFFFF)
-    return ((wide.view(torch.int32) + noise) & ~0xFFFF).view(torch.float32)
+    bits = ((wide.view(torch.int32) + noise) & ~0xFFFF).view(torch.float32)
+    return torch.where(wide.isnan(), torch.nan, bits)  # whose bits might overflow
 
 
 class Noise:
@@ -111,7 +112,7 @@ class TensorRounding:
             role: the tensor's place in the update.
         """
         bits = _bits(wide)
-        tiles = torch.arange(start // TILE, (start + wide.numel() - 1) // TILE + 1, dtype=torch.int32)
+        tiles = torch.arange(start // TILE, (start + wide.numel() - 1) // TILE + 1, dtype=torch.int32, device="cpu")
         done = 0
         for at in ((_mixed32(tiles ^ self.key) >> 16) & 0xFFFF).tolist():
             within = (start + done) % TILE
@@ -132,10 +133,10 @@ class PackRounding:
 
     def __init__(self, keys: Sequence[int], sizes: Sequence[int], roles: frozenset[int]) -> None:
         self.roles = roles
-        lengths = torch.tensor(sizes)
-        starts = (_mixed32(torch.tensor(keys, dtype=torch.int32)) >> 16) & 0xFFFF
+        lengths = torch.tensor(sizes, device="cpu")
+        starts = (_mixed32(torch.tensor(keys, dtype=torch.int32, device="cpu")) >> 16) & 0xFFFF
         begins = (lengths.cumsum(0) - lengths).to(torch.int32)
-        places = torch.arange(int(lengths.sum()), dtype=torch.int32)
+        places = torch.arange(int(lengths.sum()), dtype=torch.int32, device="cpu")
         self._places = places + torch.repeat_interleave(starts - begins, lengths)
 
     def store(self, noise: Noise, target: Tensor, wide: Tensor, start: int, role: int) -> None:
@@ -150,7 +151,10 @@ Rounding = TensorRounding | PackRounding
 
 
 def _bits(wide: Tensor) -> Tensor:
-    return (wide if wide.dtype is torch.float32 else wide.float()).view(torch.int32).view(-1)
+    """The values' bits, where NaN has those that do not overflow when something is added."""
+    values = wide if wide.dtype is torch.float32 else wide.float()
+    torch.nan_to_num(values, nan=torch.nan, posinf=torch.inf, neginf=-torch.inf, out=values)
+    return values.view(torch.int32).view(-1)
 
 
 def _store_upper_half(target: Tensor, bits: Tensor) -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optreg.pointwise.trace import COMPARISONS, Number, Operand, Operation, Program, Value
+from optreg.pointwise.trace import Number, Operand, Operation, Program, Value
 
-_HAVE_OUT = COMPARISONS | {
-    "abs", "addcdiv", "addcmul", "atan", "atan2", "ceil", "copysign", "cos", "div", "erf", "exp", "expm1", "floor",
-    "hypot", "lerp", "log", "log1p", "maximum", "minimum", "mul", "neg", "reciprocal", "round", "rsqrt", "sigmoid",
-    "sign", "sin", "sqrt", "square", "tanh", "trunc",
+_HAVE_OUT = {
+    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "ceil", "copysign", "cos", "cosh", "div", "eq",
+    "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "floor", "fmod", "frac", "ge", "gt", "le", "lerp", "lgamma",
+    "log", "log10", "log1p", "log2", "logical_not", "lt", "mul", "ne", "neg", "reciprocal", "remainder", "round",
+    "rsqrt", "sigmoid", "sign", "signbit", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh", "trunc",
 }  # fmt: skip
 """Functions of torch that write where they are told, whether they are given tensors or numbers."""
 
@@ -70,7 +71,7 @@ class _Writer:
             target = f"x{0 if k == 0 else k + 1}"
             if self.places[output] != target:
                 lines.append(f"{target}.copy_({self.places[output]})")
-        numbers = sum(isinstance(o, Number) for operation in program.operations for o in operation.operands)
+        numbers = sum(isinstance(o, Number) for operation in program.operations for o in operation.args)
         names = [f"x{index}" for index in range(program.inputs)]
         head = [
             "def bind(scratch, truths, numbers):",
@@ -113,20 +114,22 @@ class _Writer:
     def _call(self, operation: Operation) -> tuple[str, bool]:
         """The call without its end, and whether it can be told where to write."""
         name, args = operation.name, [self._operand(arg) for arg in operation.args]
-        keywords = [f"{key}={self._operand(operand)}" for key, operand in operation.keywords]
         tensors = [isinstance(arg, Value) for arg in operation.args]
-        if name == "axpy":
-            return self._named("add", [args[0], args[1], f"alpha={args[2]}"]), True
-        if name == "mean":
-            return self._named("lerp", [args[0], args[1], args[3]]), True
-        if name in {"add", "sub", "pow"}:
-            return self._named(name, [*args, *keywords]), True
-        out = name in _HAVE_OUT and (tensors[0] or name not in {"atan2", "copysign", "hypot"})
-        if name in {"maximum", "minimum", "atan2", "hypot"}:
-            out = out and all(tensors)
-        if name == "where":
-            out = all(tensors)
-        return self._named(name, [*args, *keywords]), out
+        match name:
+            case "axpy":
+                return self._named("add", [args[0], args[1], f"alpha={args[2]}"]), True
+            case "mean":
+                return self._named("lerp", [args[0], args[1], args[3]]), True
+            case "addcmul" | "addcdiv" if len(args) == 4:
+                return self._named(name, [*args[:3], f"value={args[3]}"]), all(tensors[:3])
+            case "pow" | "clamp":
+                return self._named(name, args), True
+            case "where":
+                return self._named(name, args), all(tensors)
+            case "maximum" | "minimum" | "atan2" | "hypot" | "logical_and" | "logical_or" | "logical_xor":
+                return self._named(name, args), all(tensors)
+            case _:
+                return self._named(name, args), tensors[0] and name in _HAVE_OUT
 
     def _named(self, name: str, parts: list[str]) -> str:
         self.functions.add(name)
@@ -137,7 +140,7 @@ class _Writer:
             return self.places[operand]
         if isinstance(operand, Number):
             return f"k{operand.index}"
-        return operand if isinstance(operand, str) else repr(operand)
+        return operand or "None"
 
 
 def _unpacked(name: str, prefix: str, count: int) -> list[str]:

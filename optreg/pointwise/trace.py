@@ -8,9 +8,8 @@ float64, by the time it meets a symbol. So the operations are the same in every 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from numbers import Real
+from typing import Any, NoReturn
 
 from optreg.errors import PluginError
 
@@ -29,26 +28,21 @@ class Number:
     index: int
 
 
-Operand = Value | Number | bool | str | None
+Operand = Value | Number | str | None
+"""A text is an exponent that is part of the operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A function of torch, by name, with what it takes. Two names are ours: `axpy` and `mean` (see `FOLDED`)."""
+    """A function of torch, by name, with its operands in order. Two names are ours: `axpy` and `mean`, see `FOLDED`."""
 
     name: str
     args: tuple[Operand, ...]
-    keywords: tuple[tuple[str, Operand], ...] = ()
-
-    @property
-    def operands(self) -> tuple[Operand, ...]:
-        """All that it takes."""
-        return (*self.args, *(operand for _, operand in self.keywords))
 
     @property
     def values(self) -> tuple[Value, ...]:
         """The tensors that it takes."""
-        return tuple(operand for operand in self.operands if isinstance(operand, Value))
+        return tuple(operand for operand in self.args if isinstance(operand, Value))
 
 
 FOLDED = {
@@ -57,24 +51,39 @@ FOLDED = {
 }
 """Operations that two or three recorded ones become, since torch does them in one."""
 
-COMPARISONS = frozenset(
-    {
-        "eq",
-        "ge",
-        "gt",
-        "isfinite",
-        "isinf",
-        "isnan",
-        "le",
-        "logical_and",
-        "logical_not",
-        "logical_or",
-        "lt",
-        "ne",
-        "signbit",
-    }
-)
+COMPARISONS = frozenset({"eq", "ge", "gt", "le", "lt", "ne", "isfinite", "isinf", "isnan", "signbit"})
+_LOGIC = frozenset({"logical_and", "logical_not", "logical_or", "logical_xor"})
+TRUTHS = COMPARISONS | _LOGIC
 """Operations whose result is a truth value for every element."""
+
+_ONE = (
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "erfc", "erfinv",
+    "exp", "exp2", "expm1", "floor", "frac", "isfinite", "isinf", "isnan", "lgamma", "log", "log10", "log1p", "log2",
+    "logical_not", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "signbit", "sin", "sinh", "sqrt", "square",
+    "tan", "tanh", "trunc",
+)  # fmt: skip
+_TWO = (
+    "add", "atan2", "copysign", "div", "eq", "fmod", "ge", "gt", "hypot", "le", "logical_and", "logical_or",
+    "logical_xor", "lt", "maximum", "minimum", "mul", "ne", "remainder", "sub",
+)  # fmt: skip
+PARAMETERS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_ONE, ("input",)),
+    **dict.fromkeys(_TWO, ("input", "other")),
+    "pow": ("input", "exponent"),
+    "lerp": ("input", "end", "weight"),
+    "addcmul": ("input", "tensor1", "tensor2", "value"),
+    "addcdiv": ("input", "tensor1", "tensor2", "value"),
+    "clamp": ("input", "min", "max"),
+    "where": ("condition", "input", "other"),
+}
+"""The functions of torch that a rule may use: they treat every element by itself. With the names of their operands."""
+
+_ALIASES = {
+    "absolute": "abs", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arctan2": "atan2", "clip": "clamp",
+    "divide": "div", "eq": "eq", "fix": "trunc", "greater": "gt", "greater_equal": "ge", "less": "lt",
+    "less_equal": "le", "max": "maximum", "min": "minimum", "multiply": "mul", "negative": "neg", "not_equal": "ne",
+    "sgn": "sign", "special_expit": "sigmoid", "subtract": "sub", "true_divide": "div",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,13 +96,15 @@ class Program:
 
     def is_truth(self, value: Value) -> bool:
         """Whether a tensor holds truth values."""
-        return value.index >= self.inputs and self.operations[value.index - self.inputs].name in COMPARISONS
+        return value.index >= self.inputs and self.operations[value.index - self.inputs].name in TRUTHS
 
 
 class Symbol:
     """Stands for a tensor whose elements are all treated alike; records what is done to it."""
 
     __slots__ = ("_recorder", "value")
+    __array_ufunc__ = None  # so that a number of numpy leaves the operation to its other operand
+    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, recorder: "_Recorder", value: Value) -> None:
         self._recorder = recorder
@@ -103,58 +114,77 @@ class Symbol:
     def __torch_function__(
         cls, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> "Symbol":
-        symbol = next(a for a in (*args, *(kwargs or {}).values()) if isinstance(a, Symbol))
-        return symbol._recorder.call(func.__name__, *args, **(kwargs or {}))
+        recorder = _recorder_of([*args, *(kwargs or {}).values()])
+        return recorder.call(func.__name__, *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Callable[..., "Symbol"]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._recorder.check(name)
         return functools.partial(self._recorder.call, name, self)
 
-    def __bool__(self) -> bool:
+    def _do(self, name: str, *operands: Any) -> "Symbol":
+        return self._recorder.call(name, *operands)
+
+    def _decide(self) -> NoReturn:
         self._recorder.refuse("decides by a tensor's value; use torch.where")
-        return False
 
-    def __add__(self, other: Any) -> "Symbol":
-        return self._recorder.call("add", self, other)
+    def _couple(self, *others: Any) -> NoReturn:
+        self._recorder.refuse_coupling("indexing or matrix multiplication")
 
-    __radd__ = __add__
+    def _write(self, *others: Any) -> NoReturn:
+        self._recorder.refuse("changes a tensor in place; a rule is pure: write c = c + ..., not c += ...")
 
-    def __sub__(self, other: Any) -> "Symbol":
-        return self._recorder.call("sub", self, other)
+    __bool__ = __float__ = __int__ = __index__ = _decide
+    __getitem__ = __setitem__ = __matmul__ = __rmatmul__ = __len__ = __iter__ = __contains__ = _couple
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __iand__ = __ior__ = __ixor__ = _write
+    __imod__ = __ifloordiv__ = __imatmul__ = _write
+
+    def __floordiv__(self, other: Any) -> "Symbol":
+        return self._do("floor", self._do("div", self, other))
 
     def __rsub__(self, other: Any) -> "Symbol":
-        return self._recorder.call("add", self._recorder.call("neg", self), other)
-
-    def __mul__(self, other: Any) -> "Symbol":
-        return self._recorder.call("mul", self, other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> "Symbol":
-        return self._recorder.call("div", self, other)
+        return self._do("add", self._do("neg", self), other)
 
     def __rtruediv__(self, other: Any) -> "Symbol":
-        return self._recorder.call("mul", self._recorder.call("reciprocal", self), other)
+        return self._do("mul", self._do("reciprocal", self), other)
 
-    def __pow__(self, other: Any) -> "Symbol":
-        return self._recorder.call("pow", self, other)
+    def __rpow__(self, other: Any) -> "Symbol":
+        return self._do("pow", other, self)
 
     def __neg__(self) -> "Symbol":
-        return self._recorder.call("neg", self)
+        return self._do("neg", self)
+
+    def __pos__(self) -> "Symbol":
+        return self
 
     def __abs__(self) -> "Symbol":
-        return self._recorder.call("abs", self)
+        return self._do("abs", self)
 
-    def __lt__(self, other: Any) -> "Symbol":
-        return self._recorder.call("lt", self, other)
+    def __invert__(self) -> "Symbol":
+        return self._do("logical_not", self)
 
-    def __le__(self, other: Any) -> "Symbol":
-        return self._recorder.call("le", self, other)
 
-    def __gt__(self, other: Any) -> "Symbol":
-        return self._recorder.call("gt", self, other)
+def _operator(name: str) -> Callable[[Symbol, Any], Symbol]:
+    return lambda self, other: self._do(name, self, other)
 
-    def __ge__(self, other: Any) -> "Symbol":
-        return self._recorder.call("ge", self, other)
+
+for _method, _function in {
+    "add": "add", "radd": "add", "sub": "sub", "mul": "mul", "rmul": "mul", "truediv": "div", "pow": "pow",
+    "mod": "remainder", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "eq": "eq", "ne": "ne", "and": "logical_and",
+    "or": "logical_or", "xor": "logical_xor",
+}.items():  # fmt: skip
+    setattr(Symbol, f"__{_method}__", _operator(_function))
+
+
+def _recorder_of(operands: Sequence[Any]) -> "_Recorder":
+    """The recorder of a symbol among operands, or among what they hold."""
+    for operand in operands:
+        if isinstance(operand, Symbol):
+            return operand._recorder
+        if isinstance(operand, list | tuple) and any(isinstance(item, Symbol) for item in operand):
+            return _recorder_of(operand)
+    raise AssertionError("torch calls for symbols only")
 
 
 def trace(
@@ -181,10 +211,6 @@ def trace(
     return recorder.program([result.value for result in results])
 
 
-_ALIASES = {
-    "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div", "negative": "neg", "absolute": "abs",
-    "clip": "clamp", "sgn": "sign",
-}  # fmt: skip
 _LITERAL = frozenset({-2, -1, -0.5, 0.5, 2, 3})
 """Exponents that torch has special code for; they are part of the operation."""
 
@@ -200,35 +226,83 @@ class _Recorder:
         self._scaled: dict[Value, tuple[Value, float]] = {}
         """Values that are another one times a number."""
 
-    def refuse(self, what: str) -> None:
+    def refuse(self, what: str) -> NoReturn:
         name = getattr(self.update, "__qualname__", "update")
         raise PluginError(f"the rule '{name}' {what}")
 
+    def refuse_coupling(self, what: str) -> NoReturn:
+        self.refuse(
+            f"uses {what}, which is none of the functions that treat every element by itself "
+            f"({', '.join(PARAMETERS)}); write it with these, or as an ordinary torch.optim.Optimizer"
+        )
+
+    def check(self, name: str) -> None:
+        """Refuse what no rule may do."""
+        if name.endswith("_"):
+            self.refuse(f"changes a tensor in place by '{name}'; a rule is pure: write c = c.{name.rstrip('_')}(...)")
+        if _ALIASES.get(name, name) not in PARAMETERS and name not in _REWRITTEN:
+            self.refuse_coupling(f"'{name}'")
+
     def call(self, name: str, *args: Any, **keywords: Any) -> Symbol:
         """The result of a function of torch."""
+        self.check(name)
+        if name in _REWRITTEN:
+            return self._rewritten(name, *args, **keywords)
+        if name in {"max", "min"} and not all(isinstance(operand, Symbol) for operand in (*args, *keywords.values())):
+            self.refuse_coupling(f"'{name}' of one tensor")
         name = _ALIASES.get(name, name)
-        if name.endswith("_") and not name.startswith("_"):
-            self.refuse(f"changes a tensor in place by '{name}'; a rule is pure: write c = c.{name.rstrip('_')}(...)")
-        if not _is_pointwise(name):
-            self.refuse(
-                f"uses '{name}', which does not treat every element by itself; write it as an ordinary "
-                "torch.optim.Optimizer"
-            )
-        if name in {"add", "sub"}:
+        if name == "where" and args and not self._is_truth(args[0]):  # x.where(condition, other)
+            args = (args[1], args[0], *args[2:]) if len(args) > 1 else args
+        if name in {"add", "sub"} and set(keywords) <= {"other", "alpha"}:
             return self._sum(name, *args, **keywords)
-        result = self._record(name, args, keywords)
-        if name == "mul" and _is_number(args[1]):
-            self._scaled[result.value] = (args[0].value, float(args[1]))
+        operands = self._bound(name, args, keywords)
+        for operand in operands:
+            if self._is_truth(operand) and name not in _LOGIC and not (name == "where" and operand is operands[0]):
+                self.refuse(f"calculates with truth values by '{name}'; use torch.where(condition, x, 0.0)")
+        result = self._append(
+            Operation(name, tuple(self._operand(operand, literal=name == "pow") for operand in operands))
+        )
+        if name == "mul" and isinstance(operands[0], Symbol) and _is_number(operands[1]):
+            self._scaled[result.value] = (operands[0].value, float(operands[1]))
+        elif name == "mul" and _is_number(operands[0]):
+            self._scaled[result.value] = (operands[1].value, float(operands[0]))
         elif name == "neg":
-            self._scaled[result.value] = (args[0].value, -1.0)
+            self._scaled[result.value] = (operands[0].value, -1.0)
         return result
 
-    def _sum(self, name: str, x: Any, y: Any, *, alpha: float = 1.0) -> Symbol:
-        sign = alpha if name == "add" else -alpha
+    def _rewritten(self, name: str, x: Any, *args: Any, **keywords: Any) -> Symbol:
+        """What can be said by another function."""
+        try:
+            return _REWRITTEN[name](self, x, *args, **keywords)
+        except TypeError:
+            self.refuse_coupling(f"'{name}' with other arguments than are understood here")
+
+    def _bound(self, name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
+        """The operands in the order of the function's parameters; those at the end that are not given are left out."""
+        names = PARAMETERS[name]
+        unknown = keywords.keys() - set(names)
+        least = 1 if name == "clamp" else 2 if name == "where" else min(3, len(names))
+        given = {**dict(zip(names, args, strict=False)), **keywords}
+        if unknown or len(args) > len(names) or len(given) < least or (name == "where" and len(given) < 3):
+            told = f" with '{min(unknown)}'" if unknown else f" of {len(given)} operands"
+            self.refuse_coupling(f"'{name}'{told}")
+        return [given.get(parameter) for parameter in names if parameter in given or parameter == "min"]
+
+    def _is_truth(self, operand: Any) -> bool:
+        if not isinstance(operand, Symbol) or operand.value.index < self.inputs:
+            return False
+        return self.operations[operand.value.index - self.inputs].name in TRUTHS
+
+    def _sum(self, name: str, input: Any, other: Any, *, alpha: float = 1.0) -> Symbol:
+        x, y, sign = input, other, float(alpha) if name == "add" else -float(alpha)
+        if self._is_truth(x) or self._is_truth(y):
+            self.refuse(f"calculates with truth values by '{name}'; use torch.where(condition, x, 0.0)")
         if not isinstance(x, Symbol):  # torch.add(2.0, x)
-            return self._sum("add", self._record("mul", (y, sign), {}), x)
+            return self._sum("add", self.call("mul", y, sign), x)
+        if _is_number(y):
+            return self._append(Operation("add", (x.value, self._number(sign * float(y)))))
         if not isinstance(y, Symbol):
-            return self._record("add", (x, sign * y), {})
+            self._operand(y, literal=False)
         left, right = self._scaled.get(x.value), self._scaled.get(y.value)
         if left and right and left[1] + sign * right[1] == 1.0:
             return self._fold("mean", (left[0], right[0]), (left[1], sign * right[1]))
@@ -237,17 +311,11 @@ class _Recorder:
         if left and sign == 1.0:
             return self._fold("axpy", (y.value, left[0]), (left[1],))
         if sign in {1.0, -1.0}:
-            return self._record("add" if sign > 0 else "sub", (x, y), {})
+            return self._append(Operation("add" if sign > 0 else "sub", (x.value, y.value)))
         return self._fold("axpy", (x.value, y.value), (sign,))
 
     def _fold(self, name: str, values: tuple[Value, ...], numbers: tuple[float, ...]) -> Symbol:
         return self._append(Operation(name, (*values, *map(self._number, numbers))))
-
-    def _record(self, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Symbol:
-        exponent = name == "pow"
-        taken = tuple(self._operand(arg, literal=exponent) for arg in args)
-        named = tuple((key, self._operand(value, literal=exponent)) for key, value in sorted(keywords.items()))
-        return self._append(Operation(name, taken, named))
 
     def _append(self, operation: Operation) -> Symbol:
         self.operations.append(operation)
@@ -256,11 +324,13 @@ class _Recorder:
     def _operand(self, value: Any, *, literal: bool) -> Operand:
         if isinstance(value, Symbol):
             return value.value
-        if value is None or isinstance(value, bool | str):
-            return value
+        if value is None:
+            return None
         if not _is_number(value):
             self.refuse(f"mixes a tensor with a {type(value).__name__}")
-        return repr(value) if literal and value in _LITERAL else self._number(value)
+        if not literal or value not in _LITERAL:
+            return self._number(value)
+        return repr(int(value)) if value == int(value) else repr(float(value))
 
     def _number(self, value: float) -> Number:
         self.numbers.append(float(value))
@@ -271,7 +341,7 @@ class _Recorder:
         for position, output in enumerate(outputs):
             place = position + (position > 0)  # the gradient is the second input, and no output
             if output.index < self.inputs and output.index != place:
-                outputs[position] = self._append(Operation("clone", (output,))).value
+                outputs[position] = self._append(Operation("mul", (output, self._number(1.0)))).value
         needed = set(outputs)
         for index in reversed(range(len(self.operations))):
             if Value(self.inputs + index) in needed:
@@ -289,20 +359,22 @@ class _Recorder:
         for index, operation in enumerate(self.operations):
             value = Value(self.inputs + index)
             if value in needed:
-                args = tuple(map(moved, operation.args))
-                kept.append(Operation(operation.name, args, tuple((k, moved(o)) for k, o in operation.keywords)))
+                kept.append(Operation(operation.name, tuple(map(moved, operation.args))))
                 values[value] = Value(self.inputs + len(kept) - 1)
         return Program(self.inputs, tuple(kept), tuple(values[output] for output in outputs)), tuple(numbers)
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
-@functools.cache
-def _is_pointwise(name: str) -> bool:
-    """Whether torch says of a function that it treats every element by itself."""
-    packet = getattr(torch.ops.aten, name, None)
-    if packet is None:
-        return False
-    return any(torch.Tag.pointwise in getattr(packet, overload).tags for overload in packet.overloads())
+_REWRITTEN: dict[str, Callable[..., Symbol]] = {
+    "clone": lambda self, x: self.call("mul", x, 1.0),
+    "clamp_max": lambda self, x, max: self.call("clamp", x, max=max),
+    "clamp_min": lambda self, x, min: self.call("clamp", x, min=min),
+    "masked_fill": lambda self, x, mask, value: self.call("where", mask, value, x),
+    "positive": lambda self, x: x,
+    "relu": lambda self, x: self.call("clamp", x, min=0.0),
+    "rsub": lambda self, x, other, alpha=1.0: self.call("sub", other, x, alpha=alpha),
+}
+"""Functions that are said by others."""

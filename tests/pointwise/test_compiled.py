@@ -1,0 +1,220 @@
+"""Compiled: one kernel for a rule, whatever the sizes and numbers; what is said where nothing can be compiled."""
+
+import os
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+import torch
+import torch._dynamo
+from torch._dynamo.utils import counters
+from torch.nn import Parameter
+
+from optreg.pointwise import compiled
+from optreg.pointwise.blocks import Workspace
+from optreg.pointwise.blocks import run as run_blocks
+from optreg.pointwise.rounding import TensorRounding
+from optreg.pointwise.straight import straight
+from optreg.pointwise.trace import trace
+from optreg_plugins.adamw.optimizer import AdamW
+from optreg_plugins.lion.optimizer import Lion
+
+LION = {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.1}
+ADAMW = {**LION, "eps": 1e-3}
+
+
+@pytest.fixture
+def compilations():
+    """How many kernels have been compiled; one that is compiled anew for other tensors raises."""
+    compiled._kernel.cache_clear()
+    before = counters["stats"]["unique_graphs"]
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        yield lambda: counters["stats"]["unique_graphs"] - before
+    compiled._kernel.cache_clear()
+
+
+def step(optimizer, params):
+    for param in params:
+        param.grad = torch.ones_like(param) if param.grad is None else param.grad
+    optimizer.step()
+
+
+def kernel_and_blocks(cls, settings, tensors, dtype, rounding=None):
+    """The tensors after the kernel, and after straight-line code in blocks."""
+    program, numbers = trace(cls.update, len(cls.state_names), settings)
+    code = straight(program)
+    left, right = ([tensor.clone() for tensor in tensors] for _ in range(2))
+    compiled.run(program, numbers, left, dtype, rounding)
+    run_blocks(right, lambda take: code.bind(take(code.scratch, dtype), [], numbers), dtype, Workspace(), rounding)
+    return left, right
+
+
+# One kernel
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(50,), (2,), (3,), (1000,), (6,), (7,)],  # Lion has six numbers
+        [(6,), (50,), (7,)],
+        [(50,), (5, 10), (2, 3, 4), (2, 1), (1, 2)],
+    ],
+    ids=["sizes", "as_many_elements_as_numbers", "ranks"],
+)
+def test_one_kernel_serves_all_shapes_and_all_numbers(shapes, compilations):
+    params = [Parameter(torch.ones(shape)) for shape in shapes]
+    optimizer = Lion(params, execution="compiled")
+    for lr, betas, decay in [(0.1, (0.9, 0.99), 0.0), (0.01, (0.0, 0.5), 0.1), (0.0, (0.1, 0.2), 0.3)]:
+        optimizer.param_groups[0].update(lr=lr, betas=betas, weight_decay=decay)
+        step(optimizer, params)
+    assert compilations() == 1
+
+
+def test_one_kernel_serves_all_updates_of_a_rule_that_counts_them(compilations):
+    params = [Parameter(torch.ones(9)), Parameter(torch.ones(30).double())]
+    optimizer = AdamW(params, execution="compiled")
+    for _ in range(5):
+        step(optimizer, params)
+    assert compilations() == 2, "one for each dtype"
+
+
+def test_one_kernel_serves_frozen_parameters_other_memory_and_gradients_with_a_history(compilations):
+    memory = torch.ones(41)
+    params = [Parameter(torch.ones(20)) for _ in range(4)]
+    params[1].requires_grad_(False)
+    params[2].data = memory[1:21]
+    params[2].grad = memory[21:]
+    params[3].grad = torch.ones(20, requires_grad=True) * 2
+    optimizer = Lion(params, execution="compiled")
+    step(optimizer, params)
+    step(optimizer, params)
+    assert compilations() == 1
+
+
+def test_other_numbers_of_threads_never_wear_a_kernel_out():
+    """torch compiles anew for each, and refuses after a few times; threads are but one of the things it looks at."""
+    params = [Parameter(torch.ones(20))]
+    optimizer = Lion(params, execution="compiled")
+    with torch._dynamo.config.patch(recompile_limit=1):
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            step(optimizer, params)
+
+
+# The same results
+
+
+@pytest.mark.parametrize("size", [2, 3, 1000])
+def test_a_kernel_gives_what_blocks_give_within_rounding(size):
+    random = torch.Generator().manual_seed(size)
+    tensors = [torch.rand(size, generator=random, dtype=torch.float64) + 0.5 for _ in range(4)]
+    left, right = kernel_and_blocks(AdamW, {"t": 3, **ADAMW}, tensors, torch.float64)
+    for have, want in zip(left, right, strict=True):
+        torch.testing.assert_close(have, want, rtol=1e-14, atol=0.0)
+    assert torch.equal(left[1], tensors[1]), "the gradient was written to"
+
+
+def test_a_kernel_rounds_with_the_same_noise_as_blocks():
+    """A few elements differ, where float32 arithmetic does: of 1e5, whose noise has 2^16 values, about one."""
+    random = torch.Generator().manual_seed(0)
+    tensors = [torch.randn(100_000, generator=random).bfloat16() for _ in range(3)]
+    rounding = TensorRounding(12345, frozenset({0, 2}))
+    left, right = kernel_and_blocks(Lion, LION, tensors, torch.float32, rounding)
+    for have, want, before in zip(left, right, tensors, strict=True):
+        assert (have != want).sum() <= 20
+        if before is not tensors[1]:
+            assert (have != before).float().mean() > 0.1
+
+
+def test_parameters_that_are_no_vectors_or_too_small_are_updated_too():
+    starts = [torch.tensor(1.0), torch.ones(1), torch.ones(0), torch.ones(6, 2)[:, 0], torch.ones(3, 4).t()]
+    twins = []
+    for execution in ("compiled", "loop"):
+        params = [Parameter(start.clone(memory_format=torch.preserve_format)) for start in starts]
+        params[3] = Parameter(torch.ones(6, 2)[:, 0])
+        optimizer = Lion(params, execution=execution, **LION)
+        step(optimizer, params)
+        step(optimizer, params)
+        twins.append(params)
+    for have, want in zip(*twins, strict=True):
+        torch.testing.assert_close(have, want, rtol=1e-6, atol=0.0)
+
+
+def test_a_gradient_with_the_negative_bit_is_read_with_its_sign():
+    param = Parameter(torch.ones(4))
+    param.grad = torch._neg_view(torch.ones(4))
+    Lion([param], lr=0.5, execution="compiled").step()
+    assert torch.equal(param, torch.full((4,), 1.5))
+
+
+def test_autograd_notices_that_the_parameter_was_changed():
+    param = Parameter(torch.ones(4))
+    loss = (param**3).sum()
+    loss.backward(retain_graph=True)
+    Lion([param], execution="compiled").step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+# Where nothing can be compiled
+
+
+def fresh_process(code, **environment):
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", dedent(code)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.splitlines()
+
+
+def test_without_a_compiler_the_error_names_the_remedy_and_auto_still_works(tmp_path):
+    lines = fresh_process(
+        """
+        import sys, torch
+        from optreg_plugins.adamw.optimizer import AdamW
+
+        params = [torch.nn.Parameter(torch.ones(3, 4)) for _ in range(10)] + [torch.nn.Parameter(torch.ones(20_000))]
+
+        def stepped(**options):
+            optimizer = AdamW(params, lr=0.5, **options)
+            for _ in range(3):
+                for param in params:
+                    param.grad = torch.ones_like(param)
+                optimizer.step()
+            return optimizer
+
+        for options in ({}, {"stochastic_rounding": True}, {"state_dtype": "bfloat16"}, {"execution": "foreach"}):
+            stepped(**options)
+        print("torch._inductor.compile_fx" in sys.modules)
+        before = [param.detach().clone() for param in params]
+        try:
+            stepped(execution="compiled")
+        except RuntimeError as error:
+            print(type(error) is RuntimeError, error)
+        print(all(map(torch.equal, before, params)))
+        optimizer = AdamW(params, lr=0.5, execution="compiled")
+        try:
+            optimizer.step()
+        except RuntimeError:
+            print(sorted({int(state["step"]) for state in optimizer.state.values() if "step" in state}))
+        optimizer.param_groups[0]["execution"] = "auto"
+        optimizer.step()
+        print({int(state["step"]) for state in optimizer.state.values()})
+        """,
+        PATH=str(tmp_path),
+        CXX=str(tmp_path / "no-compiler"),
+        TORCHINDUCTOR_CACHE_DIR=str(tmp_path / "cache"),
+    )
+    assert lines[0] == "False", "auto imports the compiler"  # of which torch.optim itself imports the settings
+    assert lines[1].startswith("True execution 'compiled' cannot compile its kernel here: InvalidCxxCompiler: ")
+    assert lines[1].endswith(
+        "it needs a C++ compiler (g++, clang), on a GPU Triton: install it, or ask for execution 'auto'"
+    )
+    assert lines[2] == "True", "a step that failed has changed parameters"
+    assert lines[3] in {"[]", "[0]"}, "a step that failed was counted"
+    assert lines[4] == "{1}"

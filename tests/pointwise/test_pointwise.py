@@ -1,0 +1,713 @@
+"""Pointwise: a rule in ten lines is a whole optimizer; and what people do to optimizers does no harm."""
+
+import copy
+import inspect
+import io
+import pickle
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+import torch._dynamo
+from torch import Tensor
+from torch._dynamo.utils import counters
+from torch.nn import Parameter
+from torch.utils._pytree import tree_map
+
+import optreg
+from optreg import Decay, NonNegative, Pointwise
+from optreg.errors import PluginError
+from optreg_plugins.adam.optimizer import Adam
+from optreg_plugins.adamw.optimizer import AdamW
+from optreg_plugins.lion.optimizer import Lion
+from optreg_plugins.momentum.optimizer import Momentum
+from optreg_plugins.rmsprop.optimizer import RMSprop
+
+PATHS = ["loop", "foreach", "auto", "compiled"]
+every_path = pytest.mark.parametrize("execution", PATHS)
+uncompiled = pytest.mark.parametrize("execution", PATHS[:3])
+
+
+@dataclass
+class Paper:
+    """Step by the sign of an average.
+
+    theta_t = theta_{t-1} - lr sign(m_t)
+    """
+
+    lr: NonNegative
+    beta: Decay = 0.5
+    clip: NonNegative | None = None
+    kind: Literal["sign", "plain"] = "sign"
+    nesterov: bool = False
+
+
+class SignMomentum(Pointwise):
+    """Ten lines."""
+
+    reference = Paper
+    state_names = ("exp_avg",)
+
+    @staticmethod
+    def update(p, g, m, *, lr, beta, clip, kind, nesterov):
+        if clip is not None:
+            g = g.clamp(-clip, clip)
+        m = beta * m + (1 - beta) * g
+        d = beta * m + (1 - beta) * g if nesterov else m
+        return p - lr * (d.sign() if kind == "sign" else d), m
+
+
+@dataclass
+class OneNumber:
+    """One number."""
+
+    lr: float = 0.5
+
+
+class Descent(Pointwise):
+    """Without state; returns a bare tensor."""
+
+    reference = OneNumber
+
+    @staticmethod
+    def update(p, g, *, lr):
+        return p - lr * g
+
+
+def ones(*shape: int) -> Parameter:
+    return Parameter(torch.ones(shape, dtype=torch.float64))
+
+
+def stepped(optimizer: torch.optim.Optimizer, *grads: float) -> torch.optim.Optimizer:
+    for grad in grads:
+        for group in optimizer.param_groups:
+            for param in group["params"]:
+                param.grad = torch.full_like(param, grad)
+        optimizer.step()
+    return optimizer
+
+
+# The constructor
+
+
+def test_the_signature_is_the_references_fields_and_the_options_by_name_alone():
+    arguments = inspect.signature(SignMomentum).parameters
+    assert list(arguments) == [
+        "params", "lr", "beta", "clip", "kind", "nesterov", "maximize", "execution", "stochastic_rounding",
+        "state_dtype", "seed",
+    ]  # fmt: skip
+    assert arguments["lr"].default is inspect.Parameter.empty
+    assert arguments["beta"].default == 0.5
+    assert arguments["seed"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert arguments["kind"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def test_the_signature_of_a_class_with_a_constructor_of_its_own_is_that_constructors():
+    class Gentle(SignMomentum):
+        def __init__(self, params, gentleness=2.0):
+            super().__init__(params, 1.0 / gentleness)
+
+    assert list(inspect.signature(Gentle).parameters) == ["params", "gentleness"]
+    assert Gentle([ones(2)], 4.0).defaults["lr"] == 0.25
+
+
+def test_options_of_a_base_class_are_inherited():
+    @dataclass(frozen=True)
+    class More(optreg.FusedPointwiseOptions):
+        """One more."""
+
+        extra: int = 3
+
+    class WithMore(AdamW):
+        options = More
+
+    class Derived(WithMore):
+        pass
+
+    assert Derived.options is More
+    assert Derived([ones(2)], extra=5).param_groups[0]["extra"] == 5
+
+
+def test_help_shows_the_signature_and_the_words():
+    text = inspect.getdoc(SignMomentum)
+    assert text == "Ten lines."
+    assert str(inspect.signature(Descent)).startswith(
+        "(params, lr: float = 0.5, *, maximize: bool = False, execution: "
+    )
+
+
+def test_hyperparameters_are_taken_by_place_or_by_name():
+    by_place = SignMomentum([ones(2)], 0.1, 0.9, None, "plain", True, seed=3).defaults
+    by_name = SignMomentum([ones(2)], nesterov=True, kind="plain", clip=None, beta=0.9, lr=0.1, seed=3).defaults
+    assert by_place == by_name
+    assert by_place == {
+        "lr": 0.1, "beta": 0.9, "clip": None, "kind": "plain", "nesterov": True, "maximize": False,
+        "execution": "auto", "stochastic_rounding": False, "state_dtype": None, "seed": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "keywords", "error", "message"),
+    [
+        ((), {}, ValueError, "SignMomentum needs 'lr', which has no default"),
+        ((0.1, 0.9, None, "sign", True, False), {}, TypeError, "takes 5 hyperparameters, not 6"),
+        ((0.1,), {"lr": 0.2}, TypeError, "got two values for 'lr'"),
+        ((0.1,), {"betta": 0.2}, TypeError, "'betta'; did you mean 'beta'"),
+        ((0.1,), {"maximise": True}, TypeError, "'maximise'; did you mean 'maximize'"),
+        ((0.1,), {"foreach": True}, TypeError, "'foreach'; choose from: lr, beta"),
+        ((-0.1,), {}, ValueError, "lr must be greater than or equal to 0, not -0.1"),
+        (("0.1",), {}, ValueError, "lr must be .*; remove the quotes"),
+        ((0.1, 1.0), {}, ValueError, "beta must be less than 1"),
+        ((0.1,), {"kind": "sine"}, ValueError, "kind must be 'sign' or 'plain'"),
+        ((0.1,), {"nesterov": 1}, ValueError, "nesterov must be"),
+        (
+            (0.1,),
+            {"execution": "fused"},
+            ValueError,
+            "execution must be 'auto', 'loop', 'foreach' or 'compiled', not 'fused'",
+        ),
+        ((torch.tensor([0.1, 0.2]),), {}, ValueError, "lr must be"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_the_remedy(arguments, keywords, error, message):
+    with pytest.raises(error, match=message):
+        SignMomentum([ones(2)], *arguments, **keywords)
+
+
+def test_a_group_may_set_what_has_no_default_but_the_optimizer_has_to_know_it_too():
+    optimizer = SignMomentum([{"params": [ones(2)], "beta": 0.9}, {"params": [ones(3)], "lr": 0.7}], lr=0.1)
+    assert [(group["lr"], group["beta"]) for group in optimizer.param_groups] == [(0.1, 0.9), (0.7, 0.5)]
+
+
+# Rules of all kinds
+
+
+@every_path
+def test_a_rule_without_state_may_return_a_bare_tensor(execution):
+    param = ones(3)
+    optimizer = stepped(Descent([param], execution=execution), 1.0, 2.0)
+    assert torch.equal(param.detach(), torch.full((3,), -0.5, dtype=torch.float64))
+    assert all(state == {} for state in optimizer.state_dict()["state"].values())
+
+
+@uncompiled
+def test_hyperparameters_may_be_truth_values_none_and_text(execution):
+    def end(**settings: Any) -> float:
+        param = ones(3)
+        stepped(SignMomentum([param], lr=1.0, execution=execution, **settings), 4.0)
+        return param[0].item()
+
+    assert end() == 0.0
+    assert end(kind="plain") == -1.0
+    assert end(kind="plain", clip=1.0) == 0.5
+    assert end(kind="plain", nesterov=True) == 1 - (0.5 * 2 + 0.5 * 4)
+
+
+@uncompiled
+def test_a_hyperparameter_that_steers_the_rule_acts_when_it_is_edited(execution):
+    param = ones(3)
+    optimizer = stepped(SignMomentum([param], lr=1.0, beta=0.0, execution=execution), 4.0)
+    optimizer.param_groups[0]["kind"] = "plain"
+    stepped(optimizer, 4.0)
+    assert param[0].item() == 1 - 1 - 4
+    optimizer.param_groups[0]["clip"] = 1.0
+    stepped(optimizer, 4.0)
+    assert param[0].item() == 1 - 1 - 4 - 1
+
+
+@uncompiled
+def test_a_rule_whose_reference_has_no_lr_is_run(execution):
+    @dataclass
+    class NoRate:
+        """Steps of its own."""
+
+        size: NonNegative = 0.25
+
+    class Fixed(Pointwise):
+        reference = NoRate
+
+        @staticmethod
+        def update(p, g, *, size):
+            return p - size * g.sign()
+
+    param = ones(3)
+    stepped(Fixed([param], execution=execution), 4.0)
+    assert torch.equal(param.detach(), torch.full((3,), 0.75, dtype=torch.float64))
+
+
+class Momentous(Pointwise):
+    """Keeps the parameter before: a result that is an input."""
+
+    reference = OneNumber
+    state_names = ("before",)
+    counts_steps = True
+
+    @staticmethod
+    def update(p, g, before, *, t, lr):
+        d = p - before if t > 1 else 0.0 * p
+        return p - lr * g + 0.5 * d, p
+
+
+class Exchanged(Pointwise):
+    """Three that change places."""
+
+    reference = OneNumber
+    state_names = ("a", "b")
+
+    @staticmethod
+    def update(p, g, a, b, *, lr):
+        return a, b, p + lr * g
+
+
+@every_path
+def test_results_may_be_inputs_whatever_their_places(execution):
+    param = ones(3)
+    optimizer = stepped(Momentous([param], execution=execution), 1.0, 1.0)
+    assert optimizer.state[param]["before"][0].item() == 0.5
+    assert param[0].item() == 0.5 - 0.5 + 0.5 * (0.5 - 1)
+    param = ones(3)
+    optimizer = stepped(Exchanged([param], execution=execution), 1.0, 1.0)
+    assert [x[0].item() for x in (param, *optimizer.state[param].values())] == [0.0, 1.5, 0.5]
+
+
+@uncompiled
+def test_a_rule_that_changes_tensors_in_place_is_refused_and_nothing_is_changed(execution):
+    class InPlace(Pointwise):
+        reference = OneNumber
+
+        @staticmethod
+        def update(p, g, *, lr):
+            g += 0.1 * p
+            return p - lr * g
+
+    param = ones(3)
+    with pytest.raises(PluginError, match=r"InPlace.update' changes a tensor in place"):
+        stepped(InPlace([param], execution=execution), 1.0)
+    assert torch.equal(param, torch.ones(3).double())
+    assert torch.equal(param.grad, torch.ones(3).double())
+
+
+@uncompiled
+def test_a_rule_that_couples_elements_is_refused_and_nothing_is_changed(execution):
+    class Normed(Pointwise):
+        reference = OneNumber
+        state_names = ("m",)
+        counts_steps = True
+
+        @staticmethod
+        def update(p, g, m, *, t, lr):
+            return p - lr * g / g.norm(), m
+
+    param = ones(3)
+    optimizer = Normed([param], execution=execution)
+    with pytest.raises(PluginError, match=r"Normed.update' uses 'norm'.* ordinary torch.optim.Optimizer"):
+        stepped(optimizer, 1.0)
+    assert torch.equal(param, torch.ones(3).double())
+    assert all(state.get("step", 0) == 0 for state in optimizer.state.values()), "the step that failed was counted"
+
+
+def test_a_rule_may_be_an_ordinary_method():
+    class Method(Pointwise):
+        reference = OneNumber
+        factor = 2.0
+
+        def update(self, p, g, *, lr):
+            return p - self.factor * lr * g
+
+    param = ones(3)
+    stepped(Method([param]), 1.0)
+    assert param[0].item() == 0.0
+
+
+# Numbers of all kinds
+
+
+NUMBERS = {
+    "a list": lambda x: [float(x), 0.99],
+    "numpy's float64": lambda x: (np.float64(x), np.float64(0.99)),
+    "tensors": lambda x: (torch.tensor(x, dtype=torch.float64), torch.tensor(0.99, dtype=torch.float64)),
+    "an array": lambda x: tuple(np.array([x, 0.99])),
+}
+
+
+@uncompiled
+@pytest.mark.parametrize("what", NUMBERS)
+@pytest.mark.parametrize("cls", [Lion, AdamW])
+@pytest.mark.parametrize("when", ["given", "edited"])
+def test_pairs_of_numbers_of_any_kind_are_what_they_hold(execution, what, cls, when):
+    params = [ones(3), ones(3)]
+    start = (0.5, 0.6) if when == "edited" else NUMBERS[what](0.9)
+    found = cls(params[:1], lr=0.1, betas=start, execution=execution)
+    wanted = cls(params[1:], lr=0.1, betas=(0.5, 0.6) if when == "edited" else (0.9, 0.99), execution=execution)
+    stepped(found, 1.0)
+    stepped(wanted, 1.0)
+    if when == "edited":
+        found.param_groups[0]["betas"] = NUMBERS[what](0.9)
+        wanted.param_groups[0]["betas"] = (0.9, 0.99)
+    stepped(found, 2.0, -1.0)
+    stepped(wanted, 2.0, -1.0)
+    torch.testing.assert_close(params[0], params[1], rtol=1e-14, atol=0.0)
+
+
+SINGLE = {
+    "numpy's float64": np.float64,
+    "numpy's float32": np.float32,
+    "a tensor": lambda x: torch.tensor(x, dtype=torch.float64),
+    "a tensor of one element": lambda x: torch.tensor([x], dtype=torch.float64),
+    "a parameter": lambda x: Parameter(torch.tensor(x, dtype=torch.float64)),
+    "an integer": int,
+}
+
+
+@uncompiled
+@pytest.mark.parametrize("what", SINGLE)
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+def test_single_numbers_of_any_kind_are_what_they_hold(execution, what, name):
+    params = [ones(3), ones(3)]
+    found = Lion(params[:1], **{"lr": 1.0, name: SINGLE[what](0.0)}, execution=execution)
+    wanted = Lion(params[1:], **{"lr": 1.0, name: 0.0}, execution=execution)
+    stepped(found, 1.0)
+    stepped(wanted, 1.0)
+    for value in (1.0, 2.0):
+        found.param_groups[0][name] = SINGLE[what](value)
+        wanted.param_groups[0][name] = value
+        stepped(found, 1.0)
+        stepped(wanted, 1.0)
+    assert torch.equal(*params)
+
+
+@uncompiled
+@pytest.mark.parametrize("name", ["lr", "weight_decay"])
+def test_a_tensor_that_is_written_to_acts_at_once(execution, name):
+    number = torch.tensor(0.0, dtype=torch.float64)
+    param, twin = ones(3), ones(3)
+    found = Lion([param], **{"lr": 0.5, "weight_decay": 0.5, name: number}, execution=execution)
+    for value in (0.0, 0.25, 1.0):
+        number.fill_(value)
+        stepped(found, 1.0)
+        wanted = Lion([twin], **{"lr": 0.5, "weight_decay": 0.5, name: value}, execution=execution)
+        stepped(wanted, 1.0)
+        torch.testing.assert_close(param, twin, rtol=1e-15, atol=0.0)
+
+
+# Steps, closures, compiled steps
+
+
+def test_a_step_returns_the_closures_loss_and_has_gradients_enabled_in_it():
+    param = ones(3)
+    optimizer = SignMomentum([param], lr=0.5)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (param**2).sum()
+        loss.backward()
+        return loss
+
+    with torch.no_grad():
+        assert optimizer.step(closure).item() == 3.0
+    assert optimizer.step(lambda: 7) == 7
+    assert optimizer.step(lambda: None) is None
+
+
+def test_step_hooks_run_once():
+    calls = []
+    optimizer = Descent([ones(3)])
+    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    stepped(optimizer, 1.0)
+    assert calls == ["before", "after"]
+
+
+@pytest.fixture
+def graphs_made() -> Iterator[Any]:
+    """Counts what `torch.compile` has made of steps."""
+    torch._dynamo.reset()
+    counters.clear()
+    yield lambda: counters["stats"]["unique_graphs"]
+    torch._dynamo.reset()
+
+
+quiet = pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script_method` is deprecated"
+)  # torch's compiler, as it is imported
+
+
+@quiet
+@pytest.mark.parametrize("cls", [Lion, AdamW])
+def test_a_compiled_step_is_not_compiled_anew_when_a_schedule_moves_a_tensor_lr(cls, graphs_made):
+    runs = []
+    for compiled in (True, False):
+        random = torch.Generator().manual_seed(0)
+        params = [Parameter(torch.randn(shape, generator=random)) for shape in [(4, 3), (5,), ()]]
+        optimizer = cls(params, lr=torch.tensor(0.1))
+        schedule = optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))
+        step = torch.compile(optimizer.step) if compiled else optimizer.step
+        graphs = []
+        for t in range(7):
+            for param in params:
+                param.grad = torch.randn(param.shape, generator=random)
+            with torch._dynamo.config.patch(error_on_recompile=t >= 2):
+                step()
+            graphs.append(graphs_made())
+            schedule.step()
+        if compiled:
+            assert graphs[1] >= 1
+            assert set(graphs[1:]) == {graphs[1]}
+        runs.append(params)
+    for a, b in zip(*runs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@quiet
+def test_a_step_may_be_compiled_now_and_plain_then(graphs_made):
+    params, twins = ([ones(3) for _ in range(10)] for _ in range(2))
+    optimizer, plain = AdamW(params, lr=torch.tensor(0.1)), AdamW(twins, lr=0.1, execution="loop")
+    step = torch.compile(optimizer.step)
+    for t in range(6):
+        for param in (*params, *twins):
+            param.grad = torch.full_like(param, 1.0 + t)
+        step() if t % 4 in {2, 3} else optimizer.step()
+        plain.step()
+    for param, twin in zip(params, twins, strict=True):
+        torch.testing.assert_close(param, twin, rtol=1e-6, atol=0.0)
+        assert optimizer.state[param]["step"] == 6
+
+
+# Tensors of all kinds
+
+
+class Wrapper(Tensor):
+    """A tensor around another, as those of distributed and quantized libraries are."""
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> Any:
+        return Tensor._make_wrapper_subclass(cls, inner.shape, dtype=inner.dtype, device=inner.device)
+
+    def __init__(self, inner: Tensor) -> None:
+        self.inner = inner
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def unwrap(value: Any) -> Any:
+            return value.inner if isinstance(value, Wrapper) else value
+
+        result = func(*tree_map(unwrap, args), **tree_map(unwrap, kwargs or {}))
+        if func._schema.name.endswith("_"):
+            return args[0]
+        return tree_map(lambda value: Wrapper(value) if isinstance(value, Tensor) else value, result)
+
+
+@every_path
+def test_subclasses_of_tensors_go_the_plain_way(execution):
+    inner = torch.ones(4)
+    params = [Parameter(Wrapper(inner)), *(Parameter(torch.ones(4)) for _ in range(9))]
+    optimizer = AdamW(params, lr=0.1, execution=execution)
+    for t in range(3):
+        for param in params:
+            grad = torch.full((4,), 1.0 + t)
+            param.grad = Wrapper(grad) if isinstance(param, Wrapper) else grad
+        optimizer.step()
+    assert isinstance(optimizer.state[params[0]]["exp_avg"], Wrapper)
+    torch.testing.assert_close(inner, params[1].detach(), rtol=1e-6, atol=0.0)
+
+
+@uncompiled
+@pytest.mark.parametrize("count", [1, 10])
+def test_parameters_on_the_meta_device_are_stepped(execution, count):
+    params = [Parameter(torch.ones(3, device="meta")) for _ in range(count)]
+    optimizer = stepped(AdamW(params, execution=execution), 1.0, 1.0, 1.0)
+    assert optimizer.state[params[0]]["step"] == 3
+    assert optimizer.state[params[0]]["exp_avg"].is_meta
+
+
+@every_path
+@pytest.mark.parametrize("cls", [Lion, AdamW])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autograd_notices_that_parameters_were_changed(execution, cls, dtype):
+    params = [Parameter(torch.ones(3, dtype=dtype)) for _ in range(10)]
+    optimizer = cls(params, execution=execution, stochastic_rounding=True)
+    for _ in range(3):
+        losses = [(param**3).sum() for param in params]
+        for loss in losses:
+            loss.backward(retain_graph=True)
+        optimizer.step()
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            losses[0].backward()
+
+
+@every_path
+@pytest.mark.parametrize("cls", [Lion, AdamW])
+def test_a_gradient_may_be_a_lazy_negation(cls, execution):
+    """As that of the imaginary part of a conjugate is."""
+    real, imaginary = Parameter(torch.tensor(1.0)), Parameter(torch.tensor(1.0))
+    (torch.complex(real, imaginary).conj() * (1 + 2j)).real.backward()
+    assert imaginary.grad.is_neg()
+    cls([real, imaginary], lr=0.5, weight_decay=0.0, execution=execution).step()
+    torch.testing.assert_close(torch.stack([real, imaginary]), torch.tensor([0.5, 0.5]))
+
+
+@uncompiled
+def test_a_conjugate_parameter_is_trained_or_refused(execution):
+    param = Parameter(torch.ones(3, dtype=torch.complex64).conj())
+    param.grad = torch.ones_like(param)
+    try:
+        Lion([param], lr=0.5, execution=execution).step()
+    except RuntimeError:
+        return
+    assert torch.equal(param.detach(), torch.full((3,), 0.5 + 0j))
+
+
+@uncompiled
+@pytest.mark.parametrize("grad_layout", ["expanded", "strided", "of the same memory as another's"])
+def test_gradients_may_be_views(execution, grad_layout):
+    params = [ones(4, 4), ones(4, 4)]
+    shared = torch.full((4, 8), 2.0).double()
+    for param in params:
+        param.grad = {
+            "expanded": torch.full((1,), 2.0).double().expand(4, 4),
+            "strided": shared[:, ::2],
+            "of the same memory as another's": shared[:, :4],
+        }[grad_layout]
+    optimizer = Lion(params, lr=0.5, weight_decay=0.5, execution=execution)
+    optimizer.step()
+    for param in params:
+        assert torch.equal(param.detach(), torch.full((4, 4), 1 - 0.5 * 1.5).double())
+        torch.testing.assert_close(optimizer.state[param]["exp_avg"], torch.full((4, 4), 0.02).double())
+
+
+def test_parameters_are_left_leaves_that_require_gradients_and_state_does_not():
+    params = [ones(3) for _ in range(10)]
+    params[0].requires_grad_(False)
+    optimizer = stepped(AdamW(params), 1.0, 1.0, 1.0)
+    assert [param.requires_grad for param in params] == [False] + [True] * 9
+    assert all(param.is_leaf for param in params)
+    assert not any(value.requires_grad for state in optimizer.state.values() for value in state.values())
+    assert params[0][0] < 1.0
+
+
+def test_optimizers_may_run_in_threads_side_by_side():
+    def run(end: list[float], place: int) -> None:
+        params = [ones(2 + place) for _ in range(10)] + [ones(20_000)]
+        stepped(AdamW(params, lr=0.1 * (1 + place), execution="foreach"), *[1.0] * 20)
+        end[place] = sum(param.sum().item() for param in params)
+
+    alone, together = [0.0] * 4, [0.0] * 4
+    for place in range(4):
+        run(alone, place)
+    threads = [threading.Thread(target=run, args=(together, place)) for place in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+@every_path
+def test_very_long_runs_go_on(execution):
+    param = ones(3)
+    optimizer = stepped(AdamW([param], lr=0.1, weight_decay=0.0, execution=execution), 1.0)
+    optimizer.state[param]["step"].fill_(2.0**24)
+    before = param[0].item()
+    for _ in range(3):
+        optimizer.step()
+    assert optimizer.state[param]["step"] >= 2.0**24
+    assert 0 < before - param[0].item() < 3.3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_the_default_dtype_does_not_matter(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        for execution in PATHS[:3]:
+            for options in ({}, {"stochastic_rounding": True}, {"state_dtype": "bfloat16"}):
+                for param_dtype in (torch.float32, torch.bfloat16):
+                    params = [Parameter(torch.ones(3, dtype=param_dtype)) for _ in range(10)]
+                    optimizer = stepped(AdamW(params, lr=0.25, execution=execution, **options), 1.0, 1.0, 1.0)
+                    counts = torch.float64 if options else torch.float32
+                    assert optimizer.state[params[0]]["step"].dtype is counts
+                    torch.testing.assert_close(params[0].double(), torch.full((3,), 0.25).double(), rtol=0.05, atol=0)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_a_group_of_thousands_is_stepped():
+    params = [ones(2) for _ in range(5000)]
+    optimizer = stepped(Lion(params, lr=0.25), 1.0, 1.0, 1.0)
+    assert all(param[0].item() == 0.25 for param in params)
+    assert len(optimizer.state_dict()["state"]) == 5000
+
+
+def test_a_sparse_gradient_among_others_changes_nothing_in_its_group():
+    params = [ones(3), ones(3)]
+    optimizer = AdamW(params)
+    params[0].grad = torch.ones(3).double()
+    params[1].grad = torch.ones(3).double().to_sparse()
+    with pytest.raises(RuntimeError, match="sparse"):
+        optimizer.step()
+    assert torch.equal(params[0], torch.ones(3).double())
+    assert all(state.get("step", 0) == 0 for state in optimizer.state.values())
+
+
+# Copies
+
+
+def test_what_is_kept_for_speed_is_in_no_copy():
+    optimizer = stepped(Lion([ones(3) for _ in range(10)]), 1.0, 1.0, 1.0)
+    assert set(optimizer.__getstate__()) == {"defaults", "state", "param_groups"}
+    small = len(pickle.dumps(Lion([ones(3)])))
+    stepped(used := Lion([ones(3)], execution="foreach"), 1.0, 1.0)
+    assert len(pickle.dumps(used)) < small + 2000
+
+
+def test_a_shallow_copy_goes_on_beside_the_original():
+    params = [ones(3) for _ in range(10)]
+    optimizer = stepped(Momentum(params, lr=0.1), 1.0, 1.0)
+    other = copy.copy(optimizer)
+    stepped(optimizer, 1.0, 1.0)
+    stepped(other, 1.0, 1.0)
+    stepped(optimizer, 1.0)
+    twins = [ones(3) for _ in range(10)]
+    stepped(Momentum(twins, lr=0.1, execution="loop"), *[1.0] * 7)
+    torch.testing.assert_close(params[0], twins[0], rtol=1e-13, atol=0.0)
+
+
+@pytest.mark.parametrize("cls", [SignMomentum, Descent, Lion, Adam, AdamW, RMSprop, Momentum])
+def test_a_checkpoint_can_be_saved_and_loaded_with_weights_only(cls):
+    settings = {"lr": 0.5}
+    params = [ones(3) for _ in range(10)]
+    optimizer = stepped(cls(params, **settings), 1.0, 1.0, 1.0)
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    others = [Parameter(param.detach().clone()) for param in params]
+    other = cls(others, lr=0.1)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    stepped(optimizer, 1.0, -1.0)
+    stepped(other, 1.0, -1.0)
+    assert all(map(torch.equal, params, others))
+
+
+def test_a_reference_whose_default_is_made_anew_is_not_shared():
+    @dataclass
+    class Fresh:
+        """With a list."""
+
+        lr: float = 0.1
+        betas: tuple[float, float] = field(default_factory=lambda: (0.5, 0.5))
+
+    class Rule(Pointwise):
+        reference = Fresh
+
+        @staticmethod
+        def update(p, g, *, lr, betas):
+            return p - lr * betas[0] * g
+
+    assert inspect.signature(Rule).parameters["betas"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    param = ones(3)
+    stepped(Rule([param]), 1.0)
+    assert param[0].item() == pytest.approx(0.95)

@@ -1,0 +1,165 @@
+"""Straight-line code: no tensor of its own, as little scratch as can be, and what every function of torch gives."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from optreg.pointwise.straight import Straight, straight
+from optreg.pointwise.trace import Program, trace
+from optreg_plugins.adam.optimizer import Adam
+from optreg_plugins.adamw.optimizer import AdamW
+from optreg_plugins.lion.optimizer import Lion
+from optreg_plugins.momentum.optimizer import Momentum
+from optreg_plugins.rmsprop.optimizer import RMSprop
+
+SETTINGS: dict[Any, dict[str, Any]] = {
+    Lion: {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.1},
+    AdamW: {"t": 3, "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1},
+    Adam: {"t": 3, "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1},
+    RMSprop: {"lr": 0.1, "alpha": 0.9, "eps": 1e-8},
+    Momentum: {"lr": 0.1, "momentum": 0.9},
+}
+every_rule = pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
+
+
+class Made(TorchDispatchMode):
+    """Counts the tensors that operations make, by the memory that they lie in."""
+
+    def __init__(self, known: list[Tensor]) -> None:
+        super().__init__()
+        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
+        self.made: list[str] = []
+        self.calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls += 1
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self.known:
+                self.made.append(str(func))
+        return result
+
+
+def run(program: Program, numbers: tuple[float, ...], tensors: list[Tensor]) -> tuple[Straight, Made]:
+    """Update in place, in scratch that is NaN at first, under the eye of a counter."""
+    code = straight(program)
+    scratch = [torch.full_like(tensors[0], torch.nan) for _ in range(code.scratch)]
+    truths = [torch.ones_like(tensors[0], dtype=torch.bool) for _ in range(code.truths)]
+    body = code.bind(scratch, truths, numbers)
+    with Made([*tensors, *scratch, *truths]) as made:
+        body(*tensors)
+    return code, made
+
+
+def inputs(count: int) -> list[Tensor]:
+    random = torch.Generator().manual_seed(0)
+    return [torch.rand(100, generator=random, dtype=torch.float64) + 0.5 for _ in range(count)]
+
+
+@every_rule
+def test_no_tensor_is_made_and_the_values_are_the_rules(cls):
+    tensors = inputs(2 + len(cls.state_names))
+    param, *state = cls.update(*[tensor.clone() for tensor in tensors], **SETTINGS[cls])
+    grad = tensors[1].clone()
+    program, numbers = trace(cls.update, len(cls.state_names), SETTINGS[cls])
+    _, made = run(program, numbers, tensors)
+    assert made.made == []
+    assert made.calls == len(program.operations)
+    for have, want in zip(tensors, [param, grad, *state], strict=True):
+        torch.testing.assert_close(have, want, rtol=1e-14, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("cls", "scratch"), [(Momentum, 0), (Lion, 1), (RMSprop, 1), (AdamW, 2), (Adam, 2)], ids=lambda x: str(x)
+)
+@pytest.mark.parametrize("maximize", [False, True])
+def test_scratch_is_as_little_as_can_be(cls, scratch, maximize):
+    program, _ = trace(cls.update, len(cls.state_names), SETTINGS[cls], maximize=maximize)
+    code = straight(program)
+    assert code.truths == 0
+    coupled = cls is Adam  # the gradient with its decay is read by both means
+    assert code.scratch <= scratch + (maximize and not coupled), code.source
+
+
+def test_code_is_written_once_for_programs_of_one_structure():
+    first, _ = trace(Lion.update, 1, SETTINGS[Lion])
+    other, _ = trace(Lion.update, 1, {**SETTINGS[Lion], "lr": 0.7, "betas": (0.1, 0.2)})
+    assert straight(first) is straight(other)
+
+
+def test_a_place_is_not_written_to_before_all_have_read_it():
+    def rule(p, g, m, v, *, lr):
+        new = p - lr * g
+        m = m * new + p
+        return new, v + p * m, m + v
+
+    tensors = inputs(4)
+    param, *state = rule(*[tensor.clone() for tensor in tensors], lr=0.5)
+    program, numbers = trace(rule, 2, {"lr": 0.5})
+    _, made = run(program, numbers, tensors)
+    assert made.made == []
+    for have, want in zip([tensors[0], *tensors[2:]], [param, *state], strict=True):
+        torch.testing.assert_close(have, want, rtol=1e-15, atol=0.0)
+
+
+def test_truth_values_have_scratch_of_their_own():
+    def rule(p, g, *, lr):
+        both = torch.logical_and(p > 1.0, torch.logical_not(g <= 1.0))
+        return torch.where(both, p, g)
+
+    tensors = inputs(2)
+    wanted = rule(*tensors, lr=0.0)
+    program, numbers = trace(rule, 0, {"lr": 0.0})
+    code, made = run(program, numbers, tensors)
+    assert made.made == []
+    assert (code.scratch, code.truths) == (0, 2)
+    assert torch.equal(tensors[0], wanted)
+
+
+def test_no_operation_leaves_the_parameter_alone():
+    tensors = inputs(3)
+    before = [tensor.clone() for tensor in tensors]
+    program, numbers = trace(lambda p, g, m, *, lr: (p, m), 1, {"lr": 0.0})
+    code, made = run(program, numbers, tensors)
+    assert (made.calls, code.scratch) == (0, 0)
+    assert all(map(torch.equal, tensors, before))
+
+
+UNARY = [
+    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf",
+    "erfc", "erfinv", "exp", "exp2", "expm1", "floor", "frac", "lgamma", "log", "log10", "log1p", "log2",
+    "neg", "positive", "reciprocal", "relu", "round", "rsqrt", "sgn", "sigmoid", "sign",
+    "sin", "sinh", "sqrt", "square", "tan", "tanh", "trunc",
+]  # fmt: skip
+BINARY = [
+    "add", "atan2", "copysign", "div", "fmod", "hypot", "maximum",
+    "minimum", "mul", "pow", "remainder", "sub",
+]  # fmt: skip
+TRUTHS = ["isfinite", "isinf", "isnan", "logical_not", "signbit"]
+COMPARISONS = ["eq", "ge", "gt", "le", "logical_and", "logical_or", "logical_xor", "lt", "ne"]
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: lambda p, g, f: f(g) for name in UNARY},
+    **{name: lambda p, g, f: f(p, g) for name in BINARY},
+    **{name: lambda p, g, f: torch.where(f(g), p, 1.0) for name in TRUTHS},
+    **{name: lambda p, g, f: torch.where(f(p, g), p, g) for name in COMPARISONS},
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_of_torch_gives_what_it_gives(name):
+    function = getattr(torch, name)
+    rule = functools.partial(FUNCTIONS[name], f=function)
+    values = torch.tensor([0.25, 0.5, 0.75, 1.0, 1.5, 0.0, -0.0, -0.5, torch.inf, -torch.inf, torch.nan]).double()
+    tensors = [values.flip(0), values.clone()]
+    wanted = rule(*tensors)
+    program, numbers = trace(lambda p, g, *, lr: rule(p, g), 0, {"lr": 0.0})
+    run(program, numbers, tensors)
+    assert torch.equal(torch.nan_to_num(tensors[0], nan=77.0), torch.nan_to_num(wanted, nan=77.0))
+    assert torch.equal(torch.signbit(tensors[0]), torch.signbit(wanted))
