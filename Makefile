@@ -16,8 +16,13 @@ test: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-fail-under=95 $(PYTEST_ARGS)
 
+# Peers are installed without what they depend on: some would bring another torch. Those that fail are left out.
+PEERS := lion-pytorch pytorch_optimizer torch-optimi timm bitsandbytes heavyball
+
 bench: $(READY)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps $(PEERS)
 	$(BIN)/python benchmarks/core.py
+	$(BIN)/python benchmarks/steps.py
 
 # Made anew when it is missing or broken, brought up to date when what it depends on has changed.
 $(READY): pyproject.toml constraints.txt
