@@ -336,7 +336,7 @@ class Pointwise(Optimizer):
             hyperparameters = {"t": t, **hyperparameters}
         if path == "fused":
             columns = [list(column) for column in zip(*(work.tensors for work in batch), strict=True)]
-            steps = [work.step for work in batch]
+            steps = [None if work.step is None else work.step.float() for work in batch]  # the kernel's dtype
             assert self.update_fused is not None
             self.update_fused(*columns, steps, maximize=maximize, **hyperparameters)
             for work in batch:  # which the kernel does not tell autograd
