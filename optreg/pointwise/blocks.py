@@ -40,13 +40,15 @@ class Workspace:
         if kept and kept[0].numel() < elements:
             kept.clear()
         while len(kept) < count:
-            kept.append(torch.empty(max(elements, kept[0].numel() if kept else 0), device=device, dtype=dtype))
+            with torch.inference_mode(False):  # or an ordinary step could not write to it
+                kept.append(torch.empty(max(elements, kept[0].numel() if kept else 0), device=device, dtype=dtype))
         return [tensor[:elements].view(shape) for tensor in kept[:count]]
 
     def noise(self, device: torch.device) -> Noise:
         """The source of noise."""
         if device not in self._noise:
-            self._noise[device] = Noise(device)
+            with torch.inference_mode(False):
+                self._noise[device] = Noise(device)
         return self._noise[device]
 
 

@@ -80,8 +80,9 @@ class Pointwise(Optimizer):
     """What every group holds besides, so that checkpoints tell what they are."""
 
     update: ClassVar[Callable[..., Any]]
-    """`update(param, grad, *state, [t], **hyperparameters) -> (param, *state)`: new tensors, and none changed in place.
-    Any function of torch that treats every element by itself may be used; decisions are made by `torch.where`."""
+    """`update(param, grad, *state, [t], **hyperparameters) -> (param, *state)`, a static method: new tensors, and none
+    changed in place. Functions of torch that treat every element by itself may be used (`optreg.pointwise.trace`);
+    decisions are made by `torch.where`."""
 
     update_fused: ClassVar[Callable[..., None] | None] = None
     """`update_fused(params, grads, *states, steps, *, maximize, **hyperparameters)`: the same on lists of tensors, in
@@ -248,11 +249,17 @@ class Pointwise(Optimizer):
     def _step_group(self, index: int, group: dict[str, Any], hyperparameters: Hyperparameters, first: int) -> None:
         plan = self._plan(index, group, first)
         updated = list(enumerate(group["params"])) if plan is None else list(plan.rest)
+        changed = False
         for pack in plan.packs if plan else ():
-            if pack.gather():
+            gathered = pack.gather(self.state)
+            changed |= gathered is None
+            if gathered:
                 self._step_pack(pack, group, hyperparameters)
             else:
                 updated += [(place - first, param) for place, param in zip(pack.places, pack.params, strict=True)]
+        if plan and changed:
+            plan.dissolve()
+            del self._plans[index]
         works = self._works(index, group, first, updated)
         fused = [work for work in works if work.path == "fused"]
         _count([work.step for work in fused])
@@ -287,7 +294,7 @@ class Pointwise(Optimizer):
             tensors = self._tensors(param, state)
             path = self._path(tensors, type(param) in {Tensor, Parameter}, group)
             if "step" in state:  # where the path reads it
-                state["step"] = state["step"].to(param.device if path == "fused" else "cpu")
+                state["step"] = state["step"].to(param.device if path == "fused" else "cpu", _step_dtype(group))
             works.append(Work(tuple(tensors), path, first + position, state.get("step")))
         return works
 

@@ -6,7 +6,7 @@ copied in and out.
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from operator import is_, is_not
+from operator import is_
 from typing import Any
 
 import torch
@@ -61,7 +61,10 @@ class Pack:
         for name, views in self._views.items():
             for state, view in zip(self._states, views, strict=True):
                 state[name] = view
-        self._addresses = {name: [view.data_ptr() for view in views] for name, views in self._views.items()}
+        self._own_views = [
+            [(name, views[index], views[index].data_ptr()) for name, views in self._views.items()]
+            for index in range(len(self.params))
+        ]
 
     def _vector(self, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
         vector = torch.empty(sum(self.sizes), dtype=dtype, device="cpu")
@@ -73,33 +76,27 @@ class Pack:
         """Parameters, gradients and state, each as one vector."""
         return (self.param, self.grad, *self.state)
 
-    def is_whole(self, state: Mapping[Tensor, State]) -> bool:
-        """Whether all is still as it was packed: parameters may be moved, and state exchanged, from outside.
+    def gather(self, state: Mapping[Tensor, State]) -> bool | None:
+        """Copy parameters and gradients in.
 
         Args:
             state: the optimizer's.
-        """
-        if not all(map(is_, self._states, map(state.get, self.params))):
-            return False
-        dtype = self._dtype
-        if any(param.dtype is not dtype or not param.is_cpu for param in self.params):
-            return False
-        for name, views in self._views.items():
-            if any(map(is_not, views, [state.get(name) for state in self._states])):
-                return False
-            if [view.data_ptr() for view in views] != self._addresses[name]:  # state.data = state.data.to(...)
-                return False
-        return True
 
-    def gather(self) -> bool:
-        """Copy parameters and gradients in, if every parameter has a gradient, and all have had as many updates."""
-        grads = [param.grad for param in self.params if param.grad is not None]
-        if len(grads) < len(self.params):
-            return False
-        if any(grad.layout is not torch.strided or grad.dtype is not self._dtype for grad in grads):
-            return False
-        grads = [grad.resolve_neg() for grad in grads]
-        if self.steps is not None and bool((self.steps != self.steps[0]).any()):
+        Returns:
+            True; or False, with nothing to be updated, if a parameter has no gradient that can be packed, or they have
+            not all had as many updates; or None, if parameters or state were moved or exchanged from outside.
+        """
+        grads, dtype = [], self._dtype
+        for param, own, views in zip(self.params, self._states, self._own_views, strict=True):
+            if state.get(param) is not own or param.dtype is not dtype or not param.is_cpu:
+                return None
+            for name, view, address in views:
+                if own.get(name) is not view or view.data_ptr() != address:  # state.data = state.data.to(...)
+                    return None
+            grad = param.grad
+            if grad is not None and grad.layout is torch.strided and grad.dtype is dtype:
+                grads.append(grad.resolve_neg() if grad.is_neg() else grad)
+        if len(grads) < len(self.params) or (self.steps is not None and bool((self.steps != self.steps[0]).any())):
             return False
         if self._vectors_alone:
             torch.cat(self.params, out=self.param)
@@ -179,15 +176,18 @@ class Plan:
         return group["execution"], group["state_dtype"], group["stochastic_rounding"]
 
     def is_current(self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]], first: int) -> bool:
-        """Whether it is still about this group and this state."""
+        """Whether it is still about this group, in this place, and as good as can be."""
         return (
             self._first == first
-            and not (self._waiting and all(param in state for param in self._waiting))
+            and not self._has_waited(state)
             and len(group["params"]) == len(self._params)
             and all(map(is_, group["params"], self._params))
             and self._options == self._options_of(group)
-            and all(pack.is_whole(state) for pack in self.packs)
         )
+
+    def _has_waited(self, state: Mapping[Tensor, dict[str, Any]]) -> bool:
+        """Whether there are enough parameters now that had no state, for a pack."""
+        return len(self._waiting) >= FEWEST and sum(param in state for param in self._waiting) >= FEWEST
 
     def dissolve(self) -> None:
         """Give every parameter state of its own again."""

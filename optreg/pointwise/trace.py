@@ -130,18 +130,16 @@ class Symbol:
         self._recorder.refuse("decides by a tensor's value; use torch.where")
 
     def _couple(self, *others: Any) -> NoReturn:
-        self._recorder.refuse_coupling("indexing or matrix multiplication")
+        self._recorder.refuse_coupling("indexing, matrix multiplication or rounded division")
 
     def _write(self, *others: Any) -> NoReturn:
         self._recorder.refuse("changes a tensor in place; a rule is pure: write c = c + ..., not c += ...")
 
     __bool__ = __float__ = __int__ = __index__ = _decide
+    __floordiv__ = __rfloordiv__ = __rmod__ = __divmod__ = __rdivmod__ = __round__ = _couple
     __getitem__ = __setitem__ = __matmul__ = __rmatmul__ = __len__ = __iter__ = __contains__ = _couple
     __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __iand__ = __ior__ = __ixor__ = _write
     __imod__ = __ifloordiv__ = __imatmul__ = _write
-
-    def __floordiv__(self, other: Any) -> "Symbol":
-        return self._do("floor", self._do("div", self, other))
 
     def __rsub__(self, other: Any) -> "Symbol":
         return self._do("add", self._do("neg", self), other)
@@ -172,7 +170,7 @@ def _operator(name: str) -> Callable[[Symbol, Any], Symbol]:
 for _method, _function in {
     "add": "add", "radd": "add", "sub": "sub", "mul": "mul", "rmul": "mul", "truediv": "div", "pow": "pow",
     "mod": "remainder", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "eq": "eq", "ne": "ne", "and": "logical_and",
-    "or": "logical_or", "xor": "logical_xor",
+    "or": "logical_or", "xor": "logical_xor", "rand": "logical_and", "ror": "logical_or", "rxor": "logical_xor",
 }.items():  # fmt: skip
     setattr(Symbol, f"__{_method}__", _operator(_function))
 
@@ -256,7 +254,11 @@ class _Recorder:
         if name in {"add", "sub"} and set(keywords) <= {"other", "alpha"}:
             return self._sum(name, *args, **keywords)
         operands = self._bound(name, args, keywords)
+        if name == "where" and not self._is_truth(operands[0]):
+            self.refuse("uses 'where' with a condition that is no comparison")
         for operand in operands:
+            if operand is None and name != "clamp":
+                self.refuse("mixes a tensor with a NoneType")
             if self._is_truth(operand) and name not in _LOGIC and not (name == "where" and operand is operands[0]):
                 self.refuse(f"calculates with truth values by '{name}'; use torch.where(condition, x, 0.0)")
         result = self._append(
@@ -302,7 +304,7 @@ class _Recorder:
         if _is_number(y):
             return self._append(Operation("add", (x.value, self._number(sign * float(y)))))
         if not isinstance(y, Symbol):
-            self._operand(y, literal=False)
+            self.refuse(f"mixes a tensor with a {type(y).__name__}")
         left, right = self._scaled.get(x.value), self._scaled.get(y.value)
         if left and right and left[1] + sign * right[1] == 1.0:
             return self._fold("mean", (left[0], right[0]), (left[1], sign * right[1]))

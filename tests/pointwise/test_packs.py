@@ -227,10 +227,11 @@ def test_gradients_come_and_go(cls, present):
 
 def test_parameters_whose_first_gradient_comes_late_are_packed_too():
     params = parameters([(3,)] * 20)
-    optimizer = Lion(params)
-    go(optimizer, params, gradients(params, 3, lambda t, place: place == 0))
-    go(optimizer, params, gradients(params, 3, always))
-    assert is_packed(optimizer)
+    for frozen in (None, 19):
+        optimizer = Lion(params)
+        go(optimizer, params, gradients(params, 3, lambda t, place: place == 0))
+        go(optimizer, params, gradients(params, 3, lambda t, place, frozen=frozen: place != frozen))
+        assert is_packed(optimizer), frozen
 
 
 def test_a_group_that_grows_changes_no_noise_of_those_that_are_packed_after_it():
@@ -491,6 +492,20 @@ def test_a_step_in_inference_mode_leaves_an_optimizer_that_goes_on():
         optimizer.step()
         optimizer.step()
     go(optimizer, params, gradients(params, 2, always))
+
+
+@pytest.mark.parametrize("options", [{}, {"stochastic_rounding": True}], ids=["plain", "rounded_at_random"])
+@pytest.mark.parametrize("shape", [(3,), LARGE], ids=["small", "large"])
+def test_a_first_step_in_inference_mode_leaves_an_optimizer_that_goes_on(shape, options):
+    params = parameters([shape] * 10, (torch.bfloat16,))
+    optimizer = Lion(params, **options)
+    go(optimizer, params, gradients(params, 2, always))
+    other = Lion(params, **options)
+    other.load_state_dict(optimizer.state_dict())
+    with torch.inference_mode():
+        other.step()
+    other.step()
+    other.step()
 
 
 def test_a_default_device_moves_nothing():

@@ -247,6 +247,10 @@ REFUSED = {
     "torch.finfo(p.dtype)": (lambda p, g, *, lr: p - torch.finfo(p.dtype).eps * g, ""),
     "a tensor of its own": (lambda p, g, *, lr: p - torch.ones(3) * g, "mixes a tensor with a Tensor"),
     "a list": (lambda p, g, *, lr: p - g * [1.0], "mixes a tensor with a list"),
+    "p + None": (lambda p, g, *, lr: p + None, "mixes a tensor with a NoneType"),
+    "p * None": (lambda p, g, *, lr: p * None, "mixes a tensor with a NoneType"),
+    "5 % p": (lambda p, g, *, lr: 5 % p, ""),
+    "where(p, g, p)": (lambda p, g, *, lr: torch.where(p, g, p), ""),
     "returns None": (lambda p, g, *, lr: None, RETURNS),
     "returns a number": (lambda p, g, *, lr: 1.0, RETURNS),
     "returns a list": (lambda p, g, *, lr: [p - g], RETURNS),
@@ -393,6 +397,18 @@ def test_every_way_of_writing_means_the_same(what):
         assert torch.equal(found[1], tensors[1]), f"{run.__name__} wrote to the gradient"
         # a folded sum of two products rounds otherwise: by at most two units of its largest term
         assert (found[0] - wanted[0]).abs().max() <= 4 * UNIT * wanted[0].abs().max(), run.__name__
+
+
+def test_a_quotient_is_rounded_down_as_torch_does():
+    """Of 1.0 / 0.1 it is 9: 0.1 is a little more than a tenth. Or it is refused."""
+    values = torch.tensor([1.0, 0.7, 0.3, -0.5, 6.0, -1.0], dtype=torch.float64)
+    tensors = [values, torch.full_like(values, 0.1)]
+    for rule in (lambda p, g, *, lr: p // lr, lambda p, g, *, lr: p // g):
+        try:
+            program, numbers = trace(rule, 0, {"lr": 0.1})
+        except PluginError:
+            continue
+        assert torch.equal(by_blocks(program, numbers, tensors)[0], plainly(rule, tensors, lr=0.1)[0])
 
 
 @pytest.mark.parametrize("what", ["numpy.float64", "numpy.float32", "numpy.int64", "an exponent"])
