@@ -23,7 +23,9 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 12.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.titlepad": 24,
+    "axes.titlepad": 10,
+    "figure.constrained_layout.w_pad": 0.15,
+    "figure.constrained_layout.h_pad": 0.09,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
@@ -40,7 +42,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     races = {(race["work"], race["algorithm"]): race for race in figures["races"]}
     works = list(dict.fromkeys(work for work, _ in races))
     rows = [max(len(race["entries"]) for (work, _), race in races.items() if work == name) for name in works]
-    heights = [0.25 * row + 1.1 for row in rows]
+    heights = [0.25 * row + 1.15 for row in rows]
     size = (16, sum(heights) + 1.2)
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
@@ -70,21 +72,23 @@ def _panel(axes: Axes, race: dict[str, Any], rows: int) -> None:
     )  # fmt: skip
     axes.axvline(copy, color=ROOFLINE, linestyle=(0, (4, 3)), linewidth=1.4, zorder=2.5)
     right = max(copy, *speeds) * 1.12 if speeds else copy * 1.12
-    axes.text(
-        copy, -0.75, f"memory roofline: copy, {copy:.3g} GB/s", color=ROOFLINE, fontsize=10, va="bottom",
-        ha="right" if copy > right / 2 else "left",
+    before = copy > right / 2
+    axes.annotate(
+        f"memory roofline: copy, {copy:.3g} GB/s", (copy, rows), xytext=(-6 if before else 6, 0),
+        textcoords="offset points", color=ROOFLINE, fontsize=10, va="center", ha="right" if before else "left",
     )  # fmt: skip
-    axes.set_title(f"{ALGORITHMS[race['algorithm']]}, {race['work']}: {_size(race)}")
+    axes.set_title(f"{ALGORITHMS[race['algorithm']]}, {race['work']}")
+    axes.set_title(_size(race), loc="right", fontsize=10, fontweight="normal")
     axes.set_yticks(range(len(entries)), [entry["name"] for entry in entries])
     for label, entry in zip(axes.get_yticklabels(), entries, strict=True):
         label.set_color(OURS if entry["ours"] else INK)
-    axes.set(xlabel="GB/s", xlim=(0, right), ylim=(rows - 0.5, -0.6))
+    axes.set(xlabel="GB/s", xlim=(0, right), ylim=(rows + 0.6, -0.6))
 
 
 def _frame(figure: Figure, machine: str) -> None:
     figure.suptitle(
         "Optimizer steps: bytes that have to be moved, per second (more is better), and milliseconds of a step",
-        x=0.01, ha="left", fontsize=15, fontweight="bold",
+        x=0.01, y=0.992, ha="left", va="top", fontsize=15, fontweight="bold",
     )  # fmt: skip
     figure.legend(
         handles=[Patch(color=OURS, label="optreg"), Patch(color=PEERS, label="others")],
@@ -97,7 +101,8 @@ def _size(race: dict[str, Any]) -> str:
     """How much is stepped."""
     tensors, elements = race["tensors"], race["elements"]
     many = f"{tensors:,} tensors" if tensors > 1 else "1 tensor"
-    return f"{many}, {elements / 1e6:.3g}M elements, {race['dtype']}"
+    dtype = "" if race["dtype"] in race["work"] else f", {race['dtype']}"
+    return f"{many}, {elements / 1e6:.3g}M elements{dtype}"
 
 
 def _milliseconds(value: float) -> str:

@@ -37,7 +37,7 @@ if not console.is_terminal:
 
 @click.command
 @click.option("--only", multiple=True, type=click.Choice([*WORKS, *PARTS]), help="Measure this alone; repeatable.")
-@click.option("--rounds", default=7, show_default=True, type=click.IntRange(1), help="Steps in each allocation.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Steps in each allocation.")
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Allocations, and processes.")
 @click.option("--threads", default=2, show_default=True, type=click.IntRange(1), help="Of torch on the CPU.")
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), help="By default cuda, where there is any.")

@@ -184,7 +184,11 @@ def race(work: Work, algorithm: str, settings: Settings) -> Race:
 
 
 def _rounds(runners: Mapping[str, Runner | Copy], settings: Settings) -> dict[str, list[float]]:
-    """The seconds of everybody's step in each round; who begins changes from round to round."""
+    """The seconds of everybody's step in each round; who begins changes from round to round.
+
+    In its turn everybody steps twice, and the second step is timed: memory that has lain idle for seconds, while others
+    had their turn, may have been taken away by the system, which is no cost of an optimizer.
+    """
     synchronize: Callable[[], None] = torch.cuda.synchronize if settings.device == "cuda" else _nothing
     times: dict[str, list[float]] = {name: [] for name in runners}
     names = list(runners)
@@ -196,6 +200,8 @@ def _rounds(runners: Mapping[str, Runner | Copy], settings: Settings) -> dict[st
                 first = number % len(names)
                 for name in names[first:] + names[:first]:
                     runner = runners[name]
+                    runner.prepare()
+                    runner.step()
                     runner.prepare()
                     synchronize()
                     start = time.perf_counter()

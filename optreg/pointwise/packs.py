@@ -61,10 +61,7 @@ class Pack:
         for name, views in self._views.items():
             for state, view in zip(self._states, views, strict=True):
                 state[name] = view
-        self._own_views = [
-            [(name, views[index], views[index].data_ptr()) for name, views in self._views.items()]
-            for index in range(len(self.params))
-        ]
+        self._addresses = {name: [view.data_ptr() for view in views] for name, views in self._views.items()}
 
     def _vector(self, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
         vector = torch.empty(sum(self.sizes), dtype=dtype, device="cpu")
@@ -86,18 +83,23 @@ class Pack:
             True; or False, with nothing to be updated, if a parameter has no gradient that can be packed, or they have
             not all had as many updates; or None, if parameters or state were moved or exchanged from outside.
         """
-        grads, dtype = [], self._dtype
-        for param, own, views in zip(self.params, self._states, self._own_views, strict=True):
-            if state.get(param) is not own or param.dtype is not dtype or not param.is_cpu:
+        params, dtype = self.params, self._dtype
+        if not all(map(is_, map(state.get, params), self._states)) or {param.dtype for param in params} != {dtype}:
+            return None
+        for name, views in self._views.items():
+            if not all(map(is_, [own.get(name) for own in self._states], views)):
                 return None
-            for name, view, address in views:
-                if own.get(name) is not view or view.data_ptr() != address:  # state.data = state.data.to(...)
-                    return None
-            grad = param.grad
-            if grad is not None and grad.layout is torch.strided and grad.dtype is dtype:
-                grads.append(grad.resolve_neg() if grad.is_neg() else grad)
-        if len(grads) < len(self.params) or (self.steps is not None and bool((self.steps != self.steps[0]).any())):
+            if [view.data_ptr() for view in views] != self._addresses[name]:  # state.data = state.data.to(...)
+                return None
+        grads = [grad for param in params if (grad := param.grad) is not None]
+        if len(grads) < len(params) or {(grad.dtype, grad.layout) for grad in grads} != {(dtype, torch.strided)}:
             return False
+        if self.steps is not None and bool((self.steps != self.steps[0]).any()):
+            return False
+        if False in [param.is_cpu for param in params]:
+            return None
+        if True in [grad.is_neg() for grad in grads]:
+            grads = [grad.resolve_neg() for grad in grads]
         if self._vectors_alone:
             torch.cat(self.params, out=self.param)
             torch.cat(grads, out=self.grad)
