@@ -6,9 +6,10 @@ exactly its distance from the one before. What bfloat16 has, zero, infinities an
 
 The noise of an element is a function of a key, the element's place and the role of the tensor, in integer arithmetic
 that is the same everywhere: on every path, in blocks of any size, on every device. All there is of noise is one table,
-a permutation of 16 bits, that every tile of elements reads from another place on; the places are hashed of the tile
-and the key, and the key of the seed, the parameter's place in the optimizer and the number of the update. So an
-element's noise is exactly uniform over the places, and a block's costs one addition.
+the upper 16 bits of a permutation of 18, that every tile of elements reads from another place on: the first from a
+place that the key gives, each further one a stride beyond, which the key gives too. The key is hashed of the seed, the
+parameter's place in the optimizer and the number of the update. So an element's noise is exactly uniform over the
+places, and a block's costs one addition.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-TILE = 2**16
+TILE = 2**18
 """How many elements read the table from one place on: element e is number e % TILE of tile e // TILE."""
 
-_MIXERS = ((48_025, 8), (40_325, 7), (10_527, 8))
-"""Multipliers and shifts, searched at random until the table is correlated with itself no more than a table drawn at
-random: at most 0.015, at any lag."""
+LARGEST = 2**31
+"""Elements of the largest tensor whose places `rounded` can count."""
 
-_LAG = 24_421
+_MIXERS = ((258_533, 8), (159_979, 7), (169_143, 8))
+"""Multipliers and shifts, searched at random until the table is correlated with itself no more than a table drawn at
+random: at most 0.01, at any lag; and so are its single bits, and what is above a threshold."""
+
+_LAG = 97_787
 """How far apart the tensors of an update read the table."""
 
 
@@ -46,34 +50,33 @@ def _signed(x: int) -> int:
     return x - 2**32 if x >= 2**31 else x
 
 
-def _mixed32(x: Tensor) -> Tensor:
-    """The low-bias 32-bit finalizer `lowbias32` that Chris Wellons' search found, on int32 tensors; its upper half."""
-    x = (x ^ ((x >> 16) & 0xFFFF)) * 0x7FEB352D
-    return (x ^ ((x >> 15) & 0x1FFFF)) * _signed(0x846CA68B)
+def _start(key: int, tile: int) -> int:
+    """Where a tile begins to read the table; to be taken modulo TILE."""
+    return key + tile * ((key >> 14) | 1)
 
 
 def _table(places: Tensor) -> Tensor:
-    """The table's entries at places 0 ... 2^16 - 1, int32: each of these numbers once, well mixed."""
-    x = places ^ (places >> 8)
-    for multiplier, shift in _MIXERS:  # each step is a permutation of 16 bits
-        x = (x * multiplier) & 0xFFFF
+    """The table's entries, int32, at places below TILE: each number of 16 bits four times, well mixed."""
+    x = places ^ (places >> 9)
+    for multiplier, shift in _MIXERS:  # each step is a permutation of 18 bits
+        x = (x * multiplier) & (TILE - 1)
         x = x ^ (x >> shift)
-    return x
+    return x >> 2
 
 
 def rounded(wide: Tensor, key: Tensor, role: int) -> Tensor:
     """A whole tensor, rounded at random to float32 values that bfloat16 has.
 
     Args:
-        wide: float32, flat.
+        wide: float32, flat, of less than LARGEST elements.
         key: int32, of one element.
         role: the tensor's place among those of the update.
     """
     places = torch.arange(wide.numel(), dtype=torch.int32, device=wide.device)
-    starts = (_mixed32((places >> 16) ^ key) >> 16) & 0xFFFF
-    noise = _table((places + starts + role * _LAG) & 0xFFFF)
+    starts = key + (places >> 18) * ((key >> 14) | 1)
+    noise = _table((places + starts + role * _LAG) & (TILE - 1))
     bits = ((wide.view(torch.int32) + noise) & ~0xFFFF).view(torch.float32)
-    return torch.where(wide.isnan(), torch.nan, bits)  # whose bits might overflow
+    return torch.where(wide != wide, torch.nan, bits)  # NaN, whose bits might overflow; isnan() makes a slow kernel
 
 
 class Noise:
@@ -111,12 +114,12 @@ class TensorRounding:
             role: the tensor's place in the update.
         """
         bits = _bits(wide)
-        tiles = torch.arange(start // TILE, (start + wide.numel() - 1) // TILE + 1, dtype=torch.int32, device="cpu")
         done = 0
-        for at in ((_mixed32(tiles ^ self.key) >> 16) & 0xFFFF).tolist():
-            within = (start + done) % TILE
+        while done < wide.numel():
+            tile, within = divmod(start + done, TILE)
             length = min(TILE - within, wide.numel() - done)
-            bits.narrow(0, done, length).add_(noise.table.narrow(0, (within + at + role * _LAG) % TILE, length))
+            place = (within + _start(self.key, tile) + role * _LAG) % TILE
+            bits.narrow(0, done, length).add_(noise.table.narrow(0, place, length))
             done += length
         _store_upper_half(target, bits)
 
@@ -133,7 +136,7 @@ class PackRounding:
     def __init__(self, keys: Sequence[int], sizes: Sequence[int], roles: frozenset[int]) -> None:
         self.roles = roles
         lengths = torch.tensor(sizes, device="cpu")
-        starts = (_mixed32(torch.tensor(keys, dtype=torch.int32, device="cpu")) >> 16) & 0xFFFF
+        starts = torch.tensor([_start(key, 0) % TILE for key in keys], dtype=torch.int32, device="cpu")
         begins = (lengths.cumsum(0) - lengths).to(torch.int32)
         places = torch.arange(int(lengths.sum()), dtype=torch.int32, device="cpu")
         self._places = places + torch.repeat_interleave(starts - begins, lengths)
@@ -141,7 +144,7 @@ class PackRounding:
     def store(self, noise: Noise, target: Tensor, wide: Tensor, start: int, role: int) -> None:
         """As `TensorRounding.store`."""
         bits = _bits(wide)
-        places = (self._places.narrow(0, start, wide.numel()) + role * _LAG) & 0xFFFF
+        places = (self._places.narrow(0, start, wide.numel()) + role * _LAG) & (TILE - 1)
         bits.add_(noise.table[places])
         _store_upper_half(target, bits)
 
@@ -157,4 +160,5 @@ def _bits(wide: Tensor) -> Tensor:
 
 
 def _store_upper_half(target: Tensor, bits: Tensor) -> None:
-    target.view(torch.int16).copy_(bits.bitwise_right_shift_(16).view(target.shape))
+    bits >>= 16
+    target.view(torch.int16).copy_(bits.view(target.shape))

@@ -212,6 +212,10 @@ def trace(
 _LITERAL = frozenset({-2, -1, -0.5, 0.5, 2, 3})
 """Exponents that torch has special code for; they are part of the operation."""
 
+_TINY = 2.0**-126
+"""float32's smallest normal number. Division by a number becomes multiplication by its reciprocal, as in torch's CUDA
+kernels, where neither overflows: at most one more rounding, and a kernel is not kept waiting by its divisions."""
+
 
 class _Recorder:
     """Records operations, and folds those that torch does in one."""
@@ -261,6 +265,8 @@ class _Recorder:
                 self.refuse("mixes a tensor with a NoneType")
             if self._is_truth(operand) and name not in _LOGIC and not (name == "where" and operand is operands[0]):
                 self.refuse(f"calculates with truth values by '{name}'; use torch.where(condition, x, 0.0)")
+        if name == "div" and _is_number(operands[1]) and _TINY <= abs(operands[1]) <= 1 / _TINY:
+            return self.call("mul", operands[0], 1.0 / float(operands[1]))
         result = self._append(
             Operation(name, tuple(self._operand(operand, literal=name == "pow") for operand in operands))
         )
