@@ -70,6 +70,7 @@ def tried(target: Target) -> dict[str, Any]:
         "settings": {name: repr(value) for name, value in settings.items()},
         "taken": {name: repr(value) for name, value in subject.fixed.items() if name not in dict(target.settings)},
         "left": left(subject) if subject.fixed else [],
+        "compiled": isinstance(subject, OptimizerSubject) and "compiled" in subject.paths,
     }
 
 

@@ -5,6 +5,7 @@ prints the beginning is kept; however it ends, the worker goes on.
 """
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -36,12 +37,17 @@ def main() -> None:
 def _prepare() -> dict[str, Any]:
     """Import, before any fork, what children need, and list the checks.
 
-    torch imports half of itself only when the first optimizer makes its first step.
+    torch imports half of itself only when the first optimizer makes its first step, and pydantic when it is first
+    asked for a schema.
     """
     import mpmath  # noqa: F401
     import torch
 
+    import optreg.conformance.engine
+    import optreg.pointwise  # noqa: F401
     from optreg.conformance.catalogue import checks
+    from optreg.execution import PointwiseOptions
+    from optreg.hyperparameters import json_schema
     from optreg.registry import default_registry
 
     class SGD(torch.optim.SGD):
@@ -60,7 +66,9 @@ def _prepare() -> dict[str, Any]:
     scheduler.step()
     optimizer.load_state_dict(optimizer.state_dict())
     AdamW([param]).step()
+    json_schema(PointwiseOptions)
     default_registry()
+    gc.freeze()  # a collection in a child would write to every object, and so copy all memory
     try:
         return {"checks": [check.listed() for check in checks()]}
     except OptregError as error:  # an ambient plugin that offers more checks is broken
@@ -79,6 +87,10 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
         lambda: _answer(target, check, request.get("tier")), request["limit"], request["memory"]
     )
     if result is not None:
+        if result.get("compiled"):  # so that not every check that compiles has to import the compiler
+            import torch._inductor.compile_fx  # noqa: F401
+
+            gc.freeze()
         return {**result, "output": output} if check and "error" not in result else result
     if not check:
         return {"error": f"{target} cannot be looked at: {ending}"}
