@@ -10,6 +10,10 @@ import pytest
 
 from optreg import default_registry
 
+os.environ["OMP_WAIT_POLICY"] = (
+    "passive"  # read by torch: or threads that wait for work would keep other tests' from it
+)
+
 
 def pytest_runtest_setup(item):
     """Skip tests of compiled paths where nothing can be compiled; unless that is not allowed to be."""
