@@ -22,25 +22,33 @@ SMALLEST = 2
 def run(
     program: Program,
     numbers: Sequence[float],
-    tensors: Sequence[Tensor],
+    updates: Sequence[tuple[Sequence[Tensor], TensorRounding | None]],
     dtype: torch.dtype,
-    rounding: TensorRounding | None,
 ) -> None:
-    """Update a parameter and its state, which lie densely in memory in one order.
+    """Update parameters of one kind and their state.
+
+    Args:
+        program: what is done.
+        numbers: the numbers in it.
+        updates: for each parameter it, its gradient and its state, which lie densely in memory in one order, and how
+            they are rounded at random; dtypes, devices and roles are the same for all.
+        dtype: what is computed in.
 
     Raises:
         RuntimeError: the kernel could not be compiled.
     """
+    tensors, rounding = updates[0]
     roles = rounding.roles if rounding else frozenset()
     kernel = _kernel(program, dtype, roles, tuple((tensor.device.type, tensor.dtype) for tensor in tensors))
     device = tensors[0].device
     given = torch.tensor(numbers, dtype=dtype, device="cpu").to(device, non_blocking=True)
-    key = torch.tensor([rounding.key if rounding else 0], dtype=torch.int32, device="cpu").to(device, non_blocking=True)
     torch._dynamo.mark_static(given, 0)  # or torch takes it for one length with parameters that are as long by chance
-    kernel(*map(_vector, tensors), given, key)
-    for place, tensor in enumerate(tensors):
-        if place != 1:  # the gradient
-            torch.autograd.graph.increment_version(tensor)
+    keys = torch.tensor([rounding.key if rounding else 0 for _, rounding in updates], dtype=torch.int32, device="cpu")
+    for (tensors, _), key in zip(updates, torch.split(keys.to(device, non_blocking=True), 1), strict=True):
+        kernel(*map(_vector, tensors), given, _vector(key))
+        for place, tensor in enumerate(tensors):
+            if place != 1:  # the gradient
+                torch.autograd.graph.increment_version(tensor)
 
 
 def _vector(tensor: Tensor) -> Tensor:

@@ -359,11 +359,12 @@ class Pointwise(Optimizer):
         if path == "lists":
             lists.run(program, numbers, [list(c) for c in zip(*(w.tensors for w in batch), strict=True)], dtype)
             return
+        kernels: list[tuple[Sequence[Tensor], TensorRounding | None]] = []
         for work in batch:
             rounding = _rounding(work, t, group)
             flat = blocks.flattened(work.tensors)
             if path == "compiled" and flat and _is_compilable(rounding, flat[0]):
-                compiled.run(program, numbers, work.tensors, dtype, rounding)
+                kernels.append((work.tensors, rounding))
                 continue
 
             def body_of(take: blocks.Take, flat: bool = flat is not None) -> blocks.Body:
@@ -375,6 +376,8 @@ class Pointwise(Optimizer):
                 return code.bind(take(code.scratch, dtype), take(code.truths, torch.bool), numbers)
 
             blocks.run(work.tensors, body_of, dtype, self._workspace, rounding)
+        if kernels:
+            compiled.run(program, numbers, kernels, dtype)
 
     def _as_written(self, maximize: bool, hyperparameters: Hyperparameters) -> blocks.Body:
         """The rule itself, its results copied back."""

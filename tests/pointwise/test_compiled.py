@@ -45,7 +45,7 @@ def kernel_and_blocks(cls, settings, tensors, dtype, rounding=None):
     program, numbers = trace(cls.update, len(cls.state_names), settings)
     code = straight(program)
     left, right = ([tensor.clone() for tensor in tensors] for _ in range(2))
-    compiled.run(program, numbers, left, dtype, rounding)
+    compiled.run(program, numbers, [(left, rounding)], dtype)
     run_blocks(right, lambda take: code.bind(take(code.scratch, dtype), [], numbers), dtype, Workspace(), rounding)
     return left, right
 

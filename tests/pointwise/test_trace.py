@@ -58,7 +58,7 @@ def by_lists(program: Program, numbers: Sequence[float], tensors: Sequence[Tenso
 def by_kernel(program: Program, numbers: Sequence[float], tensors: Sequence[Tensor]) -> list[Tensor]:
     """The same by one compiled kernel."""
     given = [tensor.clone() for tensor in tensors]
-    compiled.run(program, numbers, given, given[0].dtype, None)
+    compiled.run(program, numbers, [(given, None)], given[0].dtype)
     return given
 
 
