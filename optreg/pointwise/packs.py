@@ -6,7 +6,7 @@ copied in and out.
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any
 
 import torch
@@ -23,6 +23,9 @@ LARGEST = 2**20
 """Elements of the largest pack, so that the copies of parameters and gradients stay below 16 MiB."""
 
 State = dict[str, Any]
+
+_ORDINARY = {torch.strided}
+_dtype, _is_cpu, _layout = map(attrgetter, ("dtype", "is_cpu", "layout"))  # thousands of tensors are asked in each step
 
 
 class Pack:
@@ -84,21 +87,21 @@ class Pack:
             not all had as many updates; or None, if parameters or state were moved or exchanged from outside.
         """
         params, dtype = self.params, self._dtype
-        if not all(map(is_, map(state.get, params), self._states)) or {param.dtype for param in params} != {dtype}:
+        if not all(map(is_, map(state.get, params), self._states)) or set(map(_dtype, params)) != {dtype}:
             return None
         for name, views in self._views.items():
-            if not all(map(is_, [own.get(name) for own in self._states], views)):
+            if not all(map(is_, map(dict.get, self._states, itertools.repeat(name)), views)):
                 return None
-            if [view.data_ptr() for view in views] != self._addresses[name]:  # state.data = state.data.to(...)
+            if list(map(Tensor.data_ptr, views)) != self._addresses[name]:  # state.data = state.data.to(...)
                 return None
         grads = [grad for param in params if (grad := param.grad) is not None]
-        if len(grads) < len(params) or {(grad.dtype, grad.layout) for grad in grads} != {(dtype, torch.strided)}:
+        if len(grads) < len(params) or set(map(_dtype, grads)) != {dtype} or set(map(_layout, grads)) != _ORDINARY:
             return False
         if self.steps is not None and bool((self.steps != self.steps[0]).any()):
             return False
-        if False in [param.is_cpu for param in params]:
+        if False in map(_is_cpu, params):
             return None
-        if True in [grad.is_neg() for grad in grads]:
+        if True in map(Tensor.is_neg, grads):
             grads = [grad.resolve_neg() for grad in grads]
         if self._vectors_alone:
             torch.cat(self.params, out=self.param)
