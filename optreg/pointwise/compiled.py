@@ -79,7 +79,8 @@ class _Kernel:
             self._compiled = self._first_run(tensors)
 
     def _first_run(self, tensors: tuple[Tensor, ...]) -> Callable[..., None]:
-        for options in (*_shortcuts(tensors[0].device), None):
+        attempts = _options(tensors[0].device)
+        for options in attempts:
             namespace: dict[str, Any] = {"torch": torch, "rounded": rounded, "wide": self._dtype}
             exec(compile(self._text, "<kernel>", "exec"), namespace)
             try:
@@ -88,23 +89,28 @@ class _Kernel:
                 )
                 compiled(*tensors)
             except Exception as error:
-                if options is None and _is_of_compiling(error):
+                if options is attempts[-1] and _is_of_compiling(error):
                     raise RuntimeError(_told(error)) from error
-                if options is None:
+                if options is attempts[-1]:
                     raise
             else:
                 return compiled
         raise AssertionError("unreachable")
 
 
-def _shortcuts(device: torch.device) -> list[dict[str, Any]]:
-    """Options that make compiling shorter, to be tried before it is done without.
+def _options(device: torch.device) -> list[dict[str, Any]]:
+    """Options of the compiler, to be tried one after the other.
+
+    A kernel is used for vectors of all lengths; but torch would make it for one thread if the first was short.
 
     torch finds out whether the processor's vector instructions can be used by compiling and running a program, which
-    takes longer than the kernel; but it has looked at the processor already, to choose its own.
+    takes longer than the kernel; but it has looked at the processor already, to choose its own. So first without.
     """
-    known = device.type == "cpu" and torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
-    return [{"cpp.vec_isa_ok": True}] if known else []
+    if device.type != "cpu":
+        return [{}]
+    always = {"cpp.dynamic_threads": True}
+    known = torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
+    return [{**always, "cpp.vec_isa_ok": True}, always] if known else [always]
 
 
 def _is_of_compiling(error: Exception) -> bool:

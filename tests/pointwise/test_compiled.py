@@ -8,7 +8,9 @@ from textwrap import dedent
 import pytest
 import torch
 import torch._dynamo
+import torch._inductor.config
 from torch._dynamo.utils import counters
+from torch._inductor.utils import run_and_get_code
 from torch.nn import Parameter
 
 from optreg.pointwise import compiled
@@ -51,6 +53,14 @@ def kernel_and_blocks(cls, settings, tensors, dtype, rounding=None):
 
 
 # One kernel
+
+
+def test_a_kernel_that_is_first_run_on_a_short_vector_uses_all_threads_on_long_ones(compilations):
+    program, numbers = trace(Lion.update, 1, LION)
+    short = [torch.ones(2) for _ in range(3)]
+    with torch._inductor.config.patch(force_disable_caches=True):
+        _, (code,) = run_and_get_code(compiled.run, program, numbers, [(short, None)], torch.float32)
+    assert "#pragma omp parallel\n" in code, "one thread, or a fixed number of them"
 
 
 @pytest.mark.parametrize(
