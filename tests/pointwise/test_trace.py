@@ -1,5 +1,6 @@
 """Tracing: what is recorded of a rule, what is folded, what is refused; and that every executor does what the rule says."""
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -108,6 +109,21 @@ def test_a_number_times_a_tensor_is_added_in_one_operation(rule, kept, numbers):
     program, found = trace(rule, 0, {"lr": 0.5})
     assert names(program) == kept
     assert found == numbers
+
+
+@pytest.mark.parametrize("divisor", [3.0, -3.0, 2.0**-126, 2.0**126])
+def test_division_by_a_number_is_multiplication_by_its_reciprocal(divisor):
+    program, numbers = trace(lambda p, g, *, lr: (g / divisor).exp() + p, 0, {"lr": 0.5})
+    assert names(program) == ["mul", "exp", "add"]
+    assert numbers == (1 / divisor,)
+
+
+@pytest.mark.parametrize("divisor", [0.0, -0.0, 2.0**-127, 2.0**127, math.inf, math.nan])
+def test_division_stays_where_a_reciprocal_would_overflow_or_be_lost(divisor):
+    """In float32, which most is computed in."""
+    program, numbers = trace(lambda p, g, *, lr: (g / divisor).exp() + p, 0, {"lr": 0.5})
+    assert names(program) == ["div", "exp", "add"]
+    assert numbers == pytest.approx((divisor,), rel=0, abs=0, nan_ok=True)
 
 
 def test_what_nothing_depends_on_is_dropped_with_its_numbers():
