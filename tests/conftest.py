@@ -10,9 +10,8 @@ import pytest
 
 from optreg import default_registry
 
-os.environ["OMP_WAIT_POLICY"] = (
-    "passive"  # read by torch: or threads that wait for work would keep other tests' from it
-)
+# Read by torch when it is imported; or else threads that wait for work keep those of the other test process from theirs.
+os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def pytest_runtest_setup(item):

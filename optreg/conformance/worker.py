@@ -87,10 +87,8 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
         lambda: _answer(target, check, request.get("tier")), request["limit"], request["memory"]
     )
     if result is not None:
-        if result.get("compiled"):  # so that not every check that compiles has to import the compiler
-            import torch._inductor.compile_fx  # noqa: F401
-
-            gc.freeze()
+        if result.pop("compiled", False):
+            _import_compiler()
         return {**result, "output": output} if check and "error" not in result else result
     if not check:
         return {"error": f"{target} cannot be looked at: {ending}"}
@@ -98,6 +96,13 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     return Verdict(
         subject=target.name, check=check, status=Status.CRASHED, finding=finding, output=output, seconds=seconds
     ).as_dict()
+
+
+def _import_compiler() -> None:
+    """Import it before any fork, so that not every check that compiles has to; if it is broken, those checks tell."""
+    with contextlib.suppress(Exception):
+        import torch._inductor.compile_fx  # noqa: F401
+    gc.freeze()
 
 
 def _answer(target: Any, check: str | None, tier: str | None) -> dict[str, Any]:
