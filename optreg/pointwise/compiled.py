@@ -7,16 +7,21 @@ rate compiles it anew.
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
-from optreg.pointwise.rounding import TensorRounding, rounded
+from optreg.pointwise.rounding import Rounding, TensorRounding, rounded
 from optreg.pointwise.trace import Number, Operand, Operation, Program, Value
 
 SMALLEST = 2
 """Elements of the smallest vector: torch.compile makes special kernels for those of one element and of none."""
+
+
+def bears(rounding: Rounding | None, elements: int) -> TypeGuard[TensorRounding | None]:
+    """Whether a kernel can make the noise: that of one tensor, whose places it counts in 31 bits."""
+    return rounding is None or (isinstance(rounding, TensorRounding) and elements < 2**31)
 
 
 def run(

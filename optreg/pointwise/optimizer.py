@@ -4,7 +4,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, TypeGuard, get_type_hints, overload
+from typing import Any, ClassVar, get_type_hints, overload
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from optreg.execution import FusedPointwiseOptions, PointwiseOptions
 from optreg.hyperparameters import check
 from optreg.pointwise import blocks, compiled, lists
 from optreg.pointwise.packs import Pack, Plan
-from optreg.pointwise.rounding import LARGEST, PackRounding, Rounding, TensorRounding, key_of
+from optreg.pointwise.rounding import PackRounding, Rounding, TensorRounding, key_of
 from optreg.pointwise.straight import straight
 from optreg.pointwise.trace import Program, trace
 
@@ -363,7 +363,7 @@ class Pointwise(Optimizer):
         for work in batch:
             rounding = _rounding(work, t, group)
             flat = blocks.flattened(work.tensors)
-            if path == "compiled" and flat and _is_compilable(rounding, flat[0]):
+            if path == "compiled" and flat and compiled.bears(rounding, flat[0].numel()):
                 kernels.append((work.tensors, rounding))
                 continue
 
@@ -515,11 +515,6 @@ def _rounding(work: Work, t: int | None, group: Mapping[str, Any]) -> Rounding |
     if isinstance(work.place, int):
         return TensorRounding(key_of(seed, work.place, t), roles)
     return PackRounding([key_of(seed, place, t) for place in work.place.places], work.place.sizes, roles)
-
-
-def _is_compilable(rounding: Rounding | None, flat: Tensor) -> TypeGuard[TensorRounding | None]:
-    """Whether a kernel can make this noise: that of one tensor, whose places it can count."""
-    return rounding is None or (isinstance(rounding, TensorRounding) and flat.numel() < LARGEST)
 
 
 def _signature(cls: type[Pointwise]) -> inspect.Signature:

@@ -13,15 +13,14 @@ places, and a block's costs one addition.
 """
 
 from collections.abc import Sequence
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
-TILE = 2**18
+_TILE_BITS = 18
+TILE = 2**_TILE_BITS
 """How many elements read the table from one place on: element e is number e % TILE of tile e // TILE."""
-
-LARGEST = 2**31
-"""Elements of the largest tensor whose places `rounded` can count."""
 
 _MIXERS = ((258_533, 8), (159_979, 7), (169_143, 8))
 """Multipliers and shifts, searched at random until the table is correlated with itself no more than a table drawn at
@@ -50,7 +49,15 @@ def _signed(x: int) -> int:
     return x - 2**32 if x >= 2**31 else x
 
 
-def _start(key: int, tile: int) -> int:
+@overload
+def _start(key: int, tile: int) -> int: ...
+
+
+@overload
+def _start(key: Tensor, tile: Tensor) -> Tensor: ...
+
+
+def _start(key: Any, tile: Any) -> Any:
     """Where a tile begins to read the table; to be taken modulo TILE."""
     return key + tile * ((key >> 14) | 1)
 
@@ -68,13 +75,12 @@ def rounded(wide: Tensor, key: Tensor, role: int) -> Tensor:
     """A whole tensor, rounded at random to float32 values that bfloat16 has.
 
     Args:
-        wide: float32, flat, of less than LARGEST elements.
+        wide: float32, flat, of less than 2^31 elements: places are counted in int32.
         key: int32, of one element.
         role: the tensor's place among those of the update.
     """
     places = torch.arange(wide.numel(), dtype=torch.int32, device=wide.device)
-    starts = key + (places >> 18) * ((key >> 14) | 1)
-    noise = _table((places + starts + role * _LAG) & (TILE - 1))
+    noise = _table((places + _start(key, places >> _TILE_BITS) + role * _LAG) & (TILE - 1))
     bits = ((wide.view(torch.int32) + noise) & ~0xFFFF).view(torch.float32)
     return torch.where(wide != wide, torch.nan, bits)  # NaN, whose bits might overflow; isnan() makes a slow kernel
 

@@ -16,7 +16,7 @@ from torch.nn import Parameter
 from optreg.pointwise import compiled
 from optreg.pointwise.blocks import Workspace
 from optreg.pointwise.blocks import run as run_blocks
-from optreg.pointwise.rounding import TensorRounding
+from optreg.pointwise.rounding import TILE, PackRounding, TensorRounding
 from optreg.pointwise.straight import straight
 from optreg.pointwise.trace import trace
 from optreg_plugins.adamw.optimizer import AdamW
@@ -126,15 +126,24 @@ def test_a_kernel_gives_what_blocks_give_within_rounding(size):
 
 
 def test_a_kernel_rounds_with_the_same_noise_as_blocks():
-    """A few elements differ, where float32 arithmetic does: of 1e5, whose noise has 2^16 values, about one."""
+    """In every tile; but a few elements differ, where float32 arithmetic does: of 1e5, whose noise has 2^16 values,
+    about one."""
     random = torch.Generator().manual_seed(0)
-    tensors = [torch.randn(100_000, generator=random).bfloat16() for _ in range(3)]
+    tensors = [torch.randn(2 * TILE + 1000, generator=random).bfloat16() for _ in range(3)]
     rounding = TensorRounding(12345, frozenset({0, 2}))
     left, right = kernel_and_blocks(Lion, LION, tensors, torch.float32, rounding)
     for have, want, before in zip(left, right, tensors, strict=True):
         assert (have != want).sum() <= 20
         if before is not tensors[1]:
             assert (have != before).float().mean() > 0.1
+
+
+def test_a_kernel_makes_the_noise_of_one_tensor_whose_places_are_31_bits():
+    of_one, of_many = TensorRounding(1, frozenset({0})), PackRounding([1], [8], frozenset({0}))
+    assert compiled.bears(None, 2**31)
+    assert compiled.bears(of_one, 2**31 - 1)
+    assert not compiled.bears(of_one, 2**31)
+    assert not compiled.bears(of_many, 8)
 
 
 def test_parameters_that_are_no_vectors_or_too_small_are_updated_too():
