@@ -14,6 +14,7 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/lint-imports --config .ci/run_time_imports.toml
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-fail-under=95 $(PYTEST_ARGS)
 
 # Peers are installed without what they depend on: some would bring another torch. Those that fail are left out.

@@ -48,8 +48,8 @@ def command(names: tuple[str, ...], **options: Any) -> None:
         raise click.UsageError(f"judging needs {error.name}: pip install 'optreg[conformance]'") from error
     from optreg.conformance.collector import Collector
     from optreg.conformance.isolation import isolation
-    from optreg.conformance.target import Target
-    from optreg.conformance.verdict import CannotBeJudged
+    from optreg.conformance.results.verdict import CannotBeJudged
+    from optreg.conformance.subjects.target import Target
 
     sys.path.insert(0, os.getcwd())
     params = _pairs("--param", options["params"])
@@ -111,7 +111,7 @@ def _too_few(targets: list[Any], described: list[dict[str, Any]], verdicts: list
     """What is to be said of subjects to which too few checks apply."""
     from optreg.conformance.cases import too_few
     from optreg.conformance.catalogue import FLOORS, Tier
-    from optreg.conformance.verdict import Status
+    from optreg.conformance.results.verdict import Status
 
     sentences = []
     for target, subject in zip(targets, described, strict=True):

@@ -14,17 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optreg.conformance.cases import parametrize_with_checks
-    from optreg.conformance.catalogue import Tier, check, checks
-    from optreg.conformance.subject import OptimizerSubject, ScheduleSubject
-    from optreg.conformance.target import Target
-    from optreg.conformance.verdict import CannotBeJudged, Finding, NotApplicable, Status, Verdict
+    from optreg.conformance.catalogue import Tier, check
+    from optreg.conformance.chapters import checks
+    from optreg.conformance.results.verdict import CannotBeJudged, Finding, NotApplicable, Status, Verdict
+    from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject
+    from optreg.conformance.subjects.target import Target
 
 _HOMES = {
     "cases": ("parametrize_with_checks",),
-    "catalogue": ("Tier", "check", "checks"),
-    "subject": ("OptimizerSubject", "ScheduleSubject"),
-    "target": ("Target",),
-    "verdict": ("CannotBeJudged", "Finding", "NotApplicable", "Status", "Verdict"),
+    "catalogue": ("Tier", "check"),
+    "chapters": ("checks",),
+    "results.verdict": ("CannotBeJudged", "Finding", "NotApplicable", "Status", "Verdict"),
+    "subjects.subject": ("OptimizerSubject", "ScheduleSubject"),
+    "subjects.target": ("Target",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

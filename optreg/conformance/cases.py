@@ -9,8 +9,8 @@ import pytest
 
 from optreg.conformance.catalogue import FLOORS, Check, Tier, of_tier
 from optreg.conformance.isolation import LIMIT, isolation
-from optreg.conformance.target import Target, kind_of
-from optreg.conformance.verdict import CannotBeJudged, Status, Verdict
+from optreg.conformance.results.verdict import CannotBeJudged, Status, Verdict
+from optreg.conformance.subjects.target import Target, kind_of
 
 
 @dataclass(frozen=True)

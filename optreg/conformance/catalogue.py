@@ -1,13 +1,9 @@
-"""The catalogue: every check with its id, tier and condition, in the order of its chapters."""
+"""The catalogue: what a check is, how much each weighs, and how many must apply."""
 
-import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from importlib import import_module
 from typing import Any, Literal, TypeVar
-
-from optreg.registry import default_registry
 
 SuiteKind = Literal["optimizer", "scheduler"]
 
@@ -109,70 +105,6 @@ def check(
         return function
 
     return mark
-
-
-CHAPTERS: dict[str, SuiteKind] = {
-    "references": "optimizer",
-    "mathematics": "optimizer",
-    "relations": "optimizer",
-    "state": "optimizer",
-    "groups": "optimizer",
-    "dtypes": "optimizer",
-    "paths": "optimizer",
-    "precision": "optimizer",
-    "closures": "optimizer",
-    "saving": "optimizer",
-    "cost": "optimizer",
-    "contract": "optimizer",
-    "schedule_contract": "scheduler",
-    "schedule_mathematics": "scheduler",
-    "schedule_resume": "scheduler",
-    "together": "scheduler",
-}
-"""The modules of `optreg.conformance.chapters`, each with what it judges."""
-
-
-@functools.cache
-def checks(kind: SuiteKind | None = None) -> tuple[LiveCheck, ...]:
-    """All checks of a kind, in the order of the chapters, then those that ambient plugins add. Imports torch.
-
-    Raises:
-        PluginError: an ambient plugin is broken.
-    """
-    found: list[LiveCheck] = []
-    for chapter, chapter_kind in CHAPTERS.items():
-        if kind in (None, chapter_kind):
-            found += checks_of(import_module(f"optreg.conformance.chapters.{chapter}"), chapter_kind)
-    for module in default_registry().checks():
-        if kind in (None, module.KIND):
-            found += checks_of(module, module.KIND)
-    return tuple(found)
-
-
-def checks_of(module: Any, kind: SuiteKind) -> list[LiveCheck]:
-    """The checks that a module defines."""
-    title = (module.__doc__ or module.__name__).partition(":")[0].strip()
-    return [
-        LiveCheck(
-            id=function.about.id,
-            name=function.__name__.removeprefix("check_"),
-            claim=(function.__doc__ or "").partition("\n")[0],
-            kind=kind,
-            tier=function.about.tier,
-            chapter=title,
-            function=function,
-            needs=function.about.needs,
-            still=function.about.still,
-            hint=function.about.hint,
-        )
-        for function in vars(module).values()
-        if hasattr(function, "about")
-    ]
-
-
-def find(id: str) -> LiveCheck:
-    """The check with an id."""
-    return next(check for check in checks() if check.id == id)
 
 
 AnyCheck = TypeVar("AnyCheck", bound=Check)

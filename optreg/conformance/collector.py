@@ -3,7 +3,7 @@
 import json
 from typing import TYPE_CHECKING
 
-from optreg.conformance.verdict import Verdict
+from optreg.conformance.results.verdict import Verdict
 
 if TYPE_CHECKING:
     import pytest

@@ -11,8 +11,8 @@ from collections import Counter
 from typing import Any
 
 from optreg.conformance.catalogue import Check, Tier
-from optreg.conformance.target import Target
-from optreg.conformance.verdict import CannotBeJudged, Status, Verdict
+from optreg.conformance.results.verdict import CannotBeJudged, Status, Verdict
+from optreg.conformance.subjects.target import Target
 
 LIMIT = 60.0
 """Seconds that a check may take."""

@@ -8,8 +8,8 @@ import pytest
 from optreg.conformance.cases import Case, read_targets
 from optreg.conformance.catalogue import Tier, of_tier
 from optreg.conformance.isolation import LIMIT, isolation
-from optreg.conformance.target import kind_of
-from optreg.conformance.verdict import CannotBeJudged
+from optreg.conformance.results.verdict import CannotBeJudged
+from optreg.conformance.subjects.target import kind_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from optreg.conformance.verdict import CannotBeJudged, Finding, Status, Verdict
+from optreg.conformance.results.verdict import CannotBeJudged, Finding, Status, Verdict
 from optreg.errors import OptregError
 
 KEPT = 2000
@@ -43,9 +43,9 @@ def _prepare() -> dict[str, Any]:
     import mpmath  # noqa: F401
     import torch
 
-    import optreg.conformance.engine
+    import optreg.conformance.running.check
     import optreg.pointwise  # noqa: F401
-    from optreg.conformance.catalogue import checks
+    from optreg.conformance.chapters import checks
     from optreg.execution import PointwiseOptions
     from optreg.hyperparameters import json_schema
     from optreg.registry import default_registry
@@ -79,7 +79,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     """The reply to a request about a target: with a `check`, its verdict; with a `tier`, how many checks apply; or else
     a description.
     """
-    from optreg.conformance.target import Target
+    from optreg.conformance.subjects.target import Target
 
     target = Target.from_dict(request["target"])
     check = request.get("check")
@@ -107,8 +107,9 @@ def _import_compiler() -> None:
 
 def _answer(target: Any, check: str | None, tier: str | None) -> dict[str, Any]:
     """What a child finds out."""
-    from optreg.conformance.catalogue import Tier, find
-    from optreg.conformance.engine import applying, judge, tried
+    from optreg.conformance.catalogue import Tier
+    from optreg.conformance.chapters import find
+    from optreg.conformance.running.check import applying, judge, tried
 
     try:
         if check:

@@ -16,7 +16,7 @@ from broken.zoo import FAULTS
 from tqdm import tqdm
 
 from optreg.conformance import Status, Tier, checks
-from optreg.conformance.engine import judge_subject
+from optreg.conformance.running.check import judge_subject
 
 DOCS = Path(__file__).parents[2] / "docs"
 

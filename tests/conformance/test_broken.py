@@ -7,8 +7,8 @@ import torch
 from broken.zoo import FAULTS
 
 from optreg.conformance import Status, Target, checks
-from optreg.conformance.catalogue import find
-from optreg.conformance.engine import judge, judge_subject
+from optreg.conformance.chapters import find
+from optreg.conformance.running.check import judge, judge_subject
 
 WITHOUT_A_PROGRAM = {
     # the reference or the declaration is at fault

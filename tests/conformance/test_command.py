@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from optreg.conformance import CannotBeJudged, Target, checks, isolation
-from optreg.conformance.engine import judge, tried
+from optreg.conformance.running.check import judge, tried
 
 HERE = Path(__file__).parent
 

@@ -7,7 +7,7 @@ import pytest
 
 from optreg.conformance import Status, Verdict, checks
 from optreg.conformance.report import render
-from optreg.conformance.verdict import Curve, Finding
+from optreg.conformance.results.verdict import Curve, Finding
 
 SUBJECTS = [
     {"name": "good", "kind": "optimizer", "like": None, "distribution": "optreg", "version": "0.1.0"},

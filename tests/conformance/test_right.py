@@ -6,9 +6,9 @@ from broken.precision import Low, Options
 from optreg import OptimizerPlugin, OptimizerTraits, default_registry
 from optreg.conformance import Status, Target, Tier, checks
 from optreg.conformance.catalogue import of_tier
-from optreg.conformance.engine import judge, judge_subject
-from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.target import kind_of
+from optreg.conformance.running.check import judge, judge_subject
+from optreg.conformance.subjects.subject import OptimizerSubject
+from optreg.conformance.subjects.target import kind_of
 from optreg.registry import Entry, Kind, Registration
 from optreg_plugins.lion.reference import Lion
 

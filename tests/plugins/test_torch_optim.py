@@ -6,8 +6,8 @@ import torch
 import optreg
 from optreg.conformance import Status, Target, Tier, checks
 from optreg.conformance.catalogue import of_tier
-from optreg.conformance.engine import judge
-from optreg.conformance.target import kind_of
+from optreg.conformance.running.check import judge
+from optreg.conformance.subjects.target import kind_of
 from optreg_plugins import torch_optim
 
 ISSUES = "https://github.com/pytorch/pytorch/issues/"

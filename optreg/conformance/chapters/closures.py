@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import hostile_for
-from optreg.conformance.rig import Rig
-from optreg.conformance.subject import OptimizerSubject
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 F64 = torch.float64
 
@@ -31,44 +31,44 @@ except ArithmeticError:
     pass"""
 
 
-def _quadratic(rig: Rig) -> Tensor:
-    return sum(((param - 0.25) ** 2).sum() for param in rig.params)  # type: ignore[return-value]
+def _quadratic(run: OptimizerRun) -> Tensor:
+    return sum(((param - 0.25) ** 2).sum() for param in run.params)  # type: ignore[return-value]
 
 
 @check("C01", hint="`step(closure)` has to call it once, under `torch.enable_grad()`, and to return what it returns")
 def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubject) -> None:
     """A closure is called once, with gradients enabled, and its loss is returned."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
-    rig = Rig(subject, problem.starts)
+    run = OptimizerRun(subject, problem.starts)
     calls: list[bool] = []
     losses: list[float] = []
 
     def closure() -> Tensor:
         calls.append(torch.is_grad_enabled())
-        rig.optimizer.zero_grad()
-        loss = _quadratic(rig)
+        run.optimizer.zero_grad()
+        loss = _quadratic(run)
         loss.backward()  # type: ignore[no-untyped-call]
         losses.append(float(loss))
         return loss
 
-    rig.note(CLOSURE)
+    run.note(CLOSURE)
     for count in (1, 2, 3):
-        returned = rig.step_again("optimizer.step(closure)", closure)
-        judge.equal(len(calls), count, "the number of the closure's calls", step=count)
-        judge.that(all(calls), "the closure is called with gradients disabled", step=count)
-        judge.that(returned is not None, "the closure's loss is not returned", step=count)
-        judge.equal(float(returned), losses[-1], "the loss returned", step=count)
+        returned = run.step_again("optimizer.step(closure)", closure)
+        assertions.assert_equal(len(calls), count, "the number of the closure's calls", step=count)
+        assertions.assert_true(all(calls), "the closure is called with gradients disabled", step=count)
+        assertions.assert_true(returned is not None, "the closure's loss is not returned", step=count)
+        assertions.assert_equal(float(returned), losses[-1], "the loss returned", step=count)
 
 
 @check("C02", hint="the closure is called after the update, or the gradients are read before it is called")
 def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
     """Updates through a closure are those of backward and step, bit for bit, in several groups and at a moving lr."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     last = len(problem.starts) - 1
     groups: list[tuple[list[int], dict[str, Any]]] = [(list(range(last)), {}), ([last], {"lr": 0.05})]
-    first, second = (Rig(subject, problem.starts, groups=groups) for _ in range(2))
+    first, second = (OptimizerRun(subject, problem.starts, groups=groups) for _ in range(2))
     calls: list[int] = []
 
     def closure() -> Tensor:
@@ -80,8 +80,8 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
 
     first.note(CLOSURE)
     for t in range(1, 5):
-        for rig in (first, second):
-            for group in rig.optimizer.param_groups:
+        for run in (first, second):
+            for group in run.optimizer.param_groups:
                 subject.edit(group, lr=0.01 * t)
         edits = "".join(
             f"\n    group[{key!r}] = {value}" for key, value in subject.group_arguments({"lr": 0.01 * t}).items()
@@ -91,68 +91,74 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
         second.optimizer.zero_grad()
         _quadratic(second).backward()  # type: ignore[no-untyped-call]
         second.step_again()
-        first.same(second, "through a closure", step=t, of="by hand it is")
-        judge.equal(len(calls), t, "the number of the closure's calls", step=t)
-        judge.that(all(param.grad is not None for param in first.params), "gradients are gone after the update", step=t)
+        first.assert_same(second, "through a closure", step=t, of="by hand it is")
+        assertions.assert_equal(len(calls), t, "the number of the closure's calls", step=t)
+        assertions.assert_true(
+            all(param.grad is not None for param in first.params), "gradients are gone after the update", step=t
+        )
 
 
 @check("C08", hint="`step` changes the groups, or switches gradients, while the closure runs")
 def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
     """A closure that raises leaves optimizer and parameters as they were, and gradients enabled."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False, steps=4)
-    rig, plain = (Rig(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
-    before = rig.tensors()
+    run, plain = (OptimizerRun(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
+    before = run.tensors()
 
     def fails() -> None:
         raise ArithmeticError("the loss is not finite")
 
-    raised = judge.raises(lambda: rig.optimizer.step(fails), ArithmeticError, "a closure that raises")
-    rig.note(FAILING)
-    judge.equal(str(raised), "the loss is not finite", "the closure's error")
-    judge.that(torch.is_grad_enabled(), "gradients stay disabled after a closure has raised")
-    rig.same(before, "after a closure that raised", of="before it was")
-    for each in (rig, plain):
+    raised = assertions.assert_raises(lambda: run.optimizer.step(fails), ArithmeticError, "a closure that raises")
+    run.note(FAILING)
+    assertions.assert_equal(str(raised), "the loss is not finite", "the closure's error")
+    assertions.assert_true(torch.is_grad_enabled(), "gradients stay disabled after a closure has raised")
+    run.assert_same(before, "after a closure that raised", of="before it was")
+    for each in (run, plain):
         each.run(problem, 2)
-    rig.same(plain, "some updates after a closure that raised", of="without it it is")
+    run.assert_same(plain, "some updates after a closure that raised", of="without it it is")
 
 
 @check("C09", Tier.SHOULD, hint="`step(closure)` looks into what the closure returns")
 def check_a_closure_that_returns_nothing(subject: OptimizerSubject) -> None:
     """A closure may return None; the update is made, and None returned."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False, steps=3)
-    rig, plain = (Rig(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
-    for param, grad in zip(rig.params, problem.steps[2].grads, strict=True):
+    run, plain = (OptimizerRun(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
+    for param, grad in zip(run.params, problem.steps[2].grads, strict=True):
         param.grad = torch.tensor(grad)
-    for group in rig.optimizer.param_groups:
+    for group in run.optimizer.param_groups:
         subject.edit(group, lr=problem.steps[2].lr)
-    judge.that(rig.optimizer.step(lambda: None) is None, "what a closure returns is not returned")
-    judge.that(torch.is_grad_enabled(), "gradients stay disabled after a closure")
+    assertions.assert_true(run.optimizer.step(lambda: None) is None, "what a closure returns is not returned")
+    assertions.assert_true(torch.is_grad_enabled(), "gradients stay disabled after a closure")
     plain.run(problem, 2)
-    rig.same(plain, "through a closure that returns nothing", of="without one it is")
+    run.assert_same(plain, "through a closure that returns nothing", of="without one it is")
 
 
 @check("C03", hint="`step` is not under `torch.no_grad()`, or switches gradients without switching back")
 def check_no_graph_is_left(subject: OptimizerSubject) -> None:
     """After an update neither parameters nor state carry an autograd graph, and gradients stay enabled."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
-    rig = Rig(subject, problem.starts)
+    run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps[:3], start=1):
         if t == 3:  # gradients of `backward(create_graph=True)` are parts of a graph themselves
-            for param, grad in zip(rig.params, step.grads, strict=True):
+            for param, grad in zip(run.params, step.grads, strict=True):
                 leaf = torch.tensor(grad, requires_grad=True)
                 param.grad = leaf * 1.0
-            rig.step_again()
+            run.step_again()
         else:
-            rig.take(step)
-        judge.that(torch.is_grad_enabled(), "gradients stay disabled after an update", step=t)
-        for index, param in enumerate(rig.params):
-            judge.that(param.grad_fn is None and param.requires_grad, f"parameter {index} is no leaf", step=t)
-            for name, value in rig.state(index).items():
+            run.take(step)
+        assertions.assert_true(torch.is_grad_enabled(), "gradients stay disabled after an update", step=t)
+        for index, param in enumerate(run.params):
+            assertions.assert_true(
+                param.grad_fn is None and param.requires_grad, f"parameter {index} is no leaf", step=t
+            )
+            for name, value in run.state(index).items():
                 if isinstance(value, Tensor):
-                    judge.that(value.grad_fn is None and not value.requires_grad, f"'{name}' carries a graph", step=t)
+                    assertions.assert_true(
+                        value.grad_fn is None and not value.requires_grad, f"'{name}' carries a graph", step=t
+                    )
 
 
 @check(
@@ -161,29 +167,31 @@ def check_no_graph_is_left(subject: OptimizerSubject) -> None:
 )
 def check_step_hooks(subject: OptimizerSubject) -> None:
     """Hooks before and after a step run once each, in order, and no more once removed."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
-    rig = Rig(subject, problem.starts)
+    run = OptimizerRun(subject, problem.starts)
     seen: list[tuple[str, list[Tensor]]] = []
-    start = rig.tensors()
-    before = rig.optimizer.register_step_pre_hook(lambda *_: seen.append(("before", rig.tensors())))
-    after = rig.optimizer.register_step_post_hook(lambda *_: seen.append(("after", rig.tensors())))
-    rig.take(problem.steps[0])
-    judge.equal([name for name, _ in seen], ["before", "after"], "the hooks called")
-    judge.equal(seen[0][1], start, "the parameters in the first hook", of="before the update they were")
-    judge.equal(seen[1][1], rig.tensors(), "the parameters in the second hook", of="after the update they are")
+    start = run.tensors()
+    before = run.optimizer.register_step_pre_hook(lambda *_: seen.append(("before", run.tensors())))
+    after = run.optimizer.register_step_post_hook(lambda *_: seen.append(("after", run.tensors())))
+    run.take(problem.steps[0])
+    assertions.assert_equal([name for name, _ in seen], ["before", "after"], "the hooks called")
+    assertions.assert_equal(seen[0][1], start, "the parameters in the first hook", of="before the update they were")
+    assertions.assert_equal(
+        seen[1][1], run.tensors(), "the parameters in the second hook", of="after the update they are"
+    )
     before.remove()
     after.remove()
-    rig.take(problem.steps[1])
-    judge.equal(len(seen), 2, "the number of calls after the hooks were removed")
+    run.take(problem.steps[1])
+    assertions.assert_equal(len(seen), 2, "the number of calls after the hooks were removed")
 
 
 @check("C05", Tier.SHOULD, hint="`state_dict` or `load_state_dict` is overridden without calling torch's")
 def check_state_dict_hooks(subject: OptimizerSubject) -> None:
     """Hooks of `state_dict` and `load_state_dict` are called, and what they return is used."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
-    rig = Rig(subject, problem.starts).run(problem, 0, 2)
+    run = OptimizerRun(subject, problem.starts).run(problem, 0, 2)
     called: list[str] = []
 
     def saved(optimizer: Any, state_dict: dict[str, Any]) -> dict[str, Any]:
@@ -193,39 +201,38 @@ def check_state_dict_hooks(subject: OptimizerSubject) -> None:
     def loading(optimizer: Any, state_dict: dict[str, Any]) -> None:
         called.append("loading")
 
-    rig.optimizer.register_state_dict_post_hook(saved)
-    rig.optimizer.register_load_state_dict_pre_hook(loading)
-    written = rig.optimizer.state_dict()
-    judge.equal(written.get("more"), 1, "what the hook added")
-    rig.optimizer.load_state_dict(copy.deepcopy({key: written[key] for key in ("state", "param_groups")}))
-    judge.equal(called, ["saved", "loading"], "the hooks called")
+    run.optimizer.register_state_dict_post_hook(saved)
+    run.optimizer.register_load_state_dict_pre_hook(loading)
+    written = run.optimizer.state_dict()
+    assertions.assert_equal(written.get("more"), 1, "what the hook added")
+    run.optimizer.load_state_dict(copy.deepcopy({key: written[key] for key in ("state", "param_groups")}))
+    assertions.assert_equal(called, ["saved", "loading"], "the hooks called")
 
 
 @check("C06", hint="`_step_supports_amp_scaling` is set, and `found_inf` is not looked at")
 def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
     """Under a gradient scaler, an update whose gradients overflowed is left out, and leaves no trace."""
-    judge = subject.judge
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
-    rig, plain = Rig(subject, problem.starts), Rig(subject, problem.starts)
+    run, plain = OptimizerRun(subject, problem.starts), OptimizerRun(subject, problem.starts)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1000)
     scaler.scale(torch.ones(1))
     for t, step in enumerate(problem.steps[:6]):
         bad = t == 3
-        for group in rig.optimizer.param_groups:
+        for group in run.optimizer.param_groups:
             subject.edit(group, lr=step.lr)
-        for param, grad in zip(rig.params, step.grads, strict=True):
+        for param, grad in zip(run.params, step.grads, strict=True):
             param.grad = torch.tensor(grad) * float(scaler.get_scale())
             if bad:
                 param.grad.view(-1)[0] = torch.inf
-        before = rig.tensors()
-        scaler.step(rig.optimizer)
+        before = run.tensors()
+        scaler.step(run.optimizer)
         scaler.update()
-        judge.steps += 1
+        subject.activity.updates += 1
         if bad:
-            rig.same(before, "after a skipped update", step=t + 1, of="before it was")
+            run.assert_same(before, "after a skipped update", step=t + 1, of="before it was")
         else:
             plain.take(step)
-            rig.same(plain, "under a gradient scaler", step=t + 1, of="without one it is")
+            run.assert_same(plain, "under a gradient scaler", step=t + 1, of="without one it is")
 
 
 def _cannot_ascend(subject: OptimizerSubject) -> str | None:
@@ -236,11 +243,11 @@ def _cannot_ascend(subject: OptimizerSubject) -> str | None:
 def check_a_gradient_kept_under_maximize(subject: OptimizerSubject) -> None:
     """Under `maximize`, gradients that are kept between updates keep their direction."""
     problem = hostile_for(subject, missing=False)
-    kept = Rig(subject, problem.starts, maximize=True)
+    kept = OptimizerRun(subject, problem.starts, maximize=True)
     kept.take(problem.steps[0])
-    fresh = Rig(subject, problem.starts, maximize=True)
+    fresh = OptimizerRun(subject, problem.starts, maximize=True)
     fresh.take(problem.steps[0])
     for t in range(2, 5):
         kept.step_again()
         fresh.step(problem.steps[0].grads)
-        kept.same(fresh, "with the gradient kept", step=t, of="with it set anew it is")
+        kept.assert_same(fresh, "with the gradient kept", step=t, of="with it set anew it is")

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import shapes_for, undeclared_state
-from optreg.conformance.problems import Shape
-from optreg.conformance.rig import Rig
-from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.twin import Twin
+from optreg.conformance.harness.following import undeclared_state
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import Shape, shapes_for
+from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 
 @check(
@@ -26,37 +26,37 @@ from optreg.conformance.twin import Twin
 )
 def check_state_is_as_large_as_declared(subject: OptimizerSubject) -> None:
     """The state takes as many bytes per parameter as the reference's tensors do in the parameter's dtype."""
-    judge = subject.judge
+    assertions = subject.assertions
     shape = shapes_for(subject, [(64, 32)])[-1]
-    rig = Rig(subject, [np.ones(shape)], dtype=torch.float32)
-    rig.step([np.ones(shape)])
-    twin = Twin(subject, [np.ones(shape)], torch.float32)
-    twin.step([np.ones(shape)])
-    declared = sum(4 * np.asarray(value).size for value in twin.now[0][1].values() if np.asarray(value).ndim)
+    run = OptimizerRun(subject, [np.ones(shape)], dtype=torch.float32)
+    run.step([np.ones(shape)])
+    reference = ReferenceRun(subject, [np.ones(shape)], torch.float32)
+    reference.step([np.ones(shape)])
+    declared = sum(4 * np.asarray(value).size for value in reference.now[0][1].values() if np.asarray(value).ndim)
     used = sum(
-        value.untyped_storage().nbytes() for value in rig.state(0).values() if isinstance(value, Tensor) and value.ndim
+        value.untyped_storage().nbytes() for value in run.state(0).values() if isinstance(value, Tensor) and value.ndim
     )
-    judge.equal(used, declared, "the state's bytes", of="the reference declares")
+    assertions.assert_equal(used, declared, "the state's bytes", of="the reference declares")
 
 
 @check("F02", Tier.SHOULD, hint="something is appended in every update, and never let go")
 def check_no_object_is_left_behind(subject: OptimizerSubject) -> None:
     """100 updates leave no more live tensors behind than the first few."""
-    judge = subject.judge
+    assertions = subject.assertions
     shape = shapes_for(subject, [(8, 8)])[-1]
-    rig = Rig(subject, [np.ones(shape)] * 3)
+    run = OptimizerRun(subject, [np.ones(shape)] * 3)
     grads = [np.ones(shape)] * 3
 
     def alive(updates: int) -> int:
         for _ in range(updates):
-            for param, grad in zip(rig.params, grads, strict=True):
+            for param, grad in zip(run.params, grads, strict=True):
                 param.grad = torch.tensor(grad)
-            rig.step_again()
+            run.step_again()
         gc.collect()
         return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
 
     few, many = alive(5), alive(100)
-    judge.that(many <= few, "updates leave tensors behind", measured=float(many), bound=float(few))
+    assertions.assert_true(many <= few, "updates leave tensors behind", measured=float(many), bound=float(few))
 
 
 class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -92,16 +92,16 @@ class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak = max(self.peak, sum(self.live.values()))
 
 
-def _watched(subject: OptimizerSubject, shapes: list[Shape]) -> tuple[Rig, _Watching]:
+def _watched(subject: OptimizerSubject, shapes: list[Shape]) -> tuple[OptimizerRun, _Watching]:
     """An update that was watched, after one that was not."""
-    rig = Rig(subject, [np.ones(shape) for shape in shapes], dtype=torch.float32)
-    rig.step([np.ones(shape) for shape in shapes])
-    kept = [value for index in range(len(shapes)) for value in rig.state(index).values() if isinstance(value, Tensor)]
-    kept += [value for group in rig.optimizer.param_groups for value in group.values() if isinstance(value, Tensor)]
-    grads = [param.grad for param in rig.params if param.grad is not None]
-    with _Watching([*rig.params, *grads, *kept]) as watching:
-        rig.step_again()
-    return rig, watching
+    run = OptimizerRun(subject, [np.ones(shape) for shape in shapes], dtype=torch.float32)
+    run.step([np.ones(shape) for shape in shapes])
+    kept = [value for index in range(len(shapes)) for value in run.state(index).values() if isinstance(value, Tensor)]
+    kept += [value for group in run.optimizer.param_groups for value in group.values() if isinstance(value, Tensor)]
+    grads = [param.grad for param in run.params if param.grad is not None]
+    with _Watching([*run.params, *grads, *kept]) as watching:
+        run.step_again()
+    return run, watching
 
 
 def _undeclared(subject: OptimizerSubject) -> str | None:
@@ -111,18 +111,24 @@ def _undeclared(subject: OptimizerSubject) -> str | None:
 @check("F03", Tier.SHOULD, needs=_undeclared, hint="an operation makes a new tensor where one in place would do")
 def check_temporaries_are_as_declared(subject: OptimizerSubject) -> None:
     """An update takes no more memory for a while than declared, and not less than half of it."""
-    judge = subject.judge
+    assertions = subject.assertions
     shape = shapes_for(subject, [(64, 64)])[-1]
-    rig, watching = _watched(subject, [shape] * 4)
-    size = rig.params[0].numel() * rig.params[0].element_size()
+    run, watching = _watched(subject, [shape] * 4)
+    size = run.params[0].numel() * run.params[0].element_size()
     used, declared = watching.peak / size, subject.traits.temporaries or 0.0
-    judge.that(used <= declared + 0.01, "an update takes more memory than declared", measured=used, bound=declared)
-    judge.that(used >= declared / 2, "an update takes less than half the memory that is declared", measured=used)
+    assertions.assert_true(
+        used <= declared + 0.01, "an update takes more memory than declared", measured=used, bound=declared
+    )
+    assertions.assert_true(
+        used >= declared / 2, "an update takes less than half the memory that is declared", measured=used
+    )
 
 
 @check("F04", Tier.SHOULD, hint="`.item()`, `bool(...)` or a comparison of tensors makes Python wait for the device")
 def check_no_value_is_read_back(subject: OptimizerSubject) -> None:
     """An update reads no value that it has computed back into Python, where it would wait for the device."""
-    judge = subject.judge
+    assertions = subject.assertions
     _, watching = _watched(subject, shapes_for(subject, [(4, 3), (6,)]))
-    judge.that(not watching.reads, f"an update reads back into Python: {', '.join(sorted(set(watching.reads)))}")
+    assertions.assert_true(
+        not watching.reads, f"an update reads back into Python: {', '.join(sorted(set(watching.reads)))}"
+    )

@@ -8,14 +8,14 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import follow, hostile_for, shapes_for
-from optreg.conformance.problems import STEPS, Problem, Shape, Step
-from optreg.conformance.record import DENSE, TRANSPOSED, Layout
-from optreg.conformance.rig import Rig
-from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.tolerance import rounding
-from optreg.conformance.twin import Twin
-from optreg.conformance.verdict import Failed
+from optreg.conformance.harness.following import compare, follow
+from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Layout
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_for, shapes_for
+from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.results.tolerance import rounding
+from optreg.conformance.results.verdict import Failed
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 Array = np.ndarray
 F64 = torch.float64
@@ -28,14 +28,16 @@ def _matrices_only(subject: OptimizerSubject) -> str | None:
 @check("D01", hint="state is made, or the update computed, in float32 or in the default dtype")
 def check_float64_stays_float64(subject: OptimizerSubject) -> None:
     """float64 parameters have float64 state: no update goes through a narrower type."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
-    rig = follow(subject, problem)
-    for index, param in enumerate(rig.params):
-        judge.equal(str(param.dtype), "torch.float64", f"the dtype of parameter {index}")
-        for name, value in rig.state(index).items():
+    run = follow(subject, problem)
+    for index, param in enumerate(run.params):
+        assertions.assert_equal(str(param.dtype), "torch.float64", f"the dtype of parameter {index}")
+        for name, value in run.state(index).items():
             if isinstance(value, Tensor) and value.is_floating_point() and value.shape == param.shape and value.ndim:
-                judge.equal(str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}")
+                assertions.assert_equal(
+                    str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}"
+                )
 
 
 @check(
@@ -65,10 +67,10 @@ def follow_where_conditioned(
     *,
     shapes: Sequence[Shape] = ((6,), (4, 3)),
     steps: int = STEPS,
-    prepare: Callable[[Rig], None] = lambda rig: None,
+    prepare: Callable[[OptimizerRun], None] = lambda run: None,
 ) -> None:
     """Compare in a narrow dtype, but for elements whose reference itself turns on the rounding of its inputs."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, shapes, exponents=exponents, steps=steps)
     narrow = [np.asarray(torch.tensor(s).to(dtype).double().numpy()) for s in problem.starts]
     rounded = [
@@ -76,27 +78,33 @@ def follow_where_conditioned(
         for s in problem.steps
     ]
     problem = Problem(narrow, rounded)
-    rig, twin = Rig(subject, problem.starts, dtype=dtype), Twin(subject, problem.starts, dtype)
-    prepare(rig)
-    shaken = Twin(subject, problem.starts, dtype)
+    run, reference = OptimizerRun(subject, problem.starts, dtype=dtype), ReferenceRun(subject, problem.starts, dtype)
+    prepare(run)
+    shaken = ReferenceRun(subject, problem.starts, dtype)
     random = np.random.default_rng(1)
     u = rounding(dtype, 0) / 8
     for step in problem.steps:
-        rig.take(step)
-        twin.take(step)
+        run.take(step)
+        reference.take(step)
         shaken.step(
             [None if g is None else g * (1 + 4 * u * random.choice([-1.0, 1.0], g.shape)) for g in step.grads],
             lr=step.lr,
         )
-        for index, param in enumerate(rig.params):
-            expected, bound = twin.values()[index], twin.bound(index)
+        for index, param in enumerate(run.params):
+            expected, bound = reference.values()[index], reference.bound(index)
             certain = np.abs(shaken.values()[index] - expected) <= 0.5 * bound
-            with rig.explaining(index, np.array(1.0), show=f"float(params[{{i}}].dtype is {dtype})"):
-                judge.equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=twin.t)
-            judge.that(bool(torch.isfinite(param).all()), f"parameter {index} is not finite in {dtype}", step=twin.t)
+            with run.showing(index, np.array(1.0), show=f"float(params[{{i}}].dtype is {dtype})"):
+                assertions.assert_equal(
+                    str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=reference.t
+                )
+            assertions.assert_true(
+                bool(torch.isfinite(param).all()), f"parameter {index} is not finite in {dtype}", step=reference.t
+            )
             bound = np.where(certain, bound, np.inf)
-            rig.close(index, expected, bound, f"in {dtype}, parameter {index}", step=twin.t, twin=twin)
-            judge.that(certain.any(), "no element could be compared", step=twin.t)
+            run.assert_close(
+                index, expected, bound, f"in {dtype}, parameter {index}", step=reference.t, reference=reference
+            )
+            assertions.assert_true(certain.any(), "no element could be compared", step=reference.t)
 
 
 @check(
@@ -104,15 +112,17 @@ def follow_where_conditioned(
 )
 def check_float16_stays_finite(subject: OptimizerSubject) -> None:
     """In float16, at the default eps, gradients of zero and tiny ones leave everything finite."""
-    judge = subject.judge
+    assertions = subject.assertions
     for exponents in ((-7.0, -4.0), (-2.0, 2.0)):
         problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=exponents)
-        rig = Rig(subject, problem.starts, dtype=torch.float16, **subject.default)
+        run = OptimizerRun(subject, problem.starts, dtype=torch.float16, **subject.default)
         for t, step in enumerate(problem.steps, start=1):
-            rig.step(step.grads)
-            for index, param in enumerate(rig.params):
-                with rig.explaining(index, np.array(1.0), show="params[{i}].isfinite().all()"):
-                    judge.that(bool(param.isfinite().all()), f"parameter {index} is not finite in float16", step=t)
+            run.step(step.grads)
+            for index, param in enumerate(run.params):
+                with run.showing(index, np.array(1.0), show="params[{i}].isfinite().all()"):
+                    assertions.assert_true(
+                        bool(param.isfinite().all()), f"parameter {index} is not finite in float16", step=t
+                    )
 
 
 @check(
@@ -122,9 +132,9 @@ def check_float16_stays_finite(subject: OptimizerSubject) -> None:
 )
 def check_zero_dimensions(subject: OptimizerSubject) -> None:
     """A parameter of no dimension follows the reference, and stays one."""
-    judge = subject.judge
-    rig = follow(subject, hostile_for(subject, [(), ()], missing=False))
-    judge.equal([p.ndim for p in rig.params], [0, 0], "the parameters' dimensions")
+    assertions = subject.assertions
+    run = follow(subject, hostile_for(subject, [(), ()], missing=False))
+    assertions.assert_equal([p.ndim for p in run.params], [0, 0], "the parameters' dimensions")
 
 
 @check("D06", needs=_matrices_only, hint="an empty tensor ends the loop, or is reduced over")
@@ -183,13 +193,13 @@ def _real_matrices(subject: OptimizerSubject) -> str | None:
 )
 def check_complex_parameters(subject: OptimizerSubject) -> None:
     """Complex parameters go the way of their real and imaginary parts, or are refused, as declared."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, [(6, 2), (2, 3, 2)], missing=False)
 
     def as_complex(array: Array) -> Tensor:
         return torch.view_as_complex(torch.tensor(np.ascontiguousarray(array)))
 
-    twin = Twin(subject, problem.starts, F64)
+    reference = ReferenceRun(subject, problem.starts, F64)
     params = [Parameter(as_complex(start)) for start in problem.starts]
 
     def run() -> None:
@@ -200,12 +210,18 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
             for param, grad in zip(params, step.grads, strict=True):
                 param.grad = None if grad is None else as_complex(grad)
             optimizer.step()
-            judge.steps += 1
-            judge.moved = True
-            twin.take(step)
+            subject.activity.updates += 1
+            subject.activity.moved = True
+            reference.take(step)
             for index, param in enumerate(params):
                 found = torch.view_as_real(param.detach()).numpy()
-                judge.close(found, twin.values()[index], twin.bound(index), f"complex parameter {index}", step=twin.t)
+                assertions.assert_close(
+                    found,
+                    reference.values()[index],
+                    reference.bound(index),
+                    f"complex parameter {index}",
+                    step=reference.t,
+                )
 
     if subject.traits.complex_params:
         run()
@@ -215,32 +231,36 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
     except Failed:
         raise
     except Exception as error:
-        judge.that(str(error), "a complex parameter is refused without a word")
-        judge.moved = True
+        assertions.assert_true(str(error), "a complex parameter is refused without a word")
+        subject.activity.moved = True
         return
-    judge.that(subject.traits.complex_params is None, "complex parameters are declared to be refused, and taken")
+    assertions.assert_true(
+        subject.traits.complex_params is None, "complex parameters are declared to be refused, and taken"
+    )
 
 
 @check("D10", Tier.SHOULD, hint="a sparse gradient is used without looking at `grad.is_sparse`")
 def check_sparse_gradients(subject: OptimizerSubject) -> None:
     """A sparse gradient does what the dense one does, or is refused by an error that says so."""
-    judge = subject.judge
+    assertions = subject.assertions
     start, grad = np.arange(8.0).reshape(4, 2) - 3.5, np.zeros((4, 2))
     grad[1], grad[3] = (0.5, -2.0), (1.0, 3.0)
-    dense = Rig(subject, [start])
+    dense = OptimizerRun(subject, [start])
     dense.step([grad])
-    sparse = Rig(subject, [start])
+    sparse = OptimizerRun(subject, [start])
     try:
         sparse.step([grad], layout=SPARSE)
     except Exception as error:
-        judge.that("sparse" in str(error).lower(), f"the error does not say that sparse gradients are refused: {error}")
-        judge.equal(sparse.values()[0].tolist(), start.tolist(), "the parameter after the refusal")
-        judge.that(
+        assertions.assert_true(
+            "sparse" in str(error).lower(), f"the error does not say that sparse gradients are refused: {error}"
+        )
+        assertions.assert_equal(sparse.values()[0].tolist(), start.tolist(), "the parameter after the refusal")
+        assertions.assert_true(
             not (subject.registered and subject.traits.sparse_grads), "sparse gradients are declared, and refused"
         )
         return
     expected = dense.values()[0]
-    sparse.close(0, expected, rounding(F64, 1) * 8, "under a sparse gradient, the parameter", of="the dense one")
+    sparse.assert_close(0, expected, rounding(F64, 1) * 8, "under a sparse gradient, the parameter", of="the dense one")
 
 
 @check("D11", hint="state is made by `squeeze`, or broadcast against the parameter")
@@ -258,7 +278,13 @@ def check_another_default_dtype(subject: OptimizerSubject) -> None:
     try:
         for dtype in (torch.float64, torch.float16):
             torch.set_default_dtype(dtype)
-            follow(subject, problem)
+            run = OptimizerRun(subject, problem.starts)
+            run.note(f"torch.set_default_dtype({dtype})")
+            reference = ReferenceRun(subject, problem.starts, F64)
+            for step in problem.steps:
+                run.take(step)
+                reference.take(step)
+                compare(run, reference)
     finally:
         torch.set_default_dtype(before)
 
@@ -266,25 +292,27 @@ def check_another_default_dtype(subject: OptimizerSubject) -> None:
 @check("D13", hint="a norm, mean or flag over many elements enters every update")
 def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
     """A gradient of NaN or infinity spoils its own element, or parameter, and no other; or the update raises."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=3)
-    clean = Rig(subject, problem.starts).run(problem).values()
+    clean = OptimizerRun(subject, problem.starts).run(problem).values()
     for bad in (np.nan, np.inf):
         grads = [np.array(g) for g in problem.steps[1].grads]
         grads[1].ravel()[5] = bad
         steps = [problem.steps[0], Step(problem.steps[1].lr, list(grads)), problem.steps[2]]
-        rig = Rig(subject, problem.starts)
+        run = OptimizerRun(subject, problem.starts)
         try:
-            rig.run(Problem(problem.starts, steps))
+            run.run(Problem(problem.starts, steps))
         except (ValueError, RuntimeError, ArithmeticError) as error:
-            judge.that(str(error), f"a gradient with {bad} is refused without a word")
+            assertions.assert_true(str(error), f"a gradient with {bad} is refused without a word")
             continue
         bound = rounding(F64, 3) * 8
-        rig.close(0, clean[0], bound, f"beside a parameter with {bad} in its gradient, parameter 0", of="the clean run")
+        run.assert_close(
+            0, clean[0], bound, f"beside a parameter with {bad} in its gradient, parameter 0", of="the clean run"
+        )
         if subject.traits.elementwise:
             beside = np.full_like(clean[1], bound)
             beside.ravel()[5] = np.inf
-            rig.close(
+            run.assert_close(
                 1, clean[1], beside, f"beside an element with {bad} in its gradient, parameter 1", of="the clean run"
             )
 
@@ -296,12 +324,14 @@ def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
         start, grad = np.array([[1.0, -2.0], [0.5, 4.0]]), size * np.array([[1.0, -2.0], [3.0, -1.5]])
         start, grad = (array.astype(np.float32).astype(np.float64) for array in (start, grad))
         problem = Problem([start], [Step(0.01, [grad]) for _ in range(5)])
-        twin = Twin(subject, [start], torch.float32, **subject.default)
-        rig = Rig(subject, [start], dtype=torch.float32, **subject.default)
+        reference = ReferenceRun(subject, [start], torch.float32, **subject.default)
+        run = OptimizerRun(subject, [start], dtype=torch.float32, **subject.default)
         with np.errstate(all="ignore"):
             for t, step in enumerate(problem.steps, start=1):
-                rig.take(step)
-                twin.take(step)
-                expected = twin.values()[0]
+                run.take(step)
+                reference.take(step)
+                expected = reference.values()[0]
                 if np.all(np.abs(expected) < np.finfo(np.float32).max):
-                    rig.close(0, expected, twin.bound(0), f"the parameter at |g| = {size:g}", step=t, twin=twin)
+                    run.assert_close(
+                        0, expected, reference.bound(0), f"the parameter at |g| = {size:g}", step=t, reference=reference
+                    )

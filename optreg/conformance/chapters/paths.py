@@ -13,10 +13,11 @@ import torch
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters import closures, dtypes, groups, mathematics, relations, state
 from optreg.conformance.chapters.dtypes import follow_where_conditioned
-from optreg.conformance.following import follow, hostile_for, no_common_state
-from optreg.conformance.rig import Rig
-from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.verdict import Failed, NotApplicable
+from optreg.conformance.harness.following import follow, no_common_state
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.results.verdict import Failed, NotApplicable
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 
 def _only_one_path(subject: OptimizerSubject) -> str | None:
@@ -26,18 +27,18 @@ def _only_one_path(subject: OptimizerSubject) -> str | None:
 @check("D15", needs=_only_one_path, hint="one of the execution paths computes another update, or keeps other state")
 def check_every_path_agrees(subject: OptimizerSubject) -> None:
     """Every execution path that can be asked for follows the reference, parameters and state."""
-    judge = subject.judge
+    assertions = subject.assertions
     for name, options in subject.paths.items():
         if name == "capturable":
             continue
         try:
-            Rig(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
+            OptimizerRun(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
         except Exception as error:  # of a class that no plugin declares, a path may be refused, by any error
             if name == "compiled" and not _has_compiler():
                 continue
             if subject.registered:
                 raise
-            judge.that(str(error), f"path {name} is refused without a word")
+            assertions.assert_true(str(error), f"path {name} is refused without a word")
             continue
         follow(subject, hostile_for(subject), **options)
         if no_common_state(subject) is None:
@@ -86,7 +87,7 @@ def _not_compiled(subject: OptimizerSubject) -> str | None:
 def check_the_compiled_path_bears_the_rest(subject: OptimizerSubject) -> None:
     """Options, groups, dtypes, empty tensors, NaN, closures and layouts are right where the update is compiled."""
     _bears(subject, "compiled", (*BORNE, *LAID))
-    if not subject.judge.comparisons:
+    if not subject.activity.comparisons:
         raise NotApplicable("here nothing is compiled")
 
 
@@ -94,7 +95,7 @@ def _on_every_path(subject: OptimizerSubject, borne: Sequence[Any]) -> None:
     for name in subject.paths:
         if name not in {"loop", "compiled", "capturable"}:
             _bears(subject, name, borne)
-    if not subject.judge.comparisons:
+    if not subject.activity.comparisons:
         raise NotApplicable("here it has one execution path")
 
 
@@ -102,7 +103,7 @@ def _bears(subject: OptimizerSubject, name: str, borne: Sequence[Any]) -> None:
     """That one path does what the checks ask for; nothing, if it is refused here, which D15 looks at."""
     on_path = replace(subject, execution=subject.paths[name])
     try:
-        Rig(on_path, [np.ones((2, 2))]).step([np.ones((2, 2))])
+        OptimizerRun(on_path, [np.ones((2, 2))]).step([np.ones((2, 2))])
     except Exception:
         return
     for each in borne:
@@ -113,8 +114,8 @@ def _bears(subject: OptimizerSubject, name: str, borne: Sequence[Any]) -> None:
         except NotApplicable:
             continue
         except Failed as failed:
-            finding = failed.finding
-            raise Failed(replace(finding, reason=f"on the path {name}, {finding.reason}")) from failed
+            failed.finding = replace(failed.finding, reason=f"on the path {name}, {failed.finding.reason}")
+            raise
 
 
 COMPILED = 'optimizer.step = torch.compile(optimizer.step, backend="eager")'
@@ -129,9 +130,9 @@ def check_a_compiled_step_agrees(subject: OptimizerSubject) -> None:
         traced.append(graph)
         return graph.forward
 
-    def compiled(rig: Rig) -> None:
-        rig.optimizer.step = torch.compile(rig.optimizer.step, backend=backend)
-        rig.note(COMPILED)
+    def compiled(run: OptimizerRun) -> None:
+        run.optimizer.step = torch.compile(run.optimizer.step, backend=backend)
+        run.note(COMPILED)
 
     torch.compiler.reset()
     loud = logging.root.manager.disable

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import follow, hostile_for
-from optreg.conformance.record import as_array
-from optreg.conformance.rig import Rig
-from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.twin import Twin
-from optreg.conformance.verdict import NotApplicable
+from optreg.conformance.harness.following import follow
+from optreg.conformance.harness.layouts import as_array
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 SIDE = 256
 """Elements are SIDE x SIDE, all with one start and one gradient."""
@@ -64,7 +65,7 @@ def _on_paths(subject: OptimizerSubject) -> Iterator[tuple[str, OptimizerSubject
             continue
         on_path = replace(subject, execution=options)
         try:
-            Rig(on_path, [np.ones((2, 2))]).step([np.ones((2, 2))])
+            OptimizerRun(on_path, [np.ones((2, 2))]).step([np.ones((2, 2))])
         except Exception:  # it is refused here, which D15 looks at
             continue
         yield name, on_path
@@ -73,46 +74,48 @@ def _on_paths(subject: OptimizerSubject) -> Iterator[tuple[str, OptimizerSubject
 def _settings(subject: OptimizerSubject) -> dict[str, Any]:
     """The hostile settings, with a learning rate at which the reference drifts by DRIFT."""
     settings = {**subject.hostile, "lr": 1e-6}
-    twin = _lone(subject, START, settings)
+    reference = _lone(subject, START, settings)
     for _ in range(STEPS):
-        twin.step([np.ones((1, 1))])
-    moved = abs(float(twin.values()[0].item()) - START)
+        reference.step([np.ones((1, 1))])
+    moved = abs(float(reference.values()[0].item()) - START)
     if not moved:
         raise NotApplicable("its reference does not move under a constant gradient")
     return {**settings, "lr": 1e-6 * DRIFT * ULP / moved}
 
 
-def _lone(subject: OptimizerSubject, start: float, settings: dict[str, Any]) -> Twin:
-    return Twin(subject, [np.full((1, 1), start)], torch.float64, **settings)
+def _lone(subject: OptimizerSubject, start: float, settings: dict[str, Any]) -> ReferenceRun:
+    return ReferenceRun(subject, [np.full((1, 1), start)], torch.float64, **settings)
 
 
-def _drifting(subject: OptimizerSubject) -> tuple[Rig, Twin, float]:
+def _drifting(subject: OptimizerSubject) -> tuple[OptimizerRun, ReferenceRun, float]:
     """Parameters that have drifted by updates below their resolution, the reference, and the variance of the walk."""
     settings = _settings(subject)
-    rig = Rig(
+    run = OptimizerRun(
         subject, [np.full((SIDE, SIDE), START)], dtype=torch.bfloat16, **{**settings, "stochastic_rounding": True}
     )
-    twin = _lone(subject, START, settings)
+    reference = _lone(subject, START, settings)
     gradient, variance = np.ones((SIDE, SIDE)), 0.0
     for _ in range(STEPS):
-        before = twin.values()[0].item()
-        rig.step([gradient])
-        twin.step([np.ones((1, 1))])
-        fraction = abs(twin.values()[0].item() - before) / ULP
+        before = reference.values()[0].item()
+        run.step([gradient])
+        reference.step([np.ones((1, 1))])
+        fraction = abs(reference.values()[0].item() - before) / ULP
         variance += fraction * (1 - fraction)
-    return rig, twin, variance
+    return run, reference, variance
 
 
 @check("E01", needs=_not_rounding, hint="rounding up and rounding down are not as likely as the distances demand")
 def check_stochastic_rounding_is_unbiased(subject: OptimizerSubject) -> None:
     """bfloat16 parameters, rounded at random, drift as the reference does, by updates below their resolution."""
     for name, on_path in _on_paths(subject):
-        rig, twin, variance = _drifting(on_path)
-        expected = twin.values()[0].item()
+        run, reference, variance = _drifting(on_path)
+        expected = reference.values()[0].item()
         error = ULP * math.sqrt(max(variance, 1.0)) / SIDE
-        subject.judge.that(rig.params[0].dtype is torch.bfloat16, f"on the path {name}, the parameter's dtype is lost")
-        subject.judge.close(
-            float(rig.values()[0].mean()),
+        subject.assertions.assert_true(
+            run.params[0].dtype is torch.bfloat16, f"on the path {name}, the parameter's dtype is lost"
+        )
+        subject.assertions.assert_close(
+            float(run.values()[0].mean()),
             expected,
             SIGMAS * error + ULP**2 * DRIFT,  # and what rounding the state does to second order
             f"on the path {name}, the mean of {SIDE * SIDE} elements after {STEPS} updates",
@@ -123,9 +126,9 @@ def check_stochastic_rounding_is_unbiased(subject: OptimizerSubject) -> None:
 def check_rounding_errors_walk_at_random(subject: OptimizerSubject) -> None:
     """The errors of single elements grow as a random walk's, and those of neighbours have nothing in common."""
     for name, on_path in _on_paths(subject):
-        rig, _, variance = _drifting(on_path)
-        values = rig.values()[0] / ULP
-        subject.judge.close(
+        run, _, variance = _drifting(on_path)
+        values = run.values()[0] / ULP
+        subject.assertions.assert_close(
             float(values.std()), math.sqrt(variance), 0.1 * math.sqrt(variance),
             f"on the path {name}, the spread of {SIDE * SIDE} elements in units of the last place", of="a random walk",
         )  # fmt: skip
@@ -136,24 +139,32 @@ def check_rounding_errors_walk_at_random(subject: OptimizerSubject) -> None:
         ):
             correlation = float((a * b).mean() / max(variance, 1e-9))
             bound = SIGMAS / SIDE
-            subject.judge.close(correlation, 0.0, bound, f"on the path {name}, the correlation of {what}", of="chance")
+            subject.assertions.assert_close(
+                correlation, 0.0, bound, f"on the path {name}, the correlation of {what}", of="chance"
+            )
 
 
 @check("E03", needs=_unseeded, hint="the noise comes from the global generator, or from what no checkpoint holds")
 def check_rounding_is_reproducible(subject: OptimizerSubject) -> None:
     """One seed gives the same bits again, after a checkpoint too; another seed gives others."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, [(64, 64), (8, 8)], missing=False)
     options: dict[str, Any] = {"stochastic_rounding": True, "seed": 1}
     for name, on_path in _on_paths(subject):
-        first = Rig(on_path, problem.starts, dtype=torch.bfloat16, **options).run(problem, 0, 8)
+        first = OptimizerRun(on_path, problem.starts, dtype=torch.bfloat16, **options).run(problem, 0, 8)
         torch.rand(3)  # the global generator goes on, and should not matter
-        again = Rig(on_path, problem.starts, dtype=torch.bfloat16, **options).run(problem, 0, 3).resumed(way="file")
+        again = (
+            OptimizerRun(on_path, problem.starts, dtype=torch.bfloat16, **options)
+            .run(problem, 0, 3)
+            .resumed(way="file")
+        )
         again.run(problem, 3, 8)
-        judge.equal(again.tensors(), first.tensors(), f"on the path {name}, resumed after 3 updates", of=UNBROKEN)
-        other = Rig(on_path, problem.starts, dtype=torch.bfloat16, **{**options, "seed": 2}).run(problem, 0, 8)
+        assertions.assert_equal(
+            again.tensors(), first.tensors(), f"on the path {name}, resumed after 3 updates", of=UNBROKEN
+        )
+        other = OptimizerRun(on_path, problem.starts, dtype=torch.bfloat16, **{**options, "seed": 2}).run(problem, 0, 8)
         same = all(torch.equal(a, b) for a, b in zip(first.tensors(), other.tensors(), strict=True))
-        judge.that(not same, f"on the path {name}, another seed rounds the same")
+        assertions.assert_true(not same, f"on the path {name}, another seed rounds the same")
 
 
 UNBROKEN = "the unbroken run has"
@@ -165,10 +176,10 @@ def check_wide_parameters_are_not_rounded_at_random(subject: OptimizerSubject) -
     follow(subject, hostile_for(subject), stochastic_rounding=True)
     problem = hostile_for(subject)
     runs = [
-        Rig(subject, problem.starts, dtype=torch.float32, stochastic_rounding=asked).run(problem)
+        OptimizerRun(subject, problem.starts, dtype=torch.float32, stochastic_rounding=asked).run(problem)
         for asked in (True, False)
     ]
-    runs[0].same(runs[1], "in float32, with random rounding asked for", of="without it it is")
+    runs[0].assert_same(runs[1], "in float32, with random rounding asked for", of="without it it is")
 
 
 MANY = 1000
@@ -176,43 +187,45 @@ ELEMENTS = 64
 """State of ELEMENTS x ELEMENTS elements goes through MANY updates, at the default decay rates."""
 
 
-def _with_low_state(subject: OptimizerSubject) -> tuple[Rig, Twin, float]:
+def _with_low_state(subject: OptimizerSubject) -> tuple[OptimizerRun, ReferenceRun, float]:
     """Parameters of float32 with state in bfloat16 after MANY updates, the reference, and the way that it went."""
     settings = {**subject.default, "lr": 1e-3}
     start = np.full((ELEMENTS, ELEMENTS), START)
-    rig = Rig(subject, [start], dtype=torch.float32, **{**settings, "state_dtype": "bfloat16"})
-    twin = _lone(subject, START, settings)
+    run = OptimizerRun(subject, [start], dtype=torch.float32, **{**settings, "state_dtype": "bfloat16"})
+    reference = _lone(subject, START, settings)
     way, gradient, before = 0.0, np.ones((ELEMENTS, ELEMENTS)), START
     for _ in range(MANY):
-        rig.step([gradient])
-        twin.step([np.ones((1, 1))])
-        way, before = way + abs(twin.values()[0].item() - before), twin.values()[0].item()
-    return rig, twin, way
+        run.step([gradient])
+        reference.step([np.ones((1, 1))])
+        way, before = way + abs(reference.values()[0].item() - before), reference.values()[0].item()
+    return run, reference, way
 
 
 @check("E05", needs=_one_state_dtype, hint="state is rounded to the nearest, and stands still where it changes slowly")
 def check_low_precision_state_is_unbiased(subject: OptimizerSubject) -> None:
     """State that is kept in bfloat16 is so, in a checkpoint too, and on the average what the reference says."""
-    judge = subject.judge
+    assertions = subject.assertions
     for name, on_path in _on_paths(subject):
-        rig, twin, _ = _with_low_state(on_path)
-        state, resumed = rig.state(0), rig.resumed(way="file").state(0)
+        run, reference, _ = _with_low_state(on_path)
+        state, resumed = run.state(0), run.resumed(way="file").state(0)
         kept = [
             key
             for key, value in state.items()
-            if isinstance(value, Tensor) and value.shape == rig.params[0].shape and value.is_floating_point()
+            if isinstance(value, Tensor) and value.shape == run.params[0].shape and value.is_floating_point()
         ]
         for key in kept:
             where = f"on the path {name}, '{key}'"
-            judge.equal(str(state[key].dtype), "torch.bfloat16", f"the dtype of {where}")
-            judge.equal(resumed[key], state[key], f"{where}, from a checkpoint", of="the one that was saved is")
-            expected = twin.now[0][1].get(key)
+            assertions.assert_equal(str(state[key].dtype), "torch.bfloat16", f"the dtype of {where}")
+            assertions.assert_equal(
+                resumed[key], state[key], f"{where}, from a checkpoint", of="the one that was saved is"
+            )
+            expected = reference.now[0][1].get(key)
             if expected is not None and subject.traits.state != "own":
                 size = abs(np.asarray(expected).item())
                 spread = 2 * ULP * size * math.sqrt(MANY) / ELEMENTS  # a walk of half units in the last place
                 mean = float(as_array(state[key]).mean())
-                judge.close(mean, np.asarray(expected).item(), SIGMAS / 2 * spread, f"{where}, its mean")
-    if not judge.comparisons:
+                assertions.assert_close(mean, np.asarray(expected).item(), SIGMAS / 2 * spread, f"{where}, its mean")
+    if not subject.activity.comparisons:
         raise NotApplicable("it has no state of its parameters' shape")
 
 
@@ -222,11 +235,13 @@ def check_low_precision_state_is_unbiased(subject: OptimizerSubject) -> None:
 def check_parameters_bear_low_precision_state(subject: OptimizerSubject) -> None:
     """With state in bfloat16, parameters of float32 go where the reference goes: on the average, and none far off."""
     for name, on_path in _on_paths(subject):
-        rig, twin, way = _with_low_state(on_path)
-        expected, values = twin.values()[0].item(), rig.values()[0]
+        run, reference, way = _with_low_state(on_path)
+        expected, values = reference.values()[0].item(), run.values()[0]
         mean, far = 0.01 * way, 0.2 * way
-        subject.judge.close(float(values.mean()), expected, mean, f"on the path {name}, the mean of the parameters")
-        subject.judge.close(values, np.full_like(values, expected), far, f"on the path {name}, a parameter")
+        subject.assertions.assert_close(
+            float(values.mean()), expected, mean, f"on the path {name}, the mean of the parameters"
+        )
+        subject.assertions.assert_close(values, np.full_like(values, expected), far, f"on the path {name}, a parameter")
 
 
 def _not_compiled(subject: OptimizerSubject) -> str | None:
@@ -247,5 +262,5 @@ def check_the_compiled_path_rounds_at_random_too(subject: OptimizerSubject) -> N
     ):
         if not each.about.needs(compiled):  # type: ignore[attr-defined]
             each(compiled)
-    if not subject.judge.comparisons:
+    if not subject.activity.comparisons:
         raise NotApplicable("here nothing is compiled")

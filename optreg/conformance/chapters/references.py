@@ -6,11 +6,12 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import check
-from optreg.conformance.following import hostile_for
-from optreg.conformance.problems import Problem, perturbed, reachable, switches
-from optreg.conformance.subject import OptimizerSubject, fifty_digits
-from optreg.conformance.tolerance import C0, C1, UNIT
-from optreg.conformance.verdict import NotApplicable
+from optreg.conformance.harness.problems import Problem, hostile_for
+from optreg.conformance.results.tolerance import C0, C1, UNIT
+from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.subjects.digits import fifty_digits
+from optreg.conformance.subjects.settings import perturbed, reachable, switches
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 U = UNIT[torch.float64]
 
@@ -34,7 +35,7 @@ def _trajectory(subject: OptimizerSubject, settings: dict[str, Any], start: Any,
 @check("Q01", still=True, hint="the reference, or its closed form, has a slip: derive both again from the paper")
 def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> None:
     """Under a constant gradient the reference comes where its closed form, at 50 digits, says."""
-    judge = subject.judge
+    assertions = subject.assertions
     if not hasattr(subject.reference, "constant_gradient"):
         raise NotApplicable("the reference offers no closed form (a method `constant_gradient(theta, g, t, mp)`)")
     context, steps = fifty_digits(), 40
@@ -50,7 +51,7 @@ def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> No
             ]
             scale = np.maximum(np.abs(start), np.abs(found[t - 1])) + t * reference.lr
             expected = np.array([float(value) for value in exact])
-            judge.close(
+            assertions.assert_close(
                 found[t - 1],
                 expected,
                 U * (C0 + C1 * t) * scale,
@@ -79,7 +80,7 @@ def closed_form_settings(subject: OptimizerSubject) -> list[dict[str, Any]]:
 @check("Q02", still=True, hint="the reference computes in a narrower type somewhere, or subtracts nearly equal numbers")
 def check_reference_is_precise(subject: OptimizerSubject) -> None:
     """The reference in float64 stays within rounding of itself at 50 digits, hostile gradients included."""
-    judge = subject.judge
+    assertions = subject.assertions
     context = fifty_digits()
     problem = hostile_for(subject, [(6,), (3, 2)], missing=False)
     for start, index in ((problem.starts[0], 0), (problem.starts[1], 1)):
@@ -101,7 +102,9 @@ def check_reference_is_precise(subject: OptimizerSubject) -> None:
         for t, (mine, true) in enumerate(zip(found, exact, strict=True), start=1):
             expected = np.vectorize(float, otypes=[np.float64])(true)
             scale = np.maximum(np.abs(expected), 1.0) + sum(lrs[:t])
-            judge.close(mine, expected, U * (C0 + C1 * t) * scale, "theta of the reference", step=t, of="50 digits")
+            assertions.assert_close(
+                mine, expected, U * (C0 + C1 * t) * scale, "theta of the reference", step=t, of="50 digits"
+            )
 
 
 def _exact(value: Any, context: Any) -> Any:
@@ -117,7 +120,7 @@ def _exact(value: Any, context: Any) -> Any:
 )
 def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> None:
     """The reference writes neither to its start, nor to a gradient, nor to what it has already told."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     for index, start in enumerate(problem.starts):
         kept = np.array(start)
@@ -128,17 +131,17 @@ def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> 
             grad = np.array(step.grads[index])
             before = grad.copy()
             theta, _ = run.send(grad)
-            judge.equal(grad.tolist(), before.tolist(), "the gradient after the reference's step")
+            assertions.assert_equal(grad.tolist(), before.tolist(), "the gradient after the reference's step")
             told.append((theta, np.array(theta)))
-        judge.equal(kept.tolist(), np.asarray(start).tolist(), "the start after the reference's run")
+        assertions.assert_equal(kept.tolist(), np.asarray(start).tolist(), "the start after the reference's run")
         for t, (now, then) in enumerate(told):
-            judge.equal(np.asarray(now).tolist(), then.tolist(), "theta as told before", step=t)
+            assertions.assert_equal(np.asarray(now).tolist(), then.tolist(), "theta as told before", step=t)
 
 
 @check("Q04", still=True, hint="`trajectory` never reads that field, or reads it once instead of in every update")
 def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None:
     """Every hyperparameter of the reference, every element of a tuple, every switch, moves its trajectory."""
-    judge = subject.judge
+    assertions = subject.assertions
     changes = [{name: value} for name, value in perturbed(subject.reference, subject.hostile)]
     changes += [
         settings
@@ -150,10 +153,10 @@ def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None
             (moved_by(subject, problem, change) for problem in telling(subject)), key=lambda pair: pair[0]
         )
         text = ", ".join(f"{name}={value!r}" for name, value in change.items())
-        judge.that(moved > bound, f"the reference does the same with {text}", measured=moved, bound=bound)
+        assertions.assert_true(moved > bound, f"the reference does the same with {text}", measured=moved, bound=bound)
     problem = telling(subject)[0]
     moved, bound = moved_by(subject, problem, {}, slower=True)
-    judge.that(moved > bound, "the reference does the same at half the learning rate")
+    assertions.assert_true(moved > bound, "the reference does the same at half the learning rate")
 
 
 def telling(subject: OptimizerSubject) -> list[Problem]:

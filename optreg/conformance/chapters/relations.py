@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.following import hostile_for, no_common_state
-from optreg.conformance.problems import Problem, Step, fits
-from optreg.conformance.rig import Rig
-from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.tolerance import rounding
-from optreg.conformance.twin import Twin, decay_of
-from optreg.conformance.verdict import NotApplicable
-from optreg.hyperparameters import defaults
+from optreg.conformance.harness.following import no_common_state
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import Problem, Step, hostile_for
+from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
+from optreg.conformance.results.tolerance import rounding
+from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.subjects.settings import fits
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 Array = np.ndarray
 F64 = torch.float64
@@ -38,10 +38,10 @@ def _mapped(problem: Problem, start: Callable[[Array], Array], grad: Callable[[A
 
 
 def _reference(subject: OptimizerSubject, problem: Problem, **settings: Any) -> list[Array]:
-    twin = Twin(subject, problem.starts, F64, **settings)
+    reference = ReferenceRun(subject, problem.starts, F64, **settings)
     for step in problem.steps:
-        twin.take(step)
-    return twin.values()
+        reference.take(step)
+    return reference.values()
 
 
 @check(
@@ -51,19 +51,19 @@ def _reference(subject: OptimizerSubject, problem: Problem, **settings: Any) -> 
 )
 def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
     """Maximizing on g does to parameters and state what minimizing on -g does, bit for bit."""
-    judge = subject.judge
+    assertions = subject.assertions
     problem = hostile_for(subject)
     mirrored = _mapped(problem, lambda s: s, lambda g: -g)
-    down = Rig(subject, problem.starts).run(mirrored)
-    up = Rig(subject, problem.starts, maximize=True).run(problem)
-    up.same(down, "maximizing on g", of="minimizing on -g it is")
+    down = OptimizerRun(subject, problem.starts).run(mirrored)
+    up = OptimizerRun(subject, problem.starts, maximize=True).run(problem)
+    up.assert_same(down, "maximizing on g", of="minimizing on -g it is")
     halves = [([i for i in range(len(problem.starts)) if i % 2 == odd], {"maximize": bool(odd)}) for odd in (0, 1)]
-    mixed = Rig(subject, problem.starts, groups=halves).run(problem)
-    plain = Rig(subject, problem.starts).run(problem)
+    mixed = OptimizerRun(subject, problem.starts, groups=halves).run(problem)
+    plain = OptimizerRun(subject, problem.starts).run(problem)
     apart = [(up if index % 2 else plain).tensors()[index] for index in range(len(problem.starts))]
-    mixed.same(apart, "where one group maximizes and the other does not", of="alone it is")
+    mixed.assert_same(apart, "where one group maximizes and the other does not", of="alone it is")
     if no_common_state(subject) is None:
-        judge.equal(up.snapshot(), down.snapshot(), "maximizing on g", of="minimizing on -g has")
+        assertions.assert_equal(up.snapshot(), down.snapshot(), "maximizing on g", of="minimizing on -g has")
 
 
 @check("M12", hint="a threshold, a clipping or an eps that is not the reference's stands in the update")
@@ -73,7 +73,7 @@ def check_scale(subject: OptimizerSubject) -> None:
     settings: dict[str, Any] = {"eps": 0.0} if "eps" in subject.editable else {}
     if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled":
         settings["weight_decay"] = 0.0
-    if not fits(subject.reference, {**subject.hostile, **settings}, defaults(subject.reference)):
+    if not fits(subject.reference, {**subject.hostile, **settings}):
         raise NotApplicable("it cannot run without eps")
     steps = [step for t, step in enumerate(problem.steps) if t != 5]  # with eps = 0, a gradient of zero is 0 / 0
     problem = Problem(problem.starts, steps)
@@ -85,11 +85,11 @@ def check_scale(subject: OptimizerSubject) -> None:
     if all(np.array_equal(a, b) for a, b in zip(plain, problem.starts, strict=True)):
         raise NotApplicable("without eps the reference never moves")
     try:
-        first = Rig(subject, problem.starts, **settings).run(problem)
+        first = OptimizerRun(subject, problem.starts, **settings).run(problem)
     except ValueError as error:
         raise NotApplicable(f"it refuses eps = 0: {error}") from error
-    second = Rig(subject, problem.starts, **settings).run(scaled)
-    second.same(first, "under 16 g", of="under g it is")
+    second = OptimizerRun(subject, problem.starts, **settings).run(scaled)
+    second.assert_same(first, "under 16 g", of="under g it is")
 
 
 @check("M13", hint="a constant is added somewhere, or one sign is treated otherwise than the other")
@@ -100,9 +100,9 @@ def check_mirror(subject: OptimizerSubject) -> None:
     plain, other = _reference(subject, problem), _reference(subject, mirrored)
     if not all(np.array_equal(a, -b) for a, b in zip(plain, other, strict=True)):
         raise NotApplicable("the reference is not symmetric")
-    first = Rig(subject, problem.starts).run(problem)
-    second = Rig(subject, mirrored.starts).run(mirrored)
-    second.same([-p for p in first.tensors()], "from -p under -g", of="the mirrored run says")
+    first = OptimizerRun(subject, problem.starts).run(problem)
+    second = OptimizerRun(subject, mirrored.starts).run(mirrored)
+    second.assert_same([-p for p in first.tensors()], "from -p under -g", of="the mirrored run says")
 
 
 @check(
@@ -113,7 +113,7 @@ def check_mirror(subject: OptimizerSubject) -> None:
 def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
     """Permuting, transposing or reshaping parameters and gradients does the same to the result."""
     problem = hostile_for(subject, [(4, 3), (6,)], missing=False)
-    plain = Rig(subject, problem.starts).run(problem).values()
+    plain = OptimizerRun(subject, problem.starts).run(problem).values()
     order = {12: [7, 2, 0, 11, 5, 9, 1, 10, 4, 8, 3, 6], 6: [3, 0, 5, 1, 4, 2]}
     bound = rounding(F64, len(problem.steps)) * 8
 
@@ -126,9 +126,9 @@ def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
         "reshaped": lambda array: np.ascontiguousarray(array.reshape(2, -1)),
     }
     for name, change in changes.items():
-        other = Rig(subject, [change(s) for s in problem.starts]).run(_mapped(problem, change, change))
+        other = OptimizerRun(subject, [change(s) for s in problem.starts]).run(_mapped(problem, change, change))
         for index, expected in enumerate(plain):
-            other.close(index, change(expected), bound, f"{name}, parameter {index}", of="the plain run")
+            other.assert_close(index, change(expected), bound, f"{name}, parameter {index}", of="the plain run")
 
 
 @check("M15", hint="the learning rate is capped, or enters the first update more than once")
@@ -147,10 +147,10 @@ def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
     bound = rounding(F64, 1) * 8
     if any(np.any(np.abs(2 * a - b) > bound) for a, b in zip(small, large, strict=True)):
         raise NotApplicable("the reference's first update is not linear in lr")
-    once, twice = (Rig(subject, problem.starts, lr=lr).run(at(lr)) for lr in lrs)
+    once, twice = (OptimizerRun(subject, problem.starts, lr=lr).run(at(lr)) for lr in lrs)
     for index, move in enumerate(moves(once.values())):
         expected = problem.starts[index] + 2 * move
-        twice.close(index, expected, bound, f"parameter {index} at twice the lr", of="twice the move")
+        twice.assert_close(index, expected, bound, f"parameter {index} at twice the lr", of="twice the move")
 
 
 @check("M16", hint="the update reads the parameter beyond its decoupled decay")
@@ -161,7 +161,7 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
     problem = hostile_for(subject, missing=False)
     decay = subject.hostile.get("weight_decay", 0.0)
     shifted = [start + 1.0 for start in problem.starts]
-    first, second = Rig(subject, problem.starts), Rig(subject, shifted)
+    first, second = OptimizerRun(subject, problem.starts), OptimizerRun(subject, shifted)
     for t, step in enumerate(problem.steps, start=1):
         before = first.values(), second.values()
         first.take(step)
@@ -171,7 +171,7 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
             a = first.values()[index] - keep * before[0][index]
             scale = 4.0 + np.abs(before[0][index]) + np.abs(before[1][index]) + np.abs(a)
             bound, expected = rounding(F64, t) * scale, keep * before[1][index] + a
-            second.close(index, expected, bound, f"parameter {index} from p + 1", step=t, of="the update from p")
+            second.assert_close(index, expected, bound, f"parameter {index} from p + 1", step=t, of="the update from p")
 
 
 @check("M26", hint="something is shared between parameters: a norm, a count, a buffer, a loop variable")
@@ -179,17 +179,17 @@ def check_parameters_do_not_feel_each_other(subject: OptimizerSubject) -> None:
     """A parameter goes the same way alone as among others."""
     problem = hostile_for(subject)
     bound = rounding(F64, len(problem.steps)) * 8
-    together = Rig(subject, problem.starts).run(problem)
+    together = OptimizerRun(subject, problem.starts).run(problem)
     for index, start in enumerate(problem.starts):
         alone = Problem([start], [Step(step.lr, [step.grads[index]]) for step in problem.steps])
-        expected = Rig(subject, [start]).run(alone).values()[0]
-        together.close(index, expected, bound, f"parameter {index} among others", of="the run of it alone")
+        expected = OptimizerRun(subject, [start]).run(alone).values()[0]
+        together.assert_close(index, expected, bound, f"parameter {index} among others", of="the run of it alone")
 
 
 @check("M27", Tier.SHOULD, hint="the declared trait `eps` and the denominator disagree")
 def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
     """Eps stands outside the root, inside it, or clamps the denominator, as declared."""
-    judge = subject.judge
+    assertions = subject.assertions
     declared = subject.traits.eps
     if "eps" not in subject.editable or declared in (None, "other"):
         raise NotApplicable("it declares no place for eps")
@@ -197,9 +197,9 @@ def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
 
     def inverse(eps: float) -> float:
         settings: dict[str, Any] = {"eps": eps, **({"weight_decay": 0.0} if "weight_decay" in subject.hostile else {})}
-        rig = Rig(subject, [start], lr=1.0, **settings)
-        rig.step([gradient], lr=1.0)
-        return 1.0 / abs(float(rig.values()[0][0, 0]))
+        run = OptimizerRun(subject, [start], lr=1.0, **settings)
+        run.step([gradient], lr=1.0)
+        return 1.0 / abs(float(run.values()[0][0, 0]))
 
     grid = (1.0, 2.0, 3.0)
     a, b, c = (inverse(eps) for eps in grid)
@@ -208,4 +208,4 @@ def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
         found = "clamped" if abs(a * 2 - b) <= 1e-9 * b else "outside"
     elif abs((c**2 - b**2) - (b**2 - a**2)) <= 1e-9 * c**2:
         found = "inside"
-    judge.equal(found, declared, "the place of eps", of="the declared trait is")
+    assertions.assert_equal(found, declared, "the place of eps", of="the declared trait is")

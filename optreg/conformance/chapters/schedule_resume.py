@@ -9,68 +9,66 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.schedule_mathematics import ordinary
-from optreg.conformance.judge import difference
-from optreg.conformance.naming import Signature
-from optreg.conformance.probe import Probe
-from optreg.conformance.problems import fits, perturbed, span
-from optreg.conformance.subject import ScheduleSubject
-from optreg.conformance.verdict import NotApplicable
-from optreg.hyperparameters import defaults
+from optreg.conformance.harness.scheduler_run import SchedulerRun
+from optreg.conformance.results.differences import first_difference
+from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.subjects.naming import Signature
+from optreg.conformance.subjects.settings import fits, perturbed
+from optreg.conformance.subjects.subject import ScheduleSubject
 
 UNBROKEN = "in the run that was not stopped it is"
 
 
-def _end(subject: ScheduleSubject, settings: dict[str, Any]) -> int:
-    return span(settings) + (0 if subject.traits.after in {"raise", "cycle"} else 5)
-
-
-def _goes_on(fresh: Probe, probe: Probe, what: str, *, now: bool = True) -> None:
+def _goes_on(fresh: SchedulerRun, run: SchedulerRun, what: str, *, now: bool = True) -> None:
     """The current rate, unless that is not asked for, and all that follow are those of the run that was not stopped."""
     if now:
-        _same(fresh, probe, what)
-    while fresh.t < _end(probe.subject, probe.settings):
+        _same(fresh, run, what)
+    while fresh.t < run.subject.reach(run.settings):
         fresh.step()
-        probe.step()
-        _same(fresh, probe, what)
+        run.step()
+        _same(fresh, run, what)
 
 
-def _same(fresh: Probe, probe: Probe, what: str) -> None:
-    fresh.same(probe, what, of=UNBROKEN)
-    with fresh.explaining(0, fresh.rates[0], 0.0, show="scheduler.get_last_lr()[{i}]"):
+def _same(fresh: SchedulerRun, run: SchedulerRun, what: str) -> None:
+    fresh.assert_same(run, what, of=UNBROKEN)
+    with fresh.showing(0, fresh.rates[0], 0.0, show="scheduler.get_last_lr()[{i}]"):
         told = [float(rate) for rate in fresh.scheduler.get_last_lr()]
-        probe.subject.judge.equal(told, fresh.rates, f"get_last_lr(), {what},", step=fresh.t, of="the groups hold")
+        run.subject.assertions.assert_equal(
+            told, fresh.rates, f"get_last_lr(), {what},", step=fresh.t, of="the groups hold"
+        )
 
 
 @check("R01", hint="the step, or the rate that is current, is not in the state dict, or is not restored")
 def check_resuming_from_every_step(subject: ScheduleSubject) -> None:
     """Stopped at any step and resumed from a checkpoint, the current rate and all that follow are the same."""
-    settings = ordinary(subject)
-    for k in range(_end(subject, settings) + 1):
-        probe = Probe(subject, settings).run(k)
-        _goes_on(probe.resumed(), probe, f"resumed at step {k}")
+    settings = subject.ordinary()
+    for k in range(subject.reach(settings) + 1):
+        run = SchedulerRun(subject, settings).run(k)
+        _goes_on(run.resumed(), run, f"resumed at step {k}")
 
 
 @check("R02", hint="`state_dict` returns `__dict__` with the optimizer, or with objects, in it")
 def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
     """The state dict holds plain data and no optimizer: it can be pickled, and loads from the pickle."""
-    judge = subject.judge
-    probe = Probe(subject, ordinary(subject)).run(8)
-    state = probe.scheduler.state_dict()
+    assertions = subject.assertions
+    run = SchedulerRun(subject, subject.ordinary()).run(8)
+    state = run.scheduler.state_dict()
     for where, value in _leaves(state, "the state"):
         plain = value is None or isinstance(value, str | int | float | bool | Tensor)
-        judge.that(plain, f"{where} is a {type(value).__name__}, which is no plain data")
-    judge.equal(pickle.loads(pickle.dumps(state)).keys(), state.keys(), "the pickled state's keys")
-    for what, each in (("the scheduler", state), ("the optimizer under it", probe.optimizer.state_dict())):
+        assertions.assert_true(plain, f"{where} is a {type(value).__name__}, which is no plain data")
+    assertions.assert_equal(pickle.loads(pickle.dumps(state)).keys(), state.keys(), "the pickled state's keys")
+    for what, each in (("the scheduler", state), ("the optimizer under it", run.optimizer.state_dict())):
         file = io.BytesIO()
         torch.save(each, file)
         try:
             torch.load(io.BytesIO(file.getvalue()), weights_only=True)
         except pickle.UnpicklingError as error:
             reason = str(error).partition("WeightsUnpickler error:")[2].strip().splitlines()
-            judge.fail(f"the state of {what} does not load with weights_only=True: {''.join(reason[:1])}")
-    for index, group in enumerate(probe.optimizer.param_groups):
-        judge.that(type(group["lr"]) is float, f"the rate of group {index} has become a {type(group['lr']).__name__}")
+            assertions.fail(f"the state of {what} does not load with weights_only=True: {''.join(reason[:1])}")
+    for index, group in enumerate(run.optimizer.param_groups):
+        assertions.assert_true(
+            type(group["lr"]) is float, f"the rate of group {index} has become a {type(group['lr']).__name__}"
+        )
 
 
 def _leaves(value: Any, where: str) -> Any:
@@ -87,8 +85,8 @@ def _leaves(value: Any, where: str) -> Any:
 @check("R07", Tier.SHOULD, hint="the state holds tensors, sets, or keys that are no text")
 def check_the_state_travels_as_json(subject: ScheduleSubject) -> None:
     """The state goes through JSON, and resumes exactly."""
-    probe = Probe(subject, ordinary(subject)).run(4)
-    _goes_on(probe.resumed(through_json=True), probe, "resumed from JSON")
+    run = SchedulerRun(subject, subject.ordinary()).run(4)
+    _goes_on(run.resumed(through_json=True), run, "resumed from JSON")
 
 
 @check("R03", hint="`load_state_dict` restores the step and not the hyperparameters, though it saves them")
@@ -98,49 +96,51 @@ def check_whose_hyperparameters_count_after_loading(subject: ScheduleSubject) ->
     Where nothing is declared, a checkpoint that holds the hyperparameters has to win; one that cannot hold them, such
     as LambdaLR's of a closure, is not asked.
     """
-    judge = subject.judge
-    settings = ordinary(subject)
+    assertions = subject.assertions
+    settings = subject.ordinary()
     others = [(n, v) for n, v in perturbed(subject.reference, settings) if n not in subject.fixed]
     tried = False
     for name, value in [*others, *_shorter(subject, settings)]:
         changed = {**settings, name: value}
-        probe = Probe(subject, settings).run(4)
+        run = SchedulerRun(subject, settings).run(4)
         whose = subject.traits.resume or ("checkpoint" if _held(subject, settings, changed) else "nobody")
         if whose == "nobody":
             continue
         tried = True
         try:
-            fresh = probe.resumed(changed)
+            fresh = run.resumed(changed)
         except (ValueError, RuntimeError):
-            judge.that(whose == "checkpoint", "the constructor's hyperparameters are declared to count, and refused")
+            assertions.assert_true(
+                whose == "checkpoint", "the constructor's hyperparameters are declared to count, and refused"
+            )
             continue
         if whose == "checkpoint":
-            _goes_on(fresh, probe, f"loaded over {name}={value!r}")
+            _goes_on(fresh, run, f"loaded over {name}={value!r}")
             continue
-        fresh.settings = changed
-        while fresh.t < _end(subject, changed):
+        fresh.judge_by(changed)
+        while fresh.t < subject.reach(changed):
             fresh.step()
-            fresh.judged("by the constructor's hyperparameters, the learning rate")
+            fresh.assert_rates("by the constructor's hyperparameters, the learning rate")
     if not tried:
         raise NotApplicable("its checkpoints hold no hyperparameters")
 
 
 def _held(subject: ScheduleSubject, settings: dict[str, Any], changed: dict[str, Any]) -> bool:
     """Whether a checkpoint holds what differs between two settings: anything beside the rates themselves."""
-    probes = [Probe(subject, each) for each in (settings, changed)]
+    runs = [SchedulerRun(subject, each) for each in (settings, changed)]
     lambdas = any(
-        value is None for where, value in _leaves(probes[0].scheduler.state_dict(), "") if "lr_lambdas" in where
+        value is None for where, value in _leaves(runs[0].scheduler.state_dict(), "") if "lr_lambdas" in where
     )
-    return not lambdas and _differ(probes)
+    return not lambdas and _differ(runs)
 
 
-def _differ(probes: list[Probe]) -> bool:
+def _differ(runs: list[SchedulerRun]) -> bool:
     """Whether the states of two schedulers differ in anything but the rates."""
     states = [
-        {key: value for key, value in probe.scheduler.state_dict().items() if difference(value, probe.rates, key)}
-        for probe in probes
+        {key: value for key, value in run.scheduler.state_dict().items() if first_difference(value, run.rates, key)}
+        for run in runs
     ]
-    return difference(states[0], states[1], "the state") is not None
+    return first_difference(states[0], states[1], "the state") is not None
 
 
 def _shorter(subject: ScheduleSubject, settings: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -148,7 +148,7 @@ def _shorter(subject: ScheduleSubject, settings: dict[str, Any]) -> list[tuple[s
     if not end or end in subject.fixed:
         return []
     shorter = {**settings, end: settings[end] // 2 + 1}
-    return [(end, shorter[end])] if fits(subject.reference, shorter, defaults(subject.reference)) else []
+    return [(end, shorter[end])] if fits(subject.reference, shorter) else []
 
 
 @check("R04", hint="`last_epoch` is ignored, or counted otherwise than torch does")
@@ -156,20 +156,20 @@ def check_last_epoch_equals_loading(subject: ScheduleSubject) -> None:
     """Constructed with `last_epoch`, the schedule goes on after that update."""
     if not subject.pure and "last_epoch" not in Signature(subject.implementation, 1).names:
         raise NotApplicable("its constructor takes no last_epoch")
-    settings = ordinary(subject)
-    for k in (1, 4, 9, *range(13, _end(subject, settings))):
-        probe = Probe(subject, settings)
-        expected = _rates_from(Probe(subject, settings).run(k))
+    settings = subject.ordinary()
+    for k in (1, 4, 9, *range(13, subject.reach(settings))):
+        run = SchedulerRun(subject, settings)
+        expected = _rates_from(SchedulerRun(subject, settings).run(k))
         # the optimizer's checkpoint may be of before the scheduler's step, or of after it: either makes a right resume
-        right = (n for n in (k, k - 1) if _near(_rates_from(probe.constructed(k - 1, n)), expected))
+        right = (n for n in (k, k - 1) if _near(_rates_from(run.constructed(k - 1, n)), expected))
         steps = next(right, k)
-        fresh = probe.constructed(k - 1, steps)
+        fresh = run.constructed(k - 1, steps)
         for rates in expected:
             for index, wanted in enumerate(rates):
                 what = f"the rate of group {index}, constructed with last_epoch={k - 1},"
                 bound = 1e-12 * abs(wanted) + 1e-15
-                fresh.close(index, fresh.rates[index], wanted, bound, what, of="the run that was not stopped")
-            if fresh.t < _end(subject, settings):
+                fresh.assert_close(index, fresh.rates[index], wanted, bound, what, of="the run that was not stopped")
+            if fresh.t < subject.reach(settings):
                 fresh.step()
 
 
@@ -178,76 +178,76 @@ def _near(rates: list[list[float]], expected: list[list[float]]) -> bool:
     return all(abs(a - b) <= 1e-12 * abs(b) + 1e-15 for a, b in pairs)
 
 
-def _rates_from(probe: Probe) -> list[list[float]]:
+def _rates_from(run: SchedulerRun) -> list[list[float]]:
     """Every group's rate, now and at every step to come."""
-    rates = [probe.rates]
-    while probe.t < _end(probe.subject, probe.settings):
-        probe.step()
-        rates.append(probe.rates)
+    rates = [run.rates]
+    while run.t < run.subject.reach(run.settings):
+        run.step()
+        rates.append(run.rates)
     return rates
 
 
 @check("R05", hint="loading reads the optimizer's groups, or writes to them what loading the optimizer then overwrites")
 def check_the_order_of_loading_is_irrelevant(subject: ScheduleSubject) -> None:
     """It is all the same whether the optimizer or the scheduler is loaded first."""
-    settings = ordinary(subject)
+    settings = subject.ordinary()
     for k in (0, 3, 8):
-        probe = Probe(subject, settings).run(k)
-        _goes_on(probe.resumed(optimizer_first=False), probe, "the scheduler loaded first")
+        run = SchedulerRun(subject, settings).run(k)
+        _goes_on(run.resumed(optimizer_first=False), run, "the scheduler loaded first")
 
 
 @check("R06", hint="loading adds to what is there instead of replacing it")
 def check_loading_twice_is_loading_once(subject: ScheduleSubject) -> None:
     """A checkpoint that is loaded twice has the effect of one."""
-    settings = ordinary(subject)
+    settings = subject.ordinary()
     for k in (0, 3, 8):
-        probe = Probe(subject, settings).run(k)
-        _goes_on(probe.resumed(times=2), probe, "loaded twice")
+        run = SchedulerRun(subject, settings).run(k)
+        _goes_on(run.resumed(times=2), run, "loaded twice")
 
 
 @check("R08", hint="`load_state_dict` pops from the dict, or keeps it as its own `__dict__`")
 def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
     """The dict that is loaded is not written to, then or in later steps."""
-    judge = subject.judge
-    probe = Probe(subject, ordinary(subject)).run(4)
-    given = copy.deepcopy(probe.scheduler.state_dict())
+    assertions = subject.assertions
+    run = SchedulerRun(subject, subject.ordinary()).run(4)
+    given = copy.deepcopy(run.scheduler.state_dict())
     kept = copy.deepcopy(given)
-    fresh = Probe(subject, probe.settings)
+    fresh = SchedulerRun(subject, run.settings)
     fresh.scheduler.load_state_dict(given)
     fresh.run(3)
-    judge.equal(given, kept, "the checkpoint after loading it and stepping on")
+    assertions.assert_equal(given, kept, "the checkpoint after loading it and stepping on")
 
 
 @check("R09", hint="what was loaded is added to, or compared with, what was there; or the step only ever goes on")
 def check_loading_into_a_scheduler_that_has_run(subject: ScheduleSubject) -> None:
     """An earlier checkpoint, and a later one, counts whole in a scheduler that has run itself."""
-    settings = ordinary(subject)
+    settings = subject.ordinary()
     for taken, gone in ((3, 15), (15, 3), (0, 7), (6, 6)):
-        probe = Probe(subject, settings).run(taken)
-        used = Probe(subject, settings).run(gone)
-        used.load(probe)
-        _goes_on(used, probe, f"a checkpoint of step {taken}, loaded at step {gone}")
+        run = SchedulerRun(subject, settings).run(taken)
+        used = SchedulerRun(subject, settings).run(gone)
+        used.load(run)
+        _goes_on(used, run, f"a checkpoint of step {taken}, loaded at step {gone}")
 
 
 @check("R10", hint="`state_dict` returns what the scheduler goes on writing to")
 def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
     """A state dict that is kept in memory stays as it was, while the scheduler steps on."""
-    probe = Probe(subject, ordinary(subject)).run(3)
-    kept = probe.scheduler.state_dict()
+    run = SchedulerRun(subject, subject.ordinary()).run(3)
+    kept = run.scheduler.state_dict()
     before = copy.deepcopy(kept)
-    probe.run(4)
-    subject.judge.equal(kept, before, "a checkpoint that was taken before four more steps")
+    run.run(4)
+    subject.assertions.assert_equal(kept, before, "a checkpoint that was taken before four more steps")
 
 
 @check("R11", hint="base rates are read from the optimizer when the scheduler is made, and not from what is loaded")
 def check_resuming_over_another_learning_rate(subject: ScheduleSubject) -> None:
     """Resumed in an optimizer that was made with another lr, the checkpoint's base rates count."""
-    settings = ordinary(subject)
-    if not _differ([Probe(subject, settings), Probe(subject, settings, (0.1, 0.1))]):
+    settings = subject.ordinary()
+    if not _differ([SchedulerRun(subject, settings), SchedulerRun(subject, settings, (0.1, 0.1))]):
         raise NotApplicable("its checkpoints hold no base rates")
     for k in (0, 3, 8):
-        probe = Probe(subject, settings).run(k)
-        _goes_on(probe.resumed(base_lrs=(0.1, 0.1)), probe, "resumed in an optimizer that was made with lr 0.1")
+        run = SchedulerRun(subject, settings).run(k)
+        _goes_on(run.resumed(base_lrs=(0.1, 0.1)), run, "resumed in an optimizer that was made with lr 0.1")
 
 
 @check(
@@ -255,18 +255,18 @@ def check_resuming_over_another_learning_rate(subject: ScheduleSubject) -> None:
 )
 def check_a_scheduler_made_after_the_optimizer_was_loaded(subject: ScheduleSubject) -> None:
     """Made on an optimizer that has loaded its checkpoint, and then loaded itself, it goes on from the next step."""
-    settings = ordinary(subject)
+    settings = subject.ordinary()
     for k in (0, 3, 8):
-        probe = Probe(subject, settings).run(k)
-        fresh = probe.resumed(loaded=True)  # torch's own hold f(0) until the next step
-        _goes_on(fresh, probe, "made on an optimizer that was loaded before", now=False)
+        run = SchedulerRun(subject, settings).run(k)
+        fresh = run.resumed(loaded=True)  # torch's own hold f(0) until the next step
+        _goes_on(fresh, run, "made on an optimizer that was loaded before", now=False)
 
 
 @check("R12", hint="the copy holds the optimizer, the groups or a closure of the original")
 def check_copies_go_on_apart(subject: ScheduleSubject) -> None:
     """A deepcopy of optimizer and scheduler goes on by itself, and leaves the original where it is."""
-    settings = ordinary(subject)
-    plain, probe = Probe(subject, settings).run(4), Probe(subject, settings).run(4)
-    other = probe.duplicate()
-    _goes_on(other, Probe(subject, settings).run(4), "after a deepcopy")
-    _goes_on(probe, plain, "after a deepcopy of it has gone on")
+    settings = subject.ordinary()
+    plain, run = SchedulerRun(subject, settings).run(4), SchedulerRun(subject, settings).run(4)
+    other = run.duplicate()
+    _goes_on(other, SchedulerRun(subject, settings).run(4), "after a deepcopy")
+    _goes_on(run, plain, "after a deepcopy of it has gone on")

@@ -7,62 +7,55 @@ import weakref
 from typing import Any
 
 import torch
-from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.schedule_mathematics import ordinary
-from optreg.conformance.probe import BASE_LRS, Probe, make_optimizer
-from optreg.conformance.problems import span
-from optreg.conformance.subject import ScheduleSubject
-from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
-
-
-def _end(subject: ScheduleSubject, settings: dict[str, Any]) -> int:
-    return span(settings) + (0 if subject.traits.after in {"raise", "cycle"} else 5)
+from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun, make_optimizer
+from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
+from optreg.conformance.subjects.subject import ScheduleSubject
 
 
 @check("X01", hint="the rate is set a step early or late around `step` or `load_state_dict`")
 def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
     """Update number t runs at base_lr * f(t), after a resume too."""
-    judge = subject.judge
-    settings = ordinary(subject)
-    probe = Probe(subject, settings)
+    assertions = subject.assertions
+    settings = subject.ordinary()
+    run = SchedulerRun(subject, settings)
     seen: list[list[float]] = []
 
     def watch(optimizer: Any) -> None:
         optimizer.register_step_pre_hook(lambda o, *_: seen.append([float(group["lr"]) for group in o.param_groups]))
 
-    watch(probe.optimizer)
-    for t in range(_end(subject, settings)):
+    watch(run.optimizer)
+    for t in range(subject.reach(settings)):
         if t in (2, 9):
-            probe = probe.resumed()
-            watch(probe.optimizer)
-        probe.step()
-        judge.equal(len(seen), t + 1, "the number of updates seen")
+            run = run.resumed()
+            watch(run.optimizer)
+        run.step()
+        assertions.assert_equal(len(seen), t + 1, "the number of updates seen")
         for index, base_lr in enumerate(BASE_LRS):
-            expected = probe.expected(index, t)
+            expected = run.expected(index, t)
             bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL * base_lr
-            judge.close(seen[t][index], expected, bound, f"the rate of group {index} that the update saw", step=t)
+            assertions.assert_close(
+                seen[t][index], expected, bound, f"the rate of group {index} that the update saw", step=t
+            )
 
 
 @check("X02", Tier.SHOULD, hint="the base rates are a list that was made at construction")
 def check_a_group_added_later_is_scheduled(subject: ScheduleSubject) -> None:
     """A group added after some steps is driven by the schedule from then on, or an error says that it is not."""
-    judge = subject.judge
-    settings = ordinary(subject)
-    probe = Probe(subject, settings).run(3)
+    assertions = subject.assertions
+    settings = subject.ordinary()
+    run = SchedulerRun(subject, settings).run(3)
     try:
-        probe.optimizer.add_param_group({"params": [Parameter(torch.zeros(1))], "lr": 0.7})
-        probe.lines.append("optimizer.add_param_group({'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': 0.7})")
-        probe.base_lrs = (*probe.base_lrs, 0.7)
-        probe.step()
+        run.add_group(0.7)
+        run.step()
     except (ValueError, RuntimeError) as error:
-        judge.that("group" in str(error), f"the error does not speak of groups: {error}")
+        assertions.assert_true("group" in str(error), f"the error does not speak of groups: {error}")
         return
-    for t in range(4, _end(subject, settings)):
-        judge.equal(len(probe.rates), 3, "the number of groups", step=t)
-        probe.judged("with a group added later, the rate")
-        probe.step()
+    for t in range(4, subject.reach(settings)):
+        assertions.assert_equal(len(run.rates), 3, "the number of groups", step=t)
+        run.assert_rates("with a group added later, the rate")
+        run.step()
 
 
 @check(
@@ -70,36 +63,36 @@ def check_a_group_added_later_is_scheduled(subject: ScheduleSubject) -> None:
 )
 def check_the_groups_driven_are_the_live_ones(subject: ScheduleSubject) -> None:
     """After the optimizer has loaded a checkpoint, which replaces its groups, the schedule drives the new ones."""
-    settings = ordinary(subject)
-    probe = Probe(subject, settings).run(2)
-    probe.optimizer.load_state_dict(copy.deepcopy(probe.optimizer.state_dict()))
-    probe.lines.append("optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))")
-    for _ in range(2, _end(subject, settings)):
-        probe.judged("the rate after the optimizer loaded a checkpoint")
-        probe.step()
+    settings = subject.ordinary()
+    run = SchedulerRun(subject, settings).run(2)
+    run.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
+    run.note("optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))")
+    for _ in range(2, subject.reach(settings)):
+        run.assert_rates("the rate after the optimizer loaded a checkpoint")
+        run.step()
 
 
 @check("X04", hint="`step` raises where the optimizer has not stepped before")
 def check_a_skipped_update(subject: ScheduleSubject) -> None:
     """Where a gradient scaler leaves out the first update, the schedule steps on."""
-    probe = Probe(subject, ordinary(subject))
-    probe.advance()
-    probe.judged()
-    probe.run(_end(subject, probe.settings) - 1)
-    probe.judged()
+    run = SchedulerRun(subject, subject.ordinary())
+    run.advance()
+    run.assert_rates()
+    run.run(subject.reach(run.settings) - 1)
+    run.assert_rates()
 
 
 @check("X09", Tier.SHOULD, hint="`step` warns by torch's check that `optimizer.step()` came first")
 def check_a_skipped_update_is_no_reason_to_warn(subject: ScheduleSubject) -> None:
     """Where a gradient scaler leaves out the first update, the schedule does not complain."""
-    judge = subject.judge
-    probe = Probe(subject, ordinary(subject))
+    assertions = subject.assertions
+    run = SchedulerRun(subject, subject.ordinary())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        probe.advance()
+        run.advance()
     told = "; ".join(str(warning.message)[:100] for warning in caught)
-    judge.that(not caught, f"a step after a skipped update warns: {told}")
-    probe.judged()
+    assertions.assert_true(not caught, f"a step after a skipped update warns: {told}")
+    run.assert_rates()
 
 
 @check(
@@ -109,20 +102,20 @@ def check_a_skipped_update_is_no_reason_to_warn(subject: ScheduleSubject) -> Non
 )
 def check_nothing_else_is_touched(subject: ScheduleSubject) -> None:
     """Parameters, gradients, defaults, what `step` returns, random numbers and torch's switches are left alone."""
-    judge = subject.judge
-    settings = ordinary(subject)
+    assertions = subject.assertions
+    settings = subject.ordinary()
     for enabled in (True, False):
         with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(enabled):
             torch.manual_seed(12_345)  # no subject's own seed
             before = _world(make_optimizer(BASE_LRS))
-            probe = Probe(subject, settings)
-            judge.equal(_world(probe.optimizer), before, "what is around it, after it was made,")
-            probe.advance()
-            judge.equal(_world(probe.optimizer), before, "what is around it, after a step,")
-            judge.equal(probe.optimizer.step(lambda: 1.5), 1.5, "what the optimizer returns of its closure")
-            before = _world(probe.optimizer)
-            probe.advance()
-            judge.equal(_world(probe.optimizer), before, "what is around it, after another step,")
+            run = SchedulerRun(subject, settings)
+            assertions.assert_equal(_world(run.optimizer), before, "what is around it, after it was made,")
+            run.advance()
+            assertions.assert_equal(_world(run.optimizer), before, "what is around it, after a step,")
+            assertions.assert_equal(run.optimizer.step(lambda: 1.5), 1.5, "what the optimizer returns of its closure")
+            before = _world(run.optimizer)
+            run.advance()
+            assertions.assert_equal(_world(run.optimizer), before, "what is around it, after another step,")
 
 
 def _world(optimizer: Any) -> dict[str, Any]:
@@ -142,39 +135,38 @@ def _world(optimizer: Any) -> dict[str, Any]:
 @check("X06", Tier.SHOULD, hint="a closure, a global or a cycle with `__del__` keeps the optimizer")
 def check_nothing_keeps_the_model_alive(subject: ScheduleSubject) -> None:
     """When the last name of optimizer and scheduler is gone, so are they and their parameters."""
-    judge = subject.judge
-    probe = Probe(subject, ordinary(subject)).run(8)
-    dying = [weakref.ref(thing) for thing in (probe.optimizer, probe.optimizer.param_groups[0]["params"][0])]
-    del probe
-    judge.latest = None
+    assertions = subject.assertions
+    run = SchedulerRun(subject, subject.ordinary()).run(8)
+    dying = [weakref.ref(thing) for thing in (run.optimizer, run.optimizer.param_groups[0]["params"][0])]
+    del run
     gc.collect()
     for what, thing in zip(("the optimizer", "a parameter"), dying, strict=True):
-        judge.that(thing() is None, f"{what} is still alive")
+        assertions.assert_true(thing() is None, f"{what} is still alive")
 
 
 @check("X07", hint="the rate depends on how often the optimizer stepped, say by a hook or by its state")
 def check_it_counts_its_own_steps(subject: ScheduleSubject) -> None:
     """The rate depends on how often the scheduler was stepped, not on how many updates there were."""
-    settings = ordinary(subject)
-    probe = Probe(subject, settings)
-    for t in range(_end(subject, settings)):
-        probe.judged()
+    settings = subject.ordinary()
+    run = SchedulerRun(subject, settings)
+    for t in range(subject.reach(settings)):
+        run.assert_rates()
         for _ in range(t % 3):
-            probe.update()
-        probe.step()
+            run.update()
+        run.step()
 
 
 @check("X08", hint="the schedule writes to more keys of the groups than its rate")
 def check_the_optimizer_is_left_whole(subject: ScheduleSubject) -> None:
     """Nothing in the groups changes but the learning rate, and what the schedule is declared to drive."""
-    judge = subject.judge
-    settings = ordinary(subject)
+    assertions = subject.assertions
+    settings = subject.ordinary()
     keys = {*make_optimizer(BASE_LRS).param_groups[0]} - {"params", "lr", *subject.traits.drives}
     before = make_optimizer(BASE_LRS).param_groups
-    probe = Probe(subject, settings).run(_end(subject, settings))
-    for index, group in enumerate(probe.optimizer.param_groups):
+    run = SchedulerRun(subject, settings).run(subject.reach(settings))
+    for index, group in enumerate(run.optimizer.param_groups):
         for key in sorted(keys):
-            with probe.explaining(index, before[index][key], 0.0, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
-                judge.equal(
+            with run.showing(index, before[index][key], 0.0, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
+                assertions.assert_equal(
                     group[key], before[index][key], f"'{key}' of group {index}", of="before the schedule it was"
                 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optreg.conformance.catalogue import Check
-from optreg.conformance.verdict import Curve, Verdict
+from optreg.conformance.results.verdict import Curve, Verdict
 
 MARKS = {"passed": "✓", "failed": "✗", "crashed": "!", "not applicable": "–"}
 

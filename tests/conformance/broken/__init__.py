@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from optreg.conformance.resolving import resolve
-from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject
-from optreg.conformance.target import Target
+from optreg.conformance.subjects.resolving import resolve
+from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject, Subject
+from optreg.conformance.subjects.target import Target
 from optreg.registry import Entry, Kind, Registration
 
 

@@ -105,11 +105,19 @@ class Verdict:
 
 
 class Failed(Exception):  # noqa: N818  # a check failed; nothing went wrong with the checking
-    """Raised by a check that found something."""
+    """Raised by a check that found something.
 
-    def __init__(self, finding: Finding) -> None:
+    Args:
+        finding: what is wrong.
+        where: the element that differs, where it is known.
+    """
+
+    def __init__(self, finding: Finding, where: tuple[int, ...] | None = None) -> None:
         super().__init__(finding.reason)
         self.finding = finding
+        self.where = where
+        self.evidence: object | None = None
+        """What was done up to the finding, from which its cause can be found out and a program made."""
 
 
 class NotApplicable(Exception):  # noqa: N818

@@ -1,4 +1,4 @@
-"""Schedule diagnosis: which common mistake a schedule's curve equals.
+"""Causes: which common mistake a schedule's curve equals.
 
 No plugin is known here: mistakes are what the reference itself does at another step, under other hyperparameters, or in
 one phase and not in another. Where the curve from the start is right, and the finding is of a run that was resumed,
@@ -6,15 +6,13 @@ mistakes are what a run does that was resumed at another step.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from optreg.conformance.judge import Judge
-from optreg.conformance.problems import span
+from optreg.conformance.explain import scheduler_programs
+from optreg.conformance.harness.recording import SchedulerEvidence, SchedulerRecording
+from optreg.conformance.harness.scheduler_run import SchedulerRun
+from optreg.conformance.subjects.schedule_settings import span
 from optreg.hyperparameters import defaults
-
-if TYPE_CHECKING:
-    from optreg.conformance.probe import Probe
 
 Curve = dict[tuple[int, int], float]
 """The rates, by group and step."""
@@ -29,32 +27,33 @@ MORE = 5
 """How many steps beyond the last that settings name are looked at."""
 
 
-def likely(probe: "Probe") -> str | None:
-    """One sentence on the probable cause of a difference, or None where no known mistake explains it."""
-    if span(probe.settings) > LONGEST:
+def likely(evidence: SchedulerEvidence) -> str | None:
+    """One sentence on the likely cause of a difference, or None where no known mistake explains it."""
+    recording = evidence.recording
+    if span(recording.settings) > LONGEST:
         return None  # shorter runs tell as much
     try:
-        curve = _observed(probe)
+        curve = _observed(recording)
     except Exception:  # it cannot be run alone from its start; nothing can be said
         return None
     steps = max(t for _, t in curve)
-    right = {(group, t): probe.expected(group, t) for group, t in curve}
+    rate, settings, base_lrs = recording.subject.rate, recording.settings, recording.base_lrs
+    right = {(group, t): rate(settings, base_lrs[group], t) for group, t in curve}
     if not _near(curve, right):
-        named = (sentence for sentence, wrong in _mistakes(probe, right, steps) if _near(curve, wrong))
-        return next((f"matches {sentence}" for sentence in named), _where(curve, right, probe))
-    return _resuming(probe) if probe.resumed_at is not None else None
+        named = (sentence for sentence, wrong in _mistakes(recording, right, steps) if _near(curve, wrong))
+        return next((f"matches {sentence}" for sentence in named), _where(curve, right, recording))
+    return _resuming(evidence) if recording.resumed_at is not None else None
 
 
-def _observed(probe: "Probe") -> Curve:
+def _observed(recording: SchedulerRecording) -> Curve:
     """What the schedule does from its start."""
-    apart = replace(probe.subject, judge=Judge())
-    fresh = type(probe)(apart, probe.settings, probe.base_lrs)
-    limited = probe.subject.traits.after in {"raise", "cycle"}
+    subject = recording.subject.apart()
+    run = SchedulerRun(subject, recording.settings, recording.base_lrs)
     curve: Curve = {}
-    for t in range(span(probe.settings) + (0 if limited else MORE) + 1):
+    for t in range(subject.reach(recording.settings, MORE) + 1):
         if t:
-            fresh.step()
-        curve |= {(group, t): rate for group, rate in enumerate(fresh.rates)}
+            run.step()
+        curve |= {(group, t): rate for group, rate in enumerate(run.rates)}
     return curve
 
 
@@ -63,14 +62,14 @@ def _near(curve: Curve, other: Curve) -> bool:
     return all(abs(curve[key] - other[key]) <= slack for key in curve)
 
 
-def _mistakes(probe: "Probe", right: Curve, steps: int) -> Iterator[tuple[str, Curve]]:
+def _mistakes(recording: SchedulerRecording, right: Curve, steps: int) -> Iterator[tuple[str, Curve]]:
     """Every known mistake, with its curve."""
-    subject, settings = probe.subject, probe.settings
+    subject, settings = recording.subject, recording.settings
 
     def at(step: Callable[[int], int], **changed: Any) -> Curve | None:
         try:
             return {
-                (group, t): subject.rate({**settings, **changed}, probe.base_lrs[group], max(step(t), 0))
+                (group, t): subject.rate({**settings, **changed}, recording.base_lrs[group], max(step(t), 0))
                 for group, t in right
             }
         except Exception:  # the reference does not go there
@@ -104,7 +103,7 @@ def _mistakes(probe: "Probe", right: Curve, steps: int) -> Iterator[tuple[str, C
                 yield f"{sentence}, before the end alone", _joined(curve, right, settings[end])
     firsts = {(group, t): right[0, t] for group, t in right}
     yield "the first group's base rate in all groups", firsts
-    yield "the base rate at every step: nothing is scheduled", {key: probe.base_lrs[key[0]] for key in right}
+    yield "the base rate at every step: nothing is scheduled", {key: recording.base_lrs[key[0]] for key in right}
     yield "the rate of the first step at every step", {key: right[key[0], 0] for key in right}
 
 
@@ -113,12 +112,12 @@ def _joined(before: Curve, after: Curve, joint: int) -> Curve:
     return {(group, t): (before if t < joint else after)[group, t] for group, t in before}
 
 
-def _where(curve: Curve, right: Curve, probe: "Probe") -> str | None:
+def _where(curve: Curve, right: Curve, recording: SchedulerRecording) -> str | None:
     """In which phase alone the curve is wrong."""
     slack = NEAR * max(map(abs, right.values()), default=1.0)
     wrong = sorted({t for group, t in right if abs(curve[group, t] - right[group, t]) > slack})
-    end = probe.settings.get(probe.subject.traits.end or "")
-    peak = probe.settings.get(probe.subject.traits.peak or "")
+    end = recording.settings.get(recording.subject.traits.end or "")
+    peak = recording.settings.get(recording.subject.traits.peak or "")
     if wrong == [0]:
         return "right from step 1 on: the rate at construction alone is wrong"
     if end is not None and wrong[0] > end:
@@ -134,31 +133,27 @@ def _where(curve: Curve, right: Curve, probe: "Probe") -> str | None:
     return None
 
 
-def _resuming(probe: "Probe") -> str | None:
+def _resuming(evidence: SchedulerEvidence) -> str | None:
     """What a resumed run does, where the run from the start is right."""
-    assert probe.resumed_at is not None
-    first = probe.t
-    rates = {first: probe.rates[0]}
-    apart = replace(probe.subject, judge=Judge())
-    own, probe.subject = probe.subject, apart
-    try:
-        for _ in range(3):
-            probe.step()
-            rates[probe.t] = probe.rates[0]
-    except Exception:  # it cannot go on; what there is tells
-        pass
-    finally:
-        probe.subject = own
+    recording, first = evidence.recording, evidence.t
+    resumed_at = recording.resumed_at or 0
+    rates = scheduler_programs.rates_from(recording, first, 3)
+    if not rates:
+        return None
+
+    def expected(t: int) -> float:
+        return recording.subject.rate(recording.settings, recording.base_lrs[0], max(t, 0))
+
     steps: dict[str, Callable[[int], int]] = {
         "a resume one step ahead": lambda t: t + 1,
         "a resume one step behind": lambda t: t - 1,
-        "a run that begins afresh when it resumes": lambda t: t - (probe.resumed_at or 0),
+        "a run that begins afresh when it resumes": lambda t: t - resumed_at,
         "a run that stands at its first step when it resumes, and goes on from the next":
-            lambda t: 0 if t == probe.resumed_at else t,
+            lambda t: 0 if t == resumed_at else t,
     }  # fmt: skip
     for sentence, step in steps.items():
-        wrong = {t: probe.expected(0, max(step(t), 0)) for t in rates}
+        wrong = {t: expected(step(t)) for t in rates}
         if all(abs(rates[t] - wrong[t]) <= NEAR * max(abs(wrong[t]), 1e-3) for t in rates):
             return f"matches {sentence}"
-    later = [abs(rates[t] - probe.expected(0, t)) <= NEAR for t in rates if t > first]
+    later = [abs(rates[t] - expected(t)) <= NEAR for t in rates if t > first]
     return "the rate that is current is not restored; those that follow are right" if later and all(later) else None

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from optreg.conformance.verdict import CannotBeJudged
+from optreg.conformance.results.verdict import CannotBeJudged
 from optreg.errors import OptregError, UnknownPluginError
 from optreg.hookspecs import OptimizerPlugin
 from optreg.registry import Registration, default_registry

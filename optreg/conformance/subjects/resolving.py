@@ -5,10 +5,10 @@ import importlib
 from dataclasses import fields, make_dataclass, replace
 from typing import Any
 
-from optreg.conformance.naming import Names, Signature, field_of, takes_an_optimizer, usual
-from optreg.conformance.subject import PATHS, OptimizerSubject, ScheduleSubject, Subject
-from optreg.conformance.target import Target, registered
-from optreg.conformance.verdict import CannotBeJudged
+from optreg.conformance.results.verdict import CannotBeJudged
+from optreg.conformance.subjects.naming import Names, Signature, field_of, takes_an_optimizer, usual
+from optreg.conformance.subjects.subject import PATHS, OptimizerSubject, ScheduleSubject, Subject
+from optreg.conformance.subjects.target import Target, registered
 from optreg.errors import OptregError
 from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
 from optreg.hyperparameters import defaults, names

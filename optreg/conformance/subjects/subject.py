@@ -1,14 +1,17 @@
-"""Subjects: what is judged, in one form for all checks, be it a registered plugin or a class that knows of none."""
+"""Subjects: what is judged, in one form for all checks, whether a registered plugin or a class that knows no plugin."""
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self, get_args, get_type_hints
 
-from optreg.conformance.judge import Judge
-from optreg.conformance.naming import Names, Signature, takes_an_optimizer
-from optreg.conformance.problems import hostile_settings
-from optreg.conformance.target import Target
+from optreg.conformance.results.activity import Activity
+from optreg.conformance.results.assertions import Assertions
+from optreg.conformance.subjects.digits import fifty_digits
+from optreg.conformance.subjects.naming import Names, Signature, takes_an_optimizer
+from optreg.conformance.subjects.schedule_settings import span, typical
+from optreg.conformance.subjects.settings import hostile_settings, perturbed
+from optreg.conformance.subjects.target import Target
 from optreg.hookspecs import NoOptions
 from optreg.hyperparameters import defaults, names
 from optreg.registry import Kind, Registration
@@ -21,7 +24,7 @@ there is one, asks for them by name."""
 
 @dataclass
 class Subject:
-    """What checks know of what they judge. One subject serves one check, and carries its judge."""
+    """What checks know of what they judge. One subject serves one check, whose activity it counts."""
 
     target: Target
     kind: Kind
@@ -31,12 +34,21 @@ class Subject:
     fixed: dict[str, Any] = field(default_factory=dict)
     """Hyperparameters of the reference that the class does not have, with the value they are taken to have."""
     registration: Registration[Any] | None = None
-    judge: Judge = field(default_factory=Judge)
+    activity: Activity = field(default_factory=Activity)
 
     @property
     def name(self) -> str:
         """How the subject was asked for."""
         return self.target.name
+
+    @property
+    def assertions(self) -> Assertions:
+        """What checks compare with; every comparison is counted."""
+        return Assertions(self.activity)
+
+    def apart(self, **changes: Any) -> Self:
+        """The same subject, or one with some fields changed, for what is no part of the check."""
+        return replace(self, activity=Activity(), **changes)
 
     @property
     def code_name(self) -> str:
@@ -94,6 +106,11 @@ class OptimizerSubject(Subject):
     def default(self) -> dict[str, Any]:
         """The reference's defaults; hostile values where it has none."""
         return {**hostile_settings(self.reference), **defaults(self.reference), **self.fixed}
+
+    @property
+    def perturbed(self) -> list[tuple[str, Any]]:
+        """Each hyperparameter that the class has, but `lr`, with another value; every element of a tuple by itself."""
+        return [(name, value) for name, value in perturbed(self.reference, self.hostile) if name not in self.fixed]
 
     @property
     def editable(self) -> list[str]:
@@ -157,6 +174,19 @@ class ScheduleSubject(Subject):
             arguments["last_epoch"] = last_epoch
         return self.implementation(optimizer, **arguments)
 
+    def ordinary(self, **steps: int) -> dict[str, Any]:
+        """One ordinary setting of its hyperparameters; numbers of steps may be given others than 5 of 20."""
+        return {**typical(self.reference, **steps), **self.fixed}
+
+    def last_step(self, settings: Mapping[str, Any]) -> int | None:
+        """The step at which it ends, where it declares one."""
+        return settings.get(self.traits.end) if self.traits.end else None
+
+    def reach(self, settings: Mapping[str, Any], beyond: int = 5) -> int:
+        """How far it can be stepped and goes by the formula: so many steps beyond its end, or to it."""
+        end = self.last_step(settings)
+        return end if end is not None and self.traits.after in {"raise", "cycle"} else span(settings) + beyond
+
     def rate(self, settings: Mapping[str, Any], base_lr: float, t: int) -> float:
         """The reference's learning rate at step t, computed at 50 digits and rounded once.
 
@@ -170,13 +200,3 @@ class ScheduleSubject(Subject):
     def formula(self, settings: Mapping[str, Any], t: int) -> float:
         """The rate at step t under a base learning rate of one."""
         return self.rate(settings, 1.0, t)
-
-
-@functools.cache
-def fifty_digits() -> Any:
-    """An mpmath context of 50 digits, apart from the global one."""
-    import mpmath
-
-    context = mpmath.mp.clone()
-    context.dps = 50
-    return context

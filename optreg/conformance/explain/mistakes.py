@@ -1,32 +1,15 @@
-"""Diagnosis: which common mistake an optimizer's trajectory equals.
+"""Mistakes: a family of update rules with switches, each of which is a mistake that somebody may have made.
 
-No plugin is known here. A family of update rules with switches is tried: where a setting of the switches equals the
-subject's reference, each change of one switch is a mistake that somebody may have made, and the first that follows the
-subject's own trajectory is named. Where no setting equals the reference, mistakes that need no formula are tried on the
-reference itself.
+No plugin is known here. Where a setting of the switches equals a reference, a change of one switch is a mistake in it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-import torch
-
-from optreg.conformance.problems import fits
-from optreg.conformance.record import Update
-
-if TYPE_CHECKING:
-    from optreg.conformance.rig import Rig
-    from optreg.conformance.twin import Twin
 
 Array = np.ndarray
-
-CLOSE = 1e-9
-"""How near, relative to how far the subject is from its reference, a mistake must come to be named."""
-
-SINGLE = (2.0**-28, 2.0**-20)
-"""How far, relative to its size, a float64 number may be from what float32 makes of it in a dozen updates."""
 
 
 @dataclass(frozen=True)
@@ -138,114 +121,13 @@ MISTAKES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class _Move:
+class Move:
     """One update: the hyperparameters edited before it, and the gradients."""
 
     changes: dict[str, Any]
     grads: list[Array | None]
     resumes: bool
     """The run was stopped and resumed before it."""
-
-
-def likely(rig: "Rig", twin: "Twin") -> str | None:
-    """One sentence on the probable cause of a difference, or None where no known mistake explains it."""
-    moves = _moves(rig)
-    actual, expected = rig.values(), twin.values()
-    distance = _distance(actual, expected)
-    right = all(np.all(np.abs(a - b) <= twin.bound(i)) for i, (a, b) in enumerate(zip(actual, expected, strict=True)))
-    if not moves or not np.isfinite(distance) or right:
-        return None
-    settings = {name: _number(rig.settings.get(name, value)) for name, value in rig.subject.default.items()}
-
-    near = min(max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0)), 0.1 * distance)
-    for sentence, values in _mistakes(rig, expected, moves, settings):
-        if _distance(actual, values) <= near:
-            return f"matches {sentence}"
-    digits = distance / max(map(_size, expected), default=1.0)
-    if rig.dtype is torch.float64 and SINGLE[0] < digits < SINGLE[1]:
-        return "agrees to the seven or eight digits of float32: something is computed, or kept, in float32"
-    return None
-
-
-def _moves(rig: "Rig") -> list[_Move]:
-    """What was done to a rig, where it is nothing but updates and resumes; nothing otherwise."""
-    moves, resumes = [], False
-    if rig.groups and any(changes for _, changes in rig.groups):
-        return []
-    for event in rig.events:
-        if isinstance(event, Update):
-            changes = {name: _number(value) for name, value in event.changes.items()}
-            moves.append(_Move(changes, event.grads, resumes))
-            resumes = False
-        elif event.resumes:
-            resumes = True
-        else:
-            return []
-    return moves
-
-
-def _number(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
-
-
-def _mistakes(
-    rig: "Rig", expected: Sequence[Array], moves: Sequence[_Move], settings: Mapping[str, Any]
-) -> Iterator[tuple[str, list[Array]]]:
-    """Every known mistake, with where it takes the parameters."""
-    size = max(map(_size, expected), default=1.0)
-    for rule in FAMILY:
-        if _distance(_play(rule, rig.starts, moves, settings), expected) > 1e-3 * CLOSE * size + 1e-14:
-            continue
-        for sentence, change in MISTAKES.items():
-            wrong = replace(rule, **change)
-            if wrong != rule:
-                yield sentence, _play(wrong, rig.starts, moves, settings)
-    yield from _plain_mistakes(rig, moves, settings)
-
-
-def _plain_mistakes(
-    rig: "Rig", moves: Sequence[_Move], settings: Mapping[str, Any]
-) -> Iterator[tuple[str, list[Array]]]:
-    """Mistakes that need no formula: what the reference does under other hyperparameters, or from another start."""
-    subject = rig.subject
-
-    def reference(
-        changed: Mapping[str, Any], ignore: Sequence[str] = (), *, afresh: bool = False, gap: bool = False
-    ) -> list[Array]:
-        finals = []
-        complete = {**settings, **changed}
-        if not fits(subject.reference, complete, subject.default):
-            return [np.full_like(start, np.nan) for start in rig.starts]
-        for index, start in enumerate(rig.starts):
-            instance = subject.reference(**complete)
-            run = instance.trajectory(np.array(start, dtype=np.float64))
-            theta, _ = next(run)
-            for move in moves:
-                if move.resumes and afresh:
-                    run = instance.trajectory(np.array(theta))
-                    next(run)
-                for name, value in move.changes.items():
-                    if name not in ignore:
-                        setattr(instance, name, value)
-                grad = move.grads[index]
-                if grad is None and gap:
-                    grad = np.zeros_like(theta)
-                if grad is not None:
-                    theta, _ = run.send(np.array(grad, dtype=np.float64))
-            finals.append(theta)
-        return finals
-
-    for name, value in subject.default.items():
-        if value != settings.get(name):
-            yield f"{name} ignored: it behaves as with the default, {value!r}", reference({name: value}, [name])
-    yield "the learning rate given to the constructor, whatever its group says", reference({}, ["lr"])
-    for name in {name for move in moves for name in move.changes} - {"lr"}:
-        yield f"{name} as given to the constructor, whatever its group says", reference({}, [name])
-    if "weight_decay" in settings:
-        yield "no weight decay", reference({"weight_decay": 0.0})
-    yield "a missing gradient taken for zeros", reference({}, gap=True)
-    yield "a run that begins afresh when it resumes", reference({}, afresh=True)
-    yield "an update that is never made: the parameter stays where it began", [np.array(s) for s in rig.starts]
 
 
 class _Memory:
@@ -267,7 +149,7 @@ class _Memory:
             self.t += {"counted": 1, "uncounted": -1}.get(way, 0)
 
 
-def _play(rule: Rule, starts: Sequence[Array], moves: Sequence[_Move], settings: Mapping[str, Any]) -> list[Array]:
+def play(rule: Rule, starts: Sequence[Array], moves: Sequence[Move], settings: Mapping[str, Any]) -> list[Array]:
     """Where a rule of the family takes the parameters."""
     begin = rule.first_count - 1
     memories = [_Memory(start, begin) for start in starts]
@@ -387,14 +269,3 @@ def _denominator(rule: Rule, s: Array, correction: float, eps: float) -> Array:
     if rule.eps == "uncorrected":
         return np.asarray((np.sqrt(s) + eps) / np.sqrt(correction))
     return np.asarray(np.sqrt(corrected) + eps)
-
-
-def _distance(left: Sequence[Array], right: Sequence[Array]) -> float:
-    """The largest difference; infinite where anything is NaN."""
-    with np.errstate(all="ignore"):
-        differences = [float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(left, right, strict=True)]
-    return np.inf if np.isnan(differences).any() else max(differences, default=0.0)
-
-
-def _size(array: Array) -> float:
-    return float(np.max(np.abs(array), initial=0.0))

@@ -1,4 +1,4 @@
-"""The engine: one check of one subject, run here and now, with whatever comes of it made a verdict."""
+"""One check of one subject, run in this process, with whatever comes of it made a verdict."""
 
 import re
 import time
@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from optreg.conformance.catalogue import LiveCheck, Tier, checks, of_tier
-from optreg.conformance.following import shapes_for
-from optreg.conformance.probe import BASE_LRS, make_optimizer
-from optreg.conformance.problems import typical
-from optreg.conformance.resolving import left, resolve
-from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject
-from optreg.conformance.target import Target
-from optreg.conformance.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
+from optreg.conformance.catalogue import LiveCheck, Tier, of_tier
+from optreg.conformance.chapters import checks
+from optreg.conformance.explain.findings import explained, program_that_raises
+from optreg.conformance.harness.problems import shapes_for
+from optreg.conformance.harness.scheduler_run import BASE_LRS, make_optimizer
+from optreg.conformance.results.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
+from optreg.conformance.subjects.resolving import left, resolve
+from optreg.conformance.subjects.schedule_settings import typical
+from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject, Subject
+from optreg.conformance.subjects.target import Target
 
-HERE = str(Path(__file__).parent)
+SUITE = str(Path(__file__).parents[1])
 
 
 def judge(target: Target, check: LiveCheck) -> Verdict:
@@ -39,10 +41,10 @@ def judge_subject(subject: Subject, check: LiveCheck) -> Verdict:
         status=status,
         finding=finding,
         reason=reason,
-        steps=subject.judge.steps,
-        comparisons=subject.judge.comparisons,
+        steps=subject.activity.updates,
+        comparisons=subject.activity.comparisons,
         seconds=time.perf_counter() - began,
-        curve=subject.judge.curve,
+        curve=subject.activity.curve,
     )
 
 
@@ -99,19 +101,20 @@ def _made(subject: Subject) -> dict[str, Any]:
 
 
 def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:
-    reason = check.needs(subject)
-    if reason:
-        return Status.NOT_APPLICABLE, None, reason
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what a subject warns of is no finding
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a subject warns of is not a finding
+        try:
+            reason = check.needs(subject)
+            if reason:
+                return Status.NOT_APPLICABLE, None, reason
             check.function(subject)
-    except Failed as failed:
-        return Status.FAILED, _hinted(failed.finding, check), None
-    except NotApplicable as error:
-        return Status.NOT_APPLICABLE, None, str(error)
-    except (Exception, SystemExit) as error:
-        return Status.FAILED, _hinted(replace(_raised(error), snippet=_raising(subject, error)), check), None
+        except Failed as failed:
+            return Status.FAILED, _hinted(explained(failed), check), None
+        except NotApplicable as error:
+            return Status.NOT_APPLICABLE, None, str(error)
+        except (Exception, SystemExit) as error:
+            program = program_that_raises(subject.activity.recording, error)
+            return Status.FAILED, _hinted(replace(_raised(error), snippet=program), check), None
     return _substance(subject, check)
 
 
@@ -120,27 +123,19 @@ def _hinted(finding: Finding, check: LiveCheck) -> Finding:
     return finding if finding.likely else replace(finding, likely=check.hint)
 
 
-def _raising(subject: Subject, error: BaseException) -> str | None:
-    """A program in which the subject raises the error, where what was done to it last makes one."""
-    return subject.judge.latest.raising(error) if subject.judge.latest else None
-
-
 def _substance(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:
     """A check that has compared nothing, or whose subject never moved, has shown nothing."""
-    if not subject.judge.comparisons:
-        return (
-            Status.FAILED,
-            Finding(reason="the check compared nothing: it would pass whatever the subject does"),
-            None,
-        )
-    if not check.still and not subject.judge.moved and not subject.judge.level:
+    if not subject.activity.comparisons:
+        finding = Finding(reason="the check compared nothing: it would pass whatever the subject does")
+        return Status.FAILED, finding, None
+    if not check.still and not subject.activity.moved and not subject.activity.constant:
         return Status.FAILED, Finding(reason="no update has changed any parameter: there was nothing to judge"), None
     return Status.PASSED, None, None
 
 
 def _raised(error: BaseException) -> Finding:
     """An exception that came out of the subject: its type, its message, and where the subject raised it."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(HERE)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(SUITE)]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which no two runs share

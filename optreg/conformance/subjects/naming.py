@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optreg.conformance.verdict import CannotBeJudged
+from optreg.conformance.results.verdict import CannotBeJudged
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "lr": ("learning_rate",),

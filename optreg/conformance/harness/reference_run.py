@@ -1,4 +1,4 @@
-"""The twin: the references of all parameters, stepped along with a rig, and what the optimizer may differ by."""
+"""ReferenceRun: the references of all parameters, stepped along with a run, and how far the optimizer may differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from optreg.conformance.problems import Problem, Step
-from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.tolerance import rounding
+from optreg.conformance.harness.problems import Problem, Step
+from optreg.conformance.results.tolerance import rounding
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 Array = np.ndarray
 
 
-class Twin:
-    """The references of all parameters, stepped along with a rig, and the scales that their errors are measured in.
+class ReferenceRun:
+    """The references of all parameters, stepped along with a run, and the scales that their errors are measured in.
 
     A state's scale is the largest value that its coordinate has had. Where the decay is part of the gradient, the error
     that a parameter may have reaches the state too.
@@ -41,17 +41,17 @@ class Twin:
         if decay_of(subject.reference, complete, subject.ndim) == "coupled":
             self.coupling = float(complete.get("weight_decay", 0.0))
 
-    def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "Twin":
+    def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "ReferenceRun":
         """Make the updates of a problem, from number `start` to before `stop`."""
         for step in problem.steps[start:stop]:
             self.take(step)
         return self
 
-    def take(self, step: Step) -> "Twin":
+    def take(self, step: Step) -> "ReferenceRun":
         """Make one update of a problem."""
         return self.step(step.grads, lr=step.lr)
 
-    def step(self, grads: Sequence[Array | None], **changes: Any) -> "Twin":
+    def step(self, grads: Sequence[Array | None], **changes: Any) -> "ReferenceRun":
         """Make one update in every reference whose parameter has a gradient."""
         self.t += 1
         for index, grad in enumerate(grads):

@@ -1,4 +1,4 @@
-"""The rig: an optimizer on parameters of its own, driven by given gradients, and the record of what was done to it."""
+"""OptimizerRun: an optimizer on parameters of its own, driven by given gradients, and the recording of it."""
 
 import copy
 import io
@@ -6,21 +6,28 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from optreg.conformance import diagnosis, programs
-from optreg.conformance.problems import Problem, Step
-from optreg.conformance.record import ANEW, DENSE, Event, Layout, Line, Update, as_array
-from optreg.conformance.subject import OptimizerSubject
-from optreg.conformance.verdict import Finding
-
-if TYPE_CHECKING:
-    from optreg.conformance.twin import Twin
+from optreg.conformance.harness.code import call, literal
+from optreg.conformance.harness.layouts import DENSE, Layout, as_array
+from optreg.conformance.harness.problems import Problem, Step
+from optreg.conformance.harness.recording import (
+    ANEW,
+    Groups,
+    Line,
+    OptimizerEvidence,
+    OptimizerRecording,
+    Shown,
+    Update,
+)
+from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.results.verdict import Failed
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 Array = np.ndarray
 
@@ -40,8 +47,8 @@ COPIES = {
 }
 
 
-class Rig:
-    """An optimizer with parameters of its own, and the record of what was done to it.
+class OptimizerRun:
+    """An optimizer with parameters of its own, and the recording of what was done to it.
 
     Args:
         subject: what is judged.
@@ -59,31 +66,43 @@ class Rig:
         starts: Sequence[Array],
         *,
         dtype: torch.dtype = torch.float64,
-        groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None,
+        groups: Groups | None = None,
         layout: Layout = DENSE,
         frozen: Sequence[int] = (),
         **settings: Any,
     ) -> None:
         self.subject = subject
-        self.dtype = dtype
-        self.starts = [np.array(start) for start in starts]
-        self.settings = {**subject.hostile, **subject.execution, **settings}
-        self.groups = groups
-        self.layout, self.grad_layout = layout, DENSE
-        self.events: list[Event] = []
+        self.recording = OptimizerRecording(
+            subject=subject,
+            starts=[np.array(start) for start in starts],
+            dtype=dtype,
+            groups=groups,
+            layout=layout,
+            frozen=frozen,
+            settings={**subject.hostile, **subject.execution, **settings},
+        )
         self.params = [Parameter(layout(torch.tensor(np.array(start)).to(dtype))) for start in starts]
-        self.frozen = frozen
         for index in frozen:
             self.params[index].requires_grad_(False)
-        subject.judge.latest = self
+        subject.activity.recording = self.recording
         self.optimizer = subject.make(self._grouped(), **self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyperparameters and execution options that the optimizer was made with."""
+        return self.recording.settings
+
+    @property
+    def groups(self) -> Groups | None:
+        """The param groups that it was made with; None for one of all parameters."""
+        return self.recording.groups
 
     def _grouped(self) -> Any:
         if self.groups is None:
             return list(self.params)
         return [{"params": [self.params[i] for i in members], **changes} for members, changes in self.groups]
 
-    def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "Rig":
+    def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "OptimizerRun":
         """Make the updates of a problem, from number `start` to before `stop`."""
         for step in problem.steps[start:stop]:
             self.take(step)
@@ -95,12 +114,10 @@ class Rig:
 
     def step(self, grads: Sequence[Array | None], *, layout: Layout = DENSE, **changes: Any) -> None:
         """Set the gradients, edit every group's hyperparameters, make the update."""
-        self.grad_layout = layout
-        for group in self.optimizer.param_groups:
-            self.subject.edit(group, **changes)
+        self._edit(changes)
         for param, grad in zip(self.params, grads, strict=True):
             param.grad = None if grad is None else layout(torch.tensor(np.array(grad)).to(param.dtype))
-        self.events.append(Update(dict(changes), list(grads)))
+        self.recording.events.append(Update(dict(changes), list(grads), layout))
         self._update()
 
     def step_again(self, code: str = "optimizer.step()", closure: Any = None) -> Any:
@@ -108,30 +125,39 @@ class Rig:
         self.note(code)
         return self._update() if closure is None else self._update(closure)
 
+    def _edit(self, changes: Mapping[str, Any]) -> None:
+        for group in self.optimizer.param_groups:
+            self.subject.edit(group, **changes)
+
     def _update(self, *arguments: Any) -> Any:
         """Call `step`, and see whether anything has moved."""
-        judge = self.subject.judge
-        judge.latest = self
-        before = None if judge.moved else [param.detach().clone() for param in self.params]
+        activity = self.subject.activity
+        activity.recording = self.recording
+        before = None if activity.moved else self.tensors()
         returned = self.optimizer.step(*arguments)
-        judge.steps += 1
+        activity.updates += 1
         if before is not None:
             pairs = zip(before, self.params, strict=True)
-            judge.moved = any(not torch.equal(old, new.detach()) for old, new in pairs)
+            activity.moved = any(not torch.equal(old, new.detach()) for old, new in pairs)
         return returned
 
     def note(self, code: str) -> None:
         """Record something else that was done, as code."""
-        self.events.append(Line(code))
+        self.recording.events.append(Line(code))
+
+    def remake(self, params: Any, code: str) -> None:
+        """Make the optimizer once more, from parameters or groups given in another form, which `code` says."""
+        self.note(f"optimizer = {call(self.subject, code, self.settings)}")
+        self.optimizer = self.subject.make(params, **self.settings)
 
     def resumed(
         self,
         saved: Any = None,
         *,
         way: str = "state_dict",
-        groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None,
+        groups: Groups | None = None,
         **settings: Any,
-    ) -> "Rig":
+    ) -> "OptimizerRun":
         """A fresh optimizer on copies of the parameters, gone on from a checkpoint, which is made unless given.
 
         Args:
@@ -144,7 +170,8 @@ class Rig:
             state = self.optimizer.state_dict()
             saved = copy.deepcopy(state) if way == "state_dict" else _through_a_file(state)
         groups = self.groups if groups is None else groups
-        fresh = Rig(self.subject, self.values(), dtype=self.dtype, groups=groups, **{**self.settings, **settings})
+        made = {**self.settings, **settings}
+        fresh = OptimizerRun(self.subject, self.values(), dtype=self.recording.dtype, groups=groups, **made)
         for param, old in zip(fresh.params, self.params, strict=True):
             with torch.no_grad():
                 param.copy_(old)
@@ -158,21 +185,25 @@ class Rig:
                 "optimizer.load_state_dict(saved)",
             ]
         )
-        fresh.events = [*self.events, Line(code, resumes=True, settings=fresh.settings, groups=groups)]
-        fresh.starts, fresh.settings, fresh.groups = self.starts, self.settings, self.groups
+        line = Line(code, resumes=True, settings=fresh.settings, groups=groups)
+        fresh.recording = replace(
+            fresh.recording,
+            starts=self.recording.starts,
+            settings=self.settings,
+            groups=self.groups,
+            events=[*self.recording.events, line],
+        )
         return fresh
 
     def reuse(self, grads: Sequence[Array], **changes: Any) -> None:
         """Write gradients into the tensors that hold them already, edit every group, make the update."""
-        for group in self.optimizer.param_groups:
-            self.subject.edit(group, **changes)
+        self._edit(changes)
         for index, (param, grad) in enumerate(zip(self.params, grads, strict=True)):
             assert param.grad is not None
             param.grad.copy_(torch.tensor(grad))
-            self.note(f"params[{index}].grad.copy_(torch.tensor({programs.literal(grad)}, dtype={self.dtype}))")
-        edits = self.subject.group_arguments(changes)
-        for name, value in edits.items():
-            self.note(f"for group in optimizer.param_groups:\n    group[{name!r}] = {programs.literal(value)}")
+            self.note(f"params[{index}].grad.copy_(torch.tensor({literal(grad)}, dtype={self.recording.dtype}))")
+        for name, value in self.subject.group_arguments(changes).items():
+            self.note(f"for group in optimizer.param_groups:\n    group[{name!r}] = {literal(value)}")
         self.step_again()
 
     def reload(self, saved: Any, values: Sequence[Tensor]) -> None:
@@ -182,12 +213,13 @@ class Rig:
                 param.copy_(value)
         self.optimizer.load_state_dict(copy.deepcopy(saved))
 
-    def duplicate(self, way: str) -> "Rig":
+    def duplicate(self, way: str) -> "OptimizerRun":
         """A copy of optimizer and parameters, made by `"deepcopy"` or through a `"pickle"`."""
         other = copy.copy(self)
         pair = (self.params, self.optimizer)
         other.params, other.optimizer = copy.deepcopy(pair) if way == "deepcopy" else pickle.loads(pickle.dumps(pair))
-        other.events = [*self.events, Line(f"params, optimizer = {COPIES[way]}")]
+        line = Line(f"params, optimizer = {COPIES[way]}")
+        other.recording = replace(self.recording, events=[*self.recording.events, line])
         return other
 
     def values(self) -> list[Array]:
@@ -205,26 +237,26 @@ class Rig:
     def snapshot(self) -> list[tuple[Tensor, dict[str, Any]]]:
         """Copies of the parameters, with copies of what tensors and numbers their state holds."""
         return [
-            (param.detach().clone(), {name: _copied(value) for name, value in self.state(index).items()})
-            for index, param in enumerate(self.params)
+            (param, {name: _copied(value) for name, value in self.state(index).items()})
+            for index, param in enumerate(self.tensors())
         ]
 
-    def same(
+    def assert_same(
         self,
-        other: "Rig | Sequence[Tensor]",
+        other: "OptimizerRun | Sequence[Tensor]",
         what: str,
         *,
         step: int | None = None,
         of: str,
-        twin: "Twin | None" = None,
+        reference: ReferenceRun | None = None,
     ) -> None:
-        """Every parameter against another rig's, bit for bit."""
-        expected = other.tensors() if isinstance(other, Rig) else list(other)
+        """Every parameter against another run's, bit for bit."""
+        expected = other.tensors() if isinstance(other, OptimizerRun) else list(other)
         for index, (mine, theirs) in enumerate(zip(self.tensors(), expected, strict=True)):
-            with self.explaining(index, as_array(theirs), twin=twin):
-                self.subject.judge.equal(mine, theirs, f"{what}, parameter {index}", step=step, of=of)
+            with self.showing(index, as_array(theirs), reference=reference):
+                self.subject.assertions.assert_equal(mine, theirs, f"{what}, parameter {index}", step=step, of=of)
 
-    def close(
+    def assert_close(
         self,
         index: int,
         expected: Array,
@@ -233,43 +265,39 @@ class Rig:
         *,
         step: int | None = None,
         of: str = "",
-        twin: "Twin | None" = None,
+        reference: ReferenceRun | None = None,
     ) -> None:
         """One parameter against what it should be, each element within its bound."""
-        with self.explaining(index, expected, bound, twin=twin):
-            self.subject.judge.close(as_array(self.params[index]), expected, bound, what, step=step, of=of)
-
-    def raising(self, error: BaseException) -> str | None:
-        """The smallest program in which the optimizer raises an error of the same kind; None where none does."""
-        return programs.raising(self, error)
+        with self.showing(index, expected, bound, reference=reference):
+            found = as_array(self.params[index])
+            self.subject.assertions.assert_close(found, expected, bound, what, step=step, of=of)
 
     @contextmanager
-    def explaining(
+    def showing(
         self,
         index: int,
         expected: Array,
         bound: Array | float = 0.0,
         *,
         show: str = "params[{i}]",
-        twin: "Twin | None" = None,
+        reference: ReferenceRun | None = None,
     ) -> Iterator[None]:
-        """Give a finding that is made inside its probable cause, and a program that shows it.
+        """Give a finding that is made inside the evidence from which its cause and a program are found.
 
         Args:
             index: the parameter that is compared.
             expected: what is expected of what `show` shows.
             bound: how far from it is near enough.
             show: what the program prints, as code; `{i}` is the parameter's place.
-            twin: the reference that the rig follows, from which the cause can be found out.
+            reference: the references that the run follows, from which the cause can be found out.
         """
-
-        def explain(finding: Finding, where: tuple[int, ...] | None) -> Finding:
-            cause = finding.likely or (diagnosis.likely(self, twin) if twin else None)
-            shown = programs.Shown(show, np.asarray(expected), np.asarray(bound))
-            return replace(finding, likely=cause, snippet=programs.smallest(self, index, shown, where, twin))
-
-        with self.subject.judge.explaining(explain):
+        try:
             yield
+        except Failed as failed:
+            if failed.evidence is None:
+                shown = Shown(show, expected, bound)
+                failed.evidence = OptimizerEvidence(self.recording, index, shown, self.values(), reference)
+            raise
 
 
 def _copied(value: Any) -> Any:

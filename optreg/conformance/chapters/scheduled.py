@@ -1,0 +1,24 @@
+"""Scheduled: what a scheduler may expect of the optimizer that it drives."""
+
+import numpy as np
+
+from optreg.conformance.catalogue import check
+from optreg.conformance.chapters.contract import plain
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.subjects.subject import OptimizerSubject
+
+
+@check("X05", hint="the update writes the corrected or scheduled value back into the group")
+def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
+    """Updates leave the hyperparameters of a group, its learning rate first, as they are."""
+    assertions = subject.assertions
+    problem = hostile_for(subject)
+    run = OptimizerRun(subject, problem.starts)
+    for t, step in enumerate(problem.steps, start=1):
+        run.take(step)
+        expected = subject.group_arguments({**subject.hostile, "lr": step.lr})
+        for group in run.optimizer.param_groups:
+            for name, value in expected.items():
+                with run.showing(0, np.array(value), show=f"optimizer.param_groups[0][{name!r}]"):
+                    assertions.assert_equal(plain(group.get(name)), plain(value), f"the group's '{name}'", step=t)

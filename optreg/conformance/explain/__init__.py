@@ -1,0 +1,1 @@
+"""Explaining: the likely cause of a finding, and the smallest program that shows it."""

@@ -1,0 +1,46 @@
+"""Findings: each completed by its likely cause and by a program that shows it."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from optreg.conformance.explain import optimizer_causes, optimizer_programs, scheduler_causes, scheduler_programs
+from optreg.conformance.harness.recording import (
+    OptimizerEvidence,
+    OptimizerRecording,
+    SchedulerEvidence,
+    SchedulerRecording,
+)
+from optreg.conformance.results.verdict import Failed, Finding
+
+
+def explained(failed: Failed) -> Finding:
+    """The finding of a check that failed, with its likely cause and a program, as far as either is found."""
+    finding, evidence = failed.finding, failed.evidence
+    with suppress(Exception):  # a finding stands, even if no explanation of it can be made
+        if isinstance(evidence, OptimizerEvidence):
+            return _of_an_optimizer(finding, evidence, failed.where)
+        if isinstance(evidence, SchedulerEvidence):
+            return _of_a_scheduler(finding, evidence)
+    return finding
+
+
+def program_that_raises(recording: object, error: BaseException) -> str | None:
+    """A program in which the subject raises an error of the same kind; None where none is found."""
+    if isinstance(recording, OptimizerRecording):
+        return optimizer_programs.raising(recording, error)
+    if isinstance(recording, SchedulerRecording):
+        return scheduler_programs.raising(recording, error)
+    return None
+
+
+def _of_an_optimizer(finding: Finding, evidence: OptimizerEvidence, where: tuple[int, ...] | None) -> Finding:
+    cause = finding.likely
+    if cause is None and evidence.reference is not None:
+        cause = optimizer_causes.likely(evidence.recording, evidence.values, evidence.reference)
+    return replace(finding, likely=cause, snippet=optimizer_programs.smallest(evidence, where))
+
+
+def _of_a_scheduler(finding: Finding, evidence: SchedulerEvidence) -> Finding:
+    program = scheduler_programs.smallest(evidence)
+    cause = finding.likely or scheduler_causes.likely(evidence)
+    return replace(finding, snippet=program, likely=cause, coordinate=f"group {evidence.index}")

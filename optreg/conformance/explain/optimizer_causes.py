@@ -1,0 +1,145 @@
+"""Causes: which common mistake an optimizer's trajectory equals.
+
+A family of update rules with switches is tried: where a setting of the switches equals the subject's reference, the
+first change of one switch that follows the subject's own trajectory is named. Where no setting equals the reference,
+mistakes that need no formula are tried on the reference itself.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from optreg.conformance.explain.mistakes import FAMILY, MISTAKES, Move, play
+from optreg.conformance.harness.recording import OptimizerRecording, Update
+from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.subjects.settings import fits
+
+Array = np.ndarray
+
+CLOSE = 1e-9
+"""How near, relative to how far the subject is from its reference, a mistake must come to be named."""
+
+SINGLE = (2.0**-28, 2.0**-20)
+"""How far, relative to its size, a float64 number may be from what float32 makes of it in a dozen updates."""
+
+
+def likely(recording: OptimizerRecording, actual: Sequence[Array], reference: ReferenceRun) -> str | None:
+    """One sentence on the likely cause of a difference, or None where no known mistake explains it.
+
+    Args:
+        recording: what was done.
+        actual: where the parameters are.
+        reference: the references that were followed.
+    """
+    moves, expected = _moves(recording), reference.values()
+    distance = _distance(actual, expected)
+    pairs = enumerate(zip(actual, expected, strict=True))
+    right = all(np.all(np.abs(a - b) <= reference.bound(i)) for i, (a, b) in pairs)
+    if not moves or not np.isfinite(distance) or right:
+        return None
+    given = recording.subject.default.items()
+    settings = {name: _number(recording.settings.get(name, value)) for name, value in given}
+
+    near = min(max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0)), 0.1 * distance)
+    for sentence, values in _mistakes(recording, expected, moves, settings):
+        if _distance(actual, values) <= near:
+            return f"matches {sentence}"
+    digits = distance / max(map(_size, expected), default=1.0)
+    if recording.dtype is torch.float64 and SINGLE[0] < digits < SINGLE[1]:
+        return "agrees to the seven or eight digits of float32: something is computed, or kept, in float32"
+    return None
+
+
+def _moves(recording: OptimizerRecording) -> list[Move]:
+    """What was done, where it is nothing but updates and resumes; nothing otherwise."""
+    moves, resumes = [], False
+    if recording.groups and any(changes for _, changes in recording.groups):
+        return []
+    for event in recording.events:
+        if isinstance(event, Update):
+            changes = {name: _number(value) for name, value in event.changes.items()}
+            moves.append(Move(changes, event.grads, resumes))
+            resumes = False
+        elif event.resumes:
+            resumes = True
+        else:
+            return []
+    return moves
+
+
+def _number(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _mistakes(
+    recording: OptimizerRecording, expected: Sequence[Array], moves: Sequence[Move], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, list[Array]]]:
+    """Every known mistake, with where it takes the parameters."""
+    size = max(map(_size, expected), default=1.0)
+    for rule in FAMILY:
+        if _distance(play(rule, recording.starts, moves, settings), expected) > 1e-3 * CLOSE * size + 1e-14:
+            continue
+        for sentence, change in MISTAKES.items():
+            wrong = replace(rule, **change)
+            if wrong != rule:
+                yield sentence, play(wrong, recording.starts, moves, settings)
+    yield from _plain_mistakes(recording, moves, settings)
+
+
+def _plain_mistakes(
+    recording: OptimizerRecording, moves: Sequence[Move], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, list[Array]]]:
+    """Mistakes that need no formula: what the reference does under other hyperparameters, or from another start."""
+    subject = recording.subject
+
+    def reference(
+        changed: Mapping[str, Any], ignore: Sequence[str] = (), *, afresh: bool = False, gap: bool = False
+    ) -> list[Array]:
+        finals = []
+        complete = {**settings, **changed}
+        if not fits(subject.reference, complete):
+            return [np.full_like(start, np.nan) for start in recording.starts]
+        for index, start in enumerate(recording.starts):
+            instance = subject.reference(**complete)
+            run = instance.trajectory(np.array(start, dtype=np.float64))
+            theta, _ = next(run)
+            for move in moves:
+                if move.resumes and afresh:
+                    run = instance.trajectory(np.array(theta))
+                    next(run)
+                for name, value in move.changes.items():
+                    if name not in ignore:
+                        setattr(instance, name, value)
+                grad = move.grads[index]
+                if grad is None and gap:
+                    grad = np.zeros_like(theta)
+                if grad is not None:
+                    theta, _ = run.send(np.array(grad, dtype=np.float64))
+            finals.append(theta)
+        return finals
+
+    for name, value in subject.default.items():
+        if value != settings.get(name):
+            yield f"{name} ignored: it behaves as with the default, {value!r}", reference({name: value}, [name])
+    yield "the learning rate given to the constructor, whatever its group says", reference({}, ["lr"])
+    for name in {name for move in moves for name in move.changes} - {"lr"}:
+        yield f"{name} as given to the constructor, whatever its group says", reference({}, [name])
+    if "weight_decay" in settings:
+        yield "no weight decay", reference({"weight_decay": 0.0})
+    yield "a missing gradient taken for zeros", reference({}, gap=True)
+    yield "a run that begins afresh when it resumes", reference({}, afresh=True)
+    yield "an update that is never made: the parameter stays where it began", [np.array(s) for s in recording.starts]
+
+
+def _distance(left: Sequence[Array], right: Sequence[Array]) -> float:
+    """The largest difference; infinite where anything is NaN."""
+    with np.errstate(all="ignore"):
+        differences = [float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(left, right, strict=True)]
+    return np.inf if np.isnan(differences).any() else max(differences, default=0.0)
+
+
+def _size(array: Array) -> float:
+    return float(np.max(np.abs(array), initial=0.0))

@@ -1,0 +1,63 @@
+"""Scheduler programs: the smallest that shows how a scheduler differs from what it should do."""
+
+import contextlib
+from collections.abc import Sequence
+from itertools import groupby
+
+from optreg.conformance.explain.programs import differs, executed, imported, raises, repeated, silence, told
+from optreg.conformance.harness.code import importing, literal
+from optreg.conformance.harness.recording import ANEW, SchedulerEvidence, SchedulerRecording
+from optreg.conformance.harness.scheduler_run import STEP, group_options
+
+
+def smallest(evidence: SchedulerEvidence) -> str | None:
+    """The smallest program that shows how one group's rate differs from what is expected; None where none does."""
+    recording, index = evidence.recording, evidence.index
+    expected, bound = evidence.shown.expected, evidence.shown.bound
+    made = range(len(recording.made_lrs))
+    for groups in (*([[index]] if index in made else []), made):
+        code = f"float({evidence.shown.code.format(i=0 if len(groups) == 1 else index)})"
+        program = told(_lines(recording, groups), code, expected)
+        if differs(program, code, expected, bound):
+            return program
+    return None
+
+
+def raising(recording: SchedulerRecording, error: BaseException) -> str | None:
+    """The program in which the scheduler raises an error of the same kind; None if it does not."""
+    program = imported(_lines(recording, [0]))
+    return program if raises(program, type(error)) else None
+
+
+def rates_from(recording: SchedulerRecording, t: int, steps: int) -> dict[int, float]:
+    """The first group's rate where a run is, at step t, and after each of some more steps, as far as it goes."""
+    program = imported(_lines(recording, range(len(recording.made_lrs))))
+    rates: dict[int, float] = {}
+    with contextlib.suppress(Exception), silence():
+        namespace = executed(program)
+        for step in range(steps + 1):
+            if step:
+                exec(STEP, namespace)
+            rates[t + step] = float(namespace["optimizer"].param_groups[0]["lr"])
+    return rates
+
+
+def _lines(recording: SchedulerRecording, groups: Sequence[int]) -> list[str]:
+    """What was done, as code, with some of the groups."""
+    lines = [importing(recording.subject)]
+    if recording.subject.pure:
+        lines.append("from optreg import ScheduleLR")
+    for line, repeats in groupby(recording.lines):
+        body = [_making(recording, groups)] if line == ANEW else line.splitlines()
+        lines += repeated(body, len(list(repeats)))
+    return lines
+
+
+def _making(recording: SchedulerRecording, groups: Sequence[int]) -> str:
+    """The line that makes the optimizer."""
+    made = []
+    for index in groups:
+        options = group_options(index, recording.made_lrs[index], tensor=recording.tensor_lr)
+        own = "".join(f", {key!r}: {literal(value)}" for key, value in options.items())
+        made.append(f"{{'params': [torch.nn.Parameter(torch.ones(1))]{own}}}")
+    return f"optimizer = torch.optim.SGD([{', '.join(made)}])"

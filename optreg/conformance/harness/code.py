@@ -1,0 +1,37 @@
+"""Code: values, calls and imports of a subject as Python source, for recordings and the programs made of them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from optreg.conformance.subjects.subject import Subject
+
+
+def literal(value: Any) -> str:
+    """A value as code."""
+    if isinstance(value, Tensor):
+        return f"torch.tensor({literal(value.tolist())}, dtype={value.dtype})"
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return re.sub(r"\b(nan|inf)\b", r"float('\1')", repr(value))
+
+
+def call(subject: Subject, first: str, settings: Mapping[str, Any]) -> str:
+    """The call of a subject's class: its first argument as code, the settings under its own names."""
+    arguments = [
+        f"{key}={literal(value)}" for key, value in subject.own_arguments(settings).items() if value is not None
+    ]
+    return f"{_qualified_name(subject)}({', '.join([*([first] if first else []), *arguments])})"
+
+
+def importing(subject: Subject) -> str:
+    """The line that imports a subject's class."""
+    module = getattr(subject.implementation, "__module__", "")
+    return f"from {module} import {_qualified_name(subject).partition('.')[0]}"
+
+
+def _qualified_name(subject: Subject) -> str:
+    return str(getattr(subject.implementation, "__qualname__", subject.implementation))

@@ -1,0 +1,34 @@
+"""Layouts: how tensors lie in memory, and their values as arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a tensor lies in memory, as the code that makes it from a contiguous `x`."""
+
+    code: str = "x"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The same values, laid so."""
+        laid: Tensor = eval(self.code, {"torch": torch, "x": x})
+        return laid
+
+
+DENSE = Layout()
+
+TRANSPOSED = Layout("x.movedim(-1, 0).contiguous().movedim(0, -1)")
+"""The last axis outermost in memory."""
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    """A tensor's values in float64, complex ones as pairs of reals."""
+    tensor = tensor.detach()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    array: np.ndarray = tensor.to(torch.float64).cpu().numpy().copy()
+    return array

@@ -1,0 +1,111 @@
+"""Assertions: comparisons that are counted, each of which raises a finding where it does not hold."""
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from optreg.conformance.results.activity import Activity
+from optreg.conformance.results.differences import coordinate, errors, first_difference
+from optreg.conformance.results.verdict import Failed, Finding
+
+Array = np.ndarray
+
+
+class Assertions:
+    """What a check asserts. Every comparison goes through it, so that a check that compares nothing is noticed.
+
+    Args:
+        activity: where comparisons are counted.
+    """
+
+    def __init__(self, activity: Activity) -> None:
+        self._activity = activity
+
+    def fail(self, reason: str, *, where: tuple[int, ...] | None = None, **details: Any) -> NoReturn:
+        """Raise a finding.
+
+        Args:
+            reason: one sentence.
+            where: the element that differs.
+            details: more fields of the finding.
+
+        Raises:
+            Failed: always.
+        """
+        raise Failed(Finding(reason=reason, **details), where)
+
+    def assert_true(self, truth: object, reason: str, **details: Any) -> None:
+        """What must be true; `reason` says what is wrong where it is not."""
+        self._activity.comparisons += 1
+        if not truth:
+            self.fail(reason, **details)
+
+    def assert_close(
+        self,
+        actual: Array | float,
+        expected: Array | float,
+        bound: Array | float,
+        what: str,
+        *,
+        step: int | None = None,
+        of: str = "",
+    ) -> None:
+        """Two arrays, each element within its bound; NaN equals NaN, and infinities their like.
+
+        Args:
+            actual: what was found.
+            expected: what it should be, of the same shape.
+            bound: the largest absolute error, for each element or for all.
+            what: the name of what was found, in words.
+            step: the update after which it was found, counted from 1; for a schedule, the step.
+            of: who says what it should be; the reference, if not given.
+        """
+        self._activity.comparisons += 1
+        actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+        if actual.shape != expected.shape:
+            self.fail(f"{what} has shape {actual.shape}, not {expected.shape}", step=step)
+        error = errors(actual, expected)
+        wrong = error > bound
+        if not np.any(wrong):
+            return
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+        self.fail(
+            f"{what} is {actual[where]:.17g} where {of or 'the reference'} says {expected[where]:.17g}",
+            measured=float(error[where]),
+            bound=float(np.broadcast_to(bound, error.shape)[where]),
+            step=step,
+            coordinate=coordinate(what, where),
+            where=where,
+        )
+
+    def assert_equal(
+        self, actual: Any, expected: Any, what: str, *, step: int | None = None, of: str = "it should be"
+    ) -> None:
+        """Two values, tensors or containers of them, bit for bit."""
+        self._activity.comparisons += 1
+        found = first_difference(actual, expected, what)
+        if found:
+            self.fail(
+                f"{found.place} is {found.actual} where {of} {found.expected}",
+                step=step, coordinate=found.place, measured=found.measured, where=found.where,
+                bound=None if found.measured is None else 0.0,
+            )  # fmt: skip
+
+    def assert_raises(
+        self, act: Callable[[], object], kinds: type[Exception] | tuple[type[Exception], ...], what: str
+    ) -> Exception:
+        """That `act` is refused by an exception of one of the kinds, which is returned."""
+        self._activity.comparisons += 1
+        try:
+            act()
+        except Exception as error:
+            if isinstance(error, kinds):
+                return error
+            self.fail(f"{what} raises {type(error).__name__} ({error}), not {_names(kinds)}")
+        else:
+            self.fail(f"{what} is accepted; it should raise {_names(kinds)}")
+
+
+def _names(kinds: type[Exception] | tuple[type[Exception], ...]) -> str:
+    return " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))

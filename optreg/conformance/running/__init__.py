@@ -1,0 +1,1 @@
+"""Running: one check in this process, or in a forked child of a worker."""
