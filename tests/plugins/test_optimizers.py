@@ -231,6 +231,31 @@ def test_complex_parameters_equal_their_pairs_of_reals(cls, path):
         assert_equal(snapshot(of_whole, [whole]), snapshot(of_pairs, [pairs]))
 
 
+def transposed(tensor: Tensor) -> Tensor:
+    """The same values, the last axis outermost in memory."""
+    return tensor.movedim(-1, 0).contiguous().movedim(0, -1) if tensor.ndim else tensor
+
+
+def strided(tensor: Tensor) -> Tensor:
+    """The same values, every second element of the memory."""
+    return torch.stack([tensor, tensor * torch.nan], -1)[..., 0]
+
+
+@every_optimizer
+@pytest.mark.parametrize("layout", [torch.clone, transposed, strided], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("grad_layout", [torch.clone, transposed, strided], ids=lambda f: f.__name__)
+def test_the_loop_maximises_in_any_layout_which_the_suite_leaves_out(cls, layout, grad_layout):
+    starts, steps = hostile()
+    laid, plain = [Parameter(layout(start)) for start in starts], clones(starts)
+    up = cls(laid, **HOSTILE[cls], execution="loop", maximize=True)
+    down = cls(plain, **HOSTILE[cls], execution="loop")
+    turned = [Step(lr, [None if g is None else -g for g in grads]) for lr, grads in steps]
+    steps = [Step(lr, [None if g is None else grad_layout(g) for g in grads]) for lr, grads in steps]
+    for step, _, _ in zip(steps, running(up, laid, steps), running(down, plain, turned), strict=True):
+        assert_equal(snapshot(up, laid), snapshot(down, plain))
+        assert_equal([g for g in step.grads if g is not None], [-p.grad for p in plain if p.grad is not None])
+
+
 @every_path
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_low_precision_stays_finite_and_in_its_dtype(cls, path, dtype):
