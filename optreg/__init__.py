@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from optreg.hookspecs import NoOptions, OptimizerPlugin, SchedulePlugin, hookimpl
     from optreg.hyperparameters import check
     from optreg.pointwise import Pointwise
+    from optreg.pure_schedule import PureSchedule
     from optreg.ranges import Decay, Fraction, NonNegative, Positive, PositiveSteps, Steps
     from optreg.recipe import Recipe, Run, build, optimizer, scheduler
     from optreg.registry import Registry, default_registry
@@ -38,6 +39,7 @@ _HOMES = {
     "optreg.hookspecs": ("NoOptions", "OptimizerPlugin", "SchedulePlugin", "hookimpl"),
     "optreg.hyperparameters": ("check",),
     "optreg.pointwise": ("Pointwise",),
+    "optreg.pure_schedule": ("PureSchedule",),
     "optreg.ranges": ("Decay", "Fraction", "NonNegative", "Positive", "PositiveSteps", "Steps"),
     "optreg.recipe": ("Recipe", "Run", "build", "optimizer", "scheduler"),
     "optreg.registry": ("Registry", "default_registry"),
@@ -64,6 +66,7 @@ __all__ = [
     "Positive",
     "PositiveSteps",
     "Problem",
+    "PureSchedule",
     "Recipe",
     "Registry",
     "Run",

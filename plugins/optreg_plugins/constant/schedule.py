@@ -1,29 +1,19 @@
 """constant as a pure function of the step."""
 
-from dataclasses import asdict, dataclass
-
-from optreg import check
-from optreg_plugins.constant.reference import Constant as Formula
+import optreg
+from optreg_plugins.constant.reference import Constant as Paper
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """Multiplier of the base learning rate: always the same.
+class Constant(optreg.PureSchedule):
+    """Always the same multiple of the base learning rate.
 
     Args:
         factor: c, >= 0.
-
-    `factor` at every t.
-
-    Raises:
-        ValueError: a parameter is out of its range.
     """
 
-    factor: float = Formula.factor
+    reference = Paper
 
-    def __post_init__(self) -> None:
-        check(Formula, asdict(self))
-
-    def __call__(self, step: int) -> float:
-        """The multiplier at `step`."""
-        return self.factor
+    @staticmethod
+    def multiplier(t: int, *, factor: float) -> float:
+        """c at every step."""
+        return factor

@@ -1,29 +1,19 @@
 """exponential as a pure function of the step."""
 
-from dataclasses import asdict, dataclass
-
-from optreg import check
-from optreg_plugins.exponential.reference import Exponential as Formula
+import optreg
+from optreg_plugins.exponential.reference import Exponential as Paper
 
 
-@dataclass(frozen=True, slots=True)
-class Exponential:
-    """Multiplier of the base learning rate: a constant factor at every update.
+class Exponential(optreg.PureSchedule):
+    """A constant factor at every update; 1 at t = 0, and no end.
 
     Args:
         gamma: the factor of one update, 0 < gamma <= 1.
-
-    1 at t = 0; no end.
-
-    Raises:
-        ValueError: a parameter is out of its range.
     """
 
-    gamma: float
+    reference = Paper
 
-    def __post_init__(self) -> None:
-        check(Formula, asdict(self))
-
-    def __call__(self, step: int) -> float:
-        """The multiplier at `step`."""
-        return self.gamma**step
+    @staticmethod
+    def multiplier(t: int, *, gamma: float) -> float:
+        """The power."""
+        return gamma**t

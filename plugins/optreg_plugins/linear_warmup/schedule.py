@@ -1,29 +1,19 @@
 """linear_warmup as a pure function of the step."""
 
-from dataclasses import asdict, dataclass
-
-from optreg import check
-from optreg_plugins.linear_warmup.reference import LinearWarmup as Formula
+import optreg
+from optreg_plugins.linear_warmup.reference import LinearWarmup as Paper
 
 
-@dataclass(frozen=True, slots=True)
-class LinearWarmup:
-    """Multiplier of the base learning rate: up linearly, then level.
+class LinearWarmup(optreg.PureSchedule):
+    """Up linearly, then level: 0 at t = 0 (when W > 0), 1 from t = W on.
 
     Args:
         warmup_steps: W, updates until the base learning rate, >= 0.
-
-    0 at t = 0 (when W > 0), 1 from t = W on.
-
-    Raises:
-        ValueError: a parameter is out of its range.
     """
 
-    warmup_steps: int
+    reference = Paper
 
-    def __post_init__(self) -> None:
-        check(Formula, asdict(self))
-
-    def __call__(self, step: int) -> float:
-        """The multiplier at `step`."""
-        return step / self.warmup_steps if step < self.warmup_steps else 1.0
+    @staticmethod
+    def multiplier(t: int, *, warmup_steps: int) -> float:
+        """The line up to its end."""
+        return t / warmup_steps if t < warmup_steps else 1.0

@@ -1,37 +1,24 @@
 """polynomial as a pure function of the step."""
 
 import math
-from dataclasses import asdict, dataclass
 
-from optreg import check
-from optreg_plugins.polynomial.reference import Polynomial as Formula
+import optreg
+from optreg_plugins.polynomial.reference import Polynomial as Paper
 
 
-@dataclass(frozen=True, slots=True)
-class Polynomial:
-    """Multiplier of the base learning rate: down along a power of the remaining time, then level.
+class Polynomial(optreg.PureSchedule):
+    """Down along a power of the remaining time, then level: 1 at t = 0, r from t = T on.
 
     Args:
         total_steps: T, updates until the floor, >= 1.
         power: p, > 0; 1 is a straight line.
         min_lr_ratio: r, the floor as a fraction of the base learning rate.
-
-    1 at t = 0, r from t = T on.
-
-    Raises:
-        ValueError: a parameter is out of its range.
     """
 
-    total_steps: int
-    power: float = Formula.power
-    min_lr_ratio: float = Formula.min_lr_ratio
+    reference = Paper
 
-    def __post_init__(self) -> None:
-        check(Formula, asdict(self))
-
-    def __call__(self, step: int) -> float:
-        """The multiplier at `step`."""
-        if step >= self.total_steps:
-            return self.min_lr_ratio
-        remaining = (self.total_steps - step) / self.total_steps
-        return self.min_lr_ratio + (1 - self.min_lr_ratio) * math.pow(remaining, self.power)
+    @staticmethod
+    def multiplier(t: int, *, total_steps: int, power: float, min_lr_ratio: float) -> float:
+        """The curve up to its end."""
+        T, r = total_steps, min_lr_ratio
+        return r if t >= T else r + (1 - r) * math.pow((T - t) / T, power)

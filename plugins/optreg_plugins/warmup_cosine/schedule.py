@@ -1,40 +1,31 @@
 """warmup_cosine as a pure function of the step."""
 
 import math
-from dataclasses import asdict, dataclass
 
-from optreg import check
-from optreg_plugins.warmup_cosine.reference import WarmupCosine as Formula
+import optreg
+from optreg_plugins.warmup_cosine.reference import WarmupCosine as Paper
 
 
-@dataclass(frozen=True, slots=True)
-class WarmupCosine:
-    """Multiplier of the base learning rate: up linearly, down along half a cosine, then level.
+class WarmupCosine(optreg.PureSchedule):
+    """Up linearly, down along half a cosine, then level: 1 at t = W, r from t = T on.
+
+    With W > 0 it begins at 0; with W = T the floor takes the place of the peak.
 
     Args:
-        warmup_steps: W, updates until the peak, >= 0.
+        warmup_steps: W, updates until the peak, >= 0 and <= T.
         total_steps: T, updates until the floor, >= 1; counts the warm-up.
         min_lr_ratio: r, the floor as a fraction of the base learning rate.
-
-    0 at t = 0 (when W > 0), 1 at t = W, r from t = T on; with W = T the floor takes the place of the peak.
-
-    Raises:
-        ValueError: a parameter is out of its range, or W > T.
     """
 
-    warmup_steps: int
-    total_steps: int
-    min_lr_ratio: float = Formula.min_lr_ratio
+    reference = Paper
 
-    def __post_init__(self) -> None:
-        check(Formula, asdict(self))
-
-    def __call__(self, step: int) -> float:
-        """The multiplier at `step`."""
-        if step >= self.total_steps:
-            return self.min_lr_ratio
-        if step < self.warmup_steps:
-            return step / self.warmup_steps
+    @staticmethod
+    def multiplier(t: int, *, warmup_steps: int, total_steps: int, min_lr_ratio: float) -> float:
+        """The line up to the peak, then the curve up to its end."""
+        W, T, r = warmup_steps, total_steps, min_lr_ratio
+        if t >= T:
+            return r
+        if t < W:
+            return t / W
         # (1 + cos(pi x)) / 2 = sin(pi (1 - x) / 2)^2, which loses no digits near the end of the curve
-        remaining = (self.total_steps - step) / (self.total_steps - self.warmup_steps)
-        return self.min_lr_ratio + (1 - self.min_lr_ratio) * math.sin(math.pi * remaining / 2) ** 2
+        return r + (1 - r) * math.sin(math.pi * ((T - t) / (T - W)) / 2) ** 2
