@@ -138,6 +138,7 @@ def test_the_wheels_carry_their_packages_and_nothing_else_at_the_top(wheels):
     assert [tops(built) for built in wheels] == [{"optreg", "optreg_plugins"}, {"optreg_signsgd"}]
     names = ZipFile(wheels[0]).namelist()
     assert {"optreg/py.typed", "optreg_plugins/py.typed", "optreg_plugins/lion/reference.py"} <= set(names)
+    assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]
 
 
 def test_the_environment_uses_the_installed_wheel_and_no_other(environment):

@@ -1,17 +1,20 @@
 """`optreg conform`: judge optimizers and schedules by their references."""
 
 import json
-import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from optreg.cli.output import table
 from optreg.yaml_reader import read_text
+
+NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
+"""What judging imports of the extra; pytest is for `parametrize_with_checks` alone."""
 
 
 @click.command("conform")
@@ -25,8 +28,8 @@ from optreg.yaml_reader import read_text
     "--trait", "traits", multiple=True, metavar="KEY=VALUE", help="A declaration: counter=group, decay=coupled."
 )
 @click.option("--tier", type=click.Choice(["must", "should", "info"]), default="must", show_default=True)
-@click.option("-k", "select", metavar="EXPRESSION", help="Only checks whose name matches, as for pytest.")
-@click.option("-n", "workers", metavar="NUM", help="Run in so many processes.")
+@click.option("-k", "select", metavar="EXPRESSION", help="Only checks whose name matches: 'adamw-M or not P04'.")
+@click.option("-n", "workers", metavar="NUM", type=click.IntRange(min=1), default=1, help="Run in so many processes.")
 @click.option("--limit", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds for a check.")
 @click.option("--list", "listing", is_flag=True, help="Tell all checks, and judge nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell every finding in full.")
@@ -41,86 +44,132 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     """
     if not names and not options["listing"]:
         raise click.UsageError("Missing argument 'NAME...'.")
-    try:
-        import mpmath  # noqa: F401
-        import pytest
-    except ImportError as error:
-        raise click.UsageError(f"judging needs {error.name}: pip install 'optreg[conformance]'") from error
-    from optreg.conformance.collector import Collector
-    from optreg.conformance.isolation import isolation
+    for needed in NEEDED:
+        if not find_spec(needed):
+            raise click.UsageError(f"judging needs {needed}: pip install 'optreg[conformance]'")
     from optreg.conformance.results.verdict import CannotBeJudged
+    from optreg.conformance.running.pool import Pool
     from optreg.conformance.subjects.target import Target
 
-    sys.path.insert(0, os.getcwd())
     params = _pairs("--param", options["params"])
     settings = tuple((key, _value(value)) for key, value in _pairs("--set", options["settings"]))
     traits = tuple((key, _value(value)) for key, value in _pairs("--trait", options["traits"]))
-    asked = [Target(name, options["like"], params, settings, traits) for name in dict.fromkeys(names)]
-    targets, described, refused = [], [], {}
+    targets = [Target(name, options["like"], params, settings, traits) for name in dict.fromkeys(names)]
+    selection = _selection(options["select"])
     try:
-        worker = isolation()
-        if options["listing"]:
-            table(("check", "tier", "of", "claim"), [(str(c), c.tier.value, c.kind, c.claim) for c in worker.checks])
-            return
+        with Pool(options["workers"]) as pool:
+            if options["listing"]:
+                rows = [(str(check), check.tier.value, check.kind, check.claim) for check in pool.checks]
+                table(("check", "tier", "of", "claim"), rows)
+            else:
+                sys.exit(_judge(pool, targets, selection, options))
     except CannotBeJudged as error:
-        _refuse([str(error)])
-    for target in asked:
+        sys.exit(_refused([str(error)]))
+
+
+def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], options: dict[str, Any]) -> int:
+    """Judge the targets, tell what was found, and write the reports that are asked for; returns the exit code."""
+    from optreg.conformance.catalogue import Tier, of_tier
+    from optreg.conformance.results.verdict import CannotBeJudged
+
+    tier, limit = Tier(options["tier"]), options["limit"]
+    described, refused = {}, {}
+    for target in targets:
         try:
-            described.append(worker.describe(target, limit=options["limit"]))
-            targets.append(target)
+            described[target.name] = pool.describe(target, limit=limit)
         except CannotBeJudged as error:
             refused[target.name] = str(error)
-    if not targets:
-        _refuse(refused.values())
-    collector = Collector()
-    code = pytest.main(_pytest_arguments(targets, options), plugins=[collector])
-    if code not in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED}:
-        reason = "no check matches" if code is pytest.ExitCode.NO_TESTS_COLLECTED else f"pytest ended with {code!r}"
-        _refuse([*refused.values(), reason])
-    verdicts = collector.verdicts
-    _tell(verdicts, {check.id: check for check in worker.checks}, options["verbose"])
-    _summary(described, verdicts)
+    cases = [
+        (target, check)
+        for target in targets
+        if target.name in described
+        for check in of_tier(pool.checks, tier, described[target.name]["kind"])
+        if selection(f"{target}-{check}")
+    ]
+    if not cases:
+        return _refused([*refused.values(), *(["no check matches"] if described else [])])
+    verdicts = []
+    for (target, _), verdict in zip(cases, _shown(pool.judge(cases, limit=limit), len(cases)), strict=True):
+        if isinstance(verdict, CannotBeJudged):
+            refused[target.name] = str(verdict)
+        else:
+            verdicts.append(verdict)
+    checks, subjects = {check.id: check for check in pool.checks}, [*described.values()]
+    _tell(verdicts, checks, options["verbose"])
+    _summary(subjects, verdicts)
+    _write(options, checks, subjects, refused, verdicts)
+    thin = [] if options["select"] else _too_few([s for s in subjects if s["name"] not in refused], verdicts, tier)
+    for sentence in thin:
+        click.echo(sentence, err=True)
+    return _refused(refused.values()) if refused else int(bool(thin) or any(verdict.finding for verdict in verdicts))
+
+
+def _refused(reasons: Iterable[str]) -> int:
+    """Say what could not be judged, and why; returns the exit code."""
+    for reason in reasons:
+        click.echo(f"cannot be judged: {reason}", err=True)
+    return 2
+
+
+def _shown(verdicts: Iterable[Any], total: int) -> Iterable[Any]:
+    """The verdicts, with a bar on a terminal that shows how many there are."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(verdicts, "judging", total, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _write(
+    options: dict[str, Any],
+    checks: Mapping[str, Any],
+    subjects: list[dict[str, Any]],
+    refused: Mapping[str, str],
+    verdicts: list[Any],
+) -> None:
+    """Write the reports that are asked for."""
     if options["json_file"]:
         data = {
             "tier": options["tier"],
-            "subjects": described,
+            "subjects": subjects,
             "refused": refused,
             "verdicts": [verdict.as_dict() for verdict in verdicts],
         }
         Path(options["json_file"]).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    if options["junit"]:
+        from optreg.conformance.report.junit import write_junit
+
+        write_junit(Path(options["junit"]), checks, verdicts)
     if options["html"]:
         from optreg.conformance.report import write_html
 
-        write_html(Path(options["html"]), described, worker.checks, verdicts, options["tier"], refused)
-    thin = [] if options["select"] else _too_few(targets, described, verdicts, options["tier"])
-    for sentence in thin:
-        click.echo(sentence, err=True)
-    if refused:
-        _refuse(refused.values())
-    sys.exit(int(code is pytest.ExitCode.TESTS_FAILED or bool(thin)))
+        write_html(Path(options["html"]), subjects, [*checks.values()], verdicts, options["tier"], refused)
 
 
-def _refuse(reasons: Iterable[str]) -> NoReturn:
-    """Say what could not be judged, and why; and exit."""
-    for reason in reasons:
-        click.echo(f"cannot be judged: {reason}", err=True)
-    sys.exit(2)
-
-
-def _too_few(targets: list[Any], described: list[dict[str, Any]], verdicts: list[Any], tier: str) -> list[str]:
+def _too_few(subjects: list[dict[str, Any]], verdicts: list[Any], tier: Any) -> list[str]:
     """What is to be said of subjects to which too few checks apply."""
-    from optreg.conformance.cases import too_few
-    from optreg.conformance.catalogue import FLOORS, Tier
+    from optreg.conformance.catalogue import FLOORS
+    from optreg.conformance.results.messages import too_few_message
     from optreg.conformance.results.verdict import Status
 
     sentences = []
-    for target, subject in zip(targets, described, strict=True):
-        own = [verdict for verdict in verdicts if verdict.subject == target.name]
+    for subject in subjects:
+        own = [verdict for verdict in verdicts if verdict.subject == subject["name"]]
         count = sum(verdict.status is not Status.NOT_APPLICABLE for verdict in own)
-        floor = FLOORS[subject["kind"]][Tier(tier)]
+        floor = FLOORS[subject["kind"]][tier]
         if count < floor:
-            sentences.append(too_few(target, Tier(tier), count, floor))
+            sentences.append(too_few_message(subject["name"], tier, count, floor))
     return sentences
+
+
+def _selection(expression: str | None) -> Callable[[str], bool]:
+    """What `-k` picks; all, where it is not given."""
+    from optreg.cli.selection import read_selection
+
+    try:
+        return read_selection(expression) if expression else lambda name: True
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="-k") from error
 
 
 def _pairs(option: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -136,42 +185,23 @@ def _value(text: str) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _pytest_arguments(targets: list[Any], options: dict[str, Any]) -> list[str]:
-    """The arguments of a run that knows nothing of the configuration of the folder it is started in."""
-    tests = Path(__file__).parent.parent / "conformance" / "test_subjects.py"
-    arguments = [
-        *("-p", "optreg.conformance.plugin", "-p", "no:cacheprovider"),
-        *("-c", os.devnull, "--rootdir", str(tests.parent), "--import-mode=importlib"),
-        *("-q", "--no-header", "--tb=no", "-rN", "--color=auto", "--show-capture=no"),
-        *("--optreg-targets", json.dumps([target.as_dict() for target in targets])),
-        *("--optreg-tier", options["tier"], "--optreg-limit", str(options["limit"])),
-        str(tests),
-    ]
-    if options["select"]:
-        arguments += ["-k", options["select"]]
-    if options["workers"]:
-        arguments += ["-n", options["workers"]]
-    if options["junit"]:
-        arguments += ["--junitxml", options["junit"]]
-    return arguments
-
-
 IN_FULL = 1
 """How many findings of a subject are told in full, unless all are asked for: one fault makes many findings."""
 
 
 def _tell(verdicts: list[Any], checks: dict[str, Any], verbose: bool) -> None:
     """The findings, by subject: all in a line each, the most telling in full."""
+    from optreg.conformance.results.messages import finding_message
+
     for name in dict.fromkeys(verdict.subject for verdict in verdicts if verdict.finding):
         own = [verdict for verdict in verdicts if verdict.subject == name and verdict.finding]
         own.sort(key=lambda verdict: not (verdict.finding.likely or "").startswith("matches"))  # a cause was found out
         click.echo(f"\n{name}: {len(own)} finding{'s' if len(own) > 1 else ''}")
         for verdict in own if verbose else own[:IN_FULL]:
             check = checks[verdict.check]
-            click.echo(f"\n{click.style(str(check), bold=True)} ({check.tier.value}): {check.claim}")
-            click.echo(str(verdict.finding))
-            if verdict.output:
-                click.echo(f"\nIt printed:\n{verdict.output}")
+            click.echo(
+                f"\n{click.style(str(check), bold=True)}{finding_message(check, verdict).removeprefix(str(check))}"
+            )
         rest = [] if verbose else own[IN_FULL:]
         if rest:
             click.echo("\nand, told in full with --verbose:")

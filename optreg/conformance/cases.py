@@ -1,6 +1,5 @@
-"""Cases: checks of subjects as tests for pytest, for the command and for third parties alike."""
+"""Cases: checks of a subject as tests for pytest, in the test files of third parties."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 import pytest
 
 from optreg.conformance.catalogue import FLOORS, Check, Tier, of_tier
-from optreg.conformance.isolation import LIMIT, isolation
-from optreg.conformance.results.verdict import CannotBeJudged, Status, Verdict
+from optreg.conformance.results.messages import finding_message, too_few_message
+from optreg.conformance.results.verdict import CannotBeJudged, Status
+from optreg.conformance.running.sandbox import LIMIT, sandbox
 from optreg.conformance.subjects.target import Target, kind_of
 
 
@@ -37,49 +37,47 @@ class Case:
             pytest.skip.Exception: the check does not apply.
         """
         try:
-            self.told(self.verdict())
+            verdict = sandbox().judge(self.target, self.check.id, limit=self.limit)
         except CannotBeJudged as error:
             pytest.fail(f"{self.target} cannot be judged: {error}", pytrace=False)
-
-    def verdict(self) -> Verdict:
-        """The verdict, whatever it is."""
-        return isolation().judge(self.target, self.check.id, limit=self.limit)
-
-    def told(self, verdict: Verdict) -> None:
-        """Tell pytest."""
         if verdict.status is Status.NOT_APPLICABLE and not self.expected:  # declared to fail, it has to
             pytest.skip(f"not applicable: {verdict.reason}")
         if verdict.finding:
-            printed = f"\n\nIt printed:\n{verdict.output}" if verdict.output else ""
-            claim = f"{self.check} ({self.check.tier.value}): {self.check.claim}"
-            pytest.fail(f"{self.target}: {claim}\n{verdict.finding}{printed}", pytrace=False)
+            pytest.fail(f"{self.target}: {finding_message(self.check, verdict)}", pytrace=False)
 
 
 @dataclass(frozen=True)
 class Floor:
-    """That enough checks of a tier apply to a subject for their passing to mean something."""
+    """That enough checks of a tier apply to a subject for their passing to mean something.
+
+    Args:
+        target: what is judged.
+        tier: the tier that was asked for.
+        limit: seconds that a check may take.
+    """
 
     target: Target
     tier: Tier
+    limit: float = LIMIT
 
     def __call__(self) -> None:
-        """Count the checks that apply.
+        """Count the checks that apply, first those that this process has judged; others are judged as far as needed.
 
         Raises:
             pytest.fail.Exception: there are too few.
         """
-        floor = FLOORS[kind_of(self.target)][self.tier]
+        floor, worker = FLOORS[kind_of(self.target)][self.tier], sandbox()
+        wanted = of_tier(worker.checks, self.tier, kind_of(self.target))
+        applying = 0
         try:
-            count = isolation().applying(self.target, self.tier.value)
+            for check in sorted(wanted, key=lambda check: not worker.known(self.target, check.id)):
+                verdict = worker.known(self.target, check.id) or worker.judge(self.target, check.id, limit=self.limit)
+                applying += verdict.status is not Status.NOT_APPLICABLE
+                if applying >= floor:
+                    return
         except CannotBeJudged as error:
             pytest.fail(f"{self.target} cannot be judged: {error}", pytrace=False)
-        if count < floor:
-            pytest.fail(too_few(self.target, self.tier, count, floor), pytrace=False)
-
-
-def too_few(target: Target, tier: Tier, count: int, floor: int) -> str:
-    """What is said of a run that proves too little."""
-    return f"{target}: only {count} checks of tier {tier.value} apply; below {floor} their passing means too little"
+        pytest.fail(too_few_message(self.target.name, self.tier, applying, floor), pytrace=False)
 
 
 def parametrize_with_checks(
@@ -122,21 +120,16 @@ def parametrize_with_checks(
         tuple((settings or {}).items()),
         tuple((traits or {}).items()),
     )
-    wanted = of_tier(isolation().checks, Tier(tier), kind_of(target))
+    wanted = of_tier(sandbox().checks, Tier(tier), kind_of(target))
     unknown = expected.keys() - {check.id for check in wanted}
     if unknown:
         raise ValueError(
             f"expected failures that are no checks of tier {Tier(tier).value}: {', '.join(sorted(unknown))}"
         )
     cases = [_param(target, check, limit, expected) for check in wanted]
-    return pytest.mark.parametrize("check", [*cases, pytest.param(Floor(target, Tier(tier)), id="floor")])
+    return pytest.mark.parametrize("check", [*cases, pytest.param(Floor(target, Tier(tier), limit), id="floor")])
 
 
 def _param(target: Target, check: Check, limit: float, expected: Mapping[str, str]) -> Any:
     marks = [pytest.mark.xfail(reason=expected[check.id], strict=True)] if check.id in expected else []
     return pytest.param(Case(target, check, limit, check.id in expected), id=str(check), marks=marks)
-
-
-def read_targets(text: str) -> list[Target]:
-    """Targets from JSON."""
-    return [Target.from_dict(item) for item in json.loads(text)]

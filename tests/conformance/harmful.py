@@ -65,3 +65,8 @@ class CannotBeMade(Lion):
 class DoesNothing(Lion):
     def step_group(self, group):
         pass
+
+
+class KillsTheWorker(Lion):
+    def step_group(self, group):
+        os.kill(os.getppid(), 9)

@@ -2,6 +2,11 @@
 
 import pytest
 
+from optreg.conformance import Status, Target, Tier, Verdict
+from optreg.conformance.cases import FLOORS, Case, Floor
+from optreg.conformance.running.sandbox import Sandbox, sandbox
+
+PASSED = Verdict(subject="constant", check="L02", status=Status.PASSED)
 HEAD = """\
 from optreg.conformance import parametrize_with_checks
 
@@ -57,13 +62,21 @@ def test_an_expected_failure_that_is_no_check_is_an_error(outcome):
 
 
 def test_where_too_little_applies_a_pass_is_none(monkeypatch):
-    from optreg.conformance import Target, Tier
-    from optreg.conformance.cases import FLOORS, Floor
-
-    case = Floor(Target("lion"), Tier.MUST)
+    case = Floor(Target("linear"), Tier.MUST)
     case()
-    monkeypatch.setitem(FLOORS["optimizer"], Tier.MUST, 1000)
+    monkeypatch.setitem(FLOORS["scheduler"], Tier.MUST, 1000)
     with pytest.raises(
-        pytest.fail.Exception, match=r"lion: only \d+ checks of tier must apply; below 1000 their passing"
+        pytest.fail.Exception, match=r"linear: only \d+ checks of tier must apply; below 1000 their passing"
     ):
         case()
+
+
+def test_the_floor_counts_what_is_judged_and_asks_for_the_rest(monkeypatch):
+    target = Target("constant")
+    Case(target, next(check for check in sandbox().checks if check.id == "L01"))()
+    asked = []
+    monkeypatch.setattr(Sandbox, "judge", lambda worker, *case, limit: asked.append(case) or PASSED)
+    for floor, missing in ((1, 0), (3, 2)):
+        monkeypatch.setitem(FLOORS["scheduler"], Tier.MUST, floor)
+        Floor(target, Tier.MUST)()
+        assert len(asked) == missing

@@ -1,27 +1,41 @@
 """`optreg conform` as people run it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
+import sysconfig
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from junitparser import JUnitXml
 
-from optreg.conformance import CannotBeJudged, Target, checks, isolation
+from optreg.cli import main
+from optreg.cli.selection import read_selection
+from optreg.conformance import CannotBeJudged, Status, Target, Verdict, checks
+from optreg.conformance.report.junit import write_junit
+from optreg.conformance.results.verdict import Finding
+from optreg.conformance.running import sandbox
 from optreg.conformance.running.check import judge, tried
 
 HERE = Path(__file__).parent
+OPTREG = Path(sysconfig.get_path("scripts")) / "optreg"
 
 
-def conform(*arguments, folder=HERE, timeout=280):
+def conform(*arguments, folder=HERE, timeout=280, **environ):
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "optreg.cli", "conform", *arguments],
-        capture_output=True, text=True, check=False, cwd=folder, timeout=timeout,
+        [sys.executable, "-W", "ignore", OPTREG, "conform", *arguments],
+        capture_output=True, text=True, check=False, cwd=folder, timeout=timeout, env=os.environ | environ,
     )  # fmt: skip
     assert "Traceback" not in run.stdout + run.stderr, run.stdout + run.stderr
     return run
+
+
+def verdicts_of(file):
+    """The verdicts of a JSON report, without what no two runs share."""
+    return [{**verdict, "seconds": None} for verdict in json.loads(file.read_text())["verdicts"]]
 
 
 def test_a_right_plugin_passes_and_its_reports_say_so(tmp_path):
@@ -29,26 +43,100 @@ def test_a_right_plugin_passes_and_its_reports_say_so(tmp_path):
         "lion", "linear", "--json", str(tmp_path / "r.json"), "--junit", str(tmp_path / "r.xml"), "--html", str(tmp_path / "r.html")
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"\d+ passed, \d+ skipped in ", run.stdout)
+    assert run.stderr == ""
     row = next(line.split("\t") for line in run.stdout.splitlines() if line.startswith("lion\t"))
     assert row[1].startswith("optreg ")
     assert row[3:5] == ["0", "0"]
     report = json.loads((tmp_path / "r.json").read_text())
     assert {verdict["status"] for verdict in report["verdicts"]} == {"passed", "not applicable"}
     assert all(verdict["comparisons"] for verdict in report["verdicts"] if verdict["status"] == "passed")
-    cases = list(ElementTree.parse(tmp_path / "r.xml").iter("testcase"))
-    assert len(cases) == len(report["verdicts"])
+    suites = JUnitXml.fromfile(str(tmp_path / "r.xml"))
+    assert [f"{suite.name} {case.name[:3]}" for suite in suites for case in suite] == [
+        f"{verdict['subject']} {verdict['check']}" for verdict in report["verdicts"]
+    ]
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
 
 
-def test_two_runs_give_equal_reports(tmp_path):
-    def once(number):
-        file = tmp_path / f"{number}.json"
-        conform("broken.mathematics:EpsClamps", "--as", "adamw", "--json", str(file))
-        verdicts = json.loads(file.read_text())["verdicts"]
-        return [{key: value for key, value in verdict.items() if key != "seconds"} for verdict in verdicts]
+IN_THE_WAY = ("conftest", "json", "numpy", "queue", "random", "selectors", "sitecustomize", "torch")
 
-    assert once(1) == once(2)
+
+def test_nothing_around_the_command_has_an_effect_on_it(tmp_path, elsewhere):
+    names = ("lion", "linear", "-k", "lion-M or lion-C or linear")
+    conform(*names, "--json", str(tmp_path / "clean.json"), folder=elsewhere.folder)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in IN_THE_WAY:
+        (folder / f"{name}.py").write_text("raise RuntimeError('imported from the working folder')\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --nonsense\n")
+    (folder / "mine.py").write_text("import queue, random\nfrom torch.optim import AdamW\n")
+    elsewhere.install("broken-of-pytest", "raise RuntimeError", group="pytest11", names=["broken"])
+    (elsewhere.folder / "pytest.py").write_text("raise ModuleNotFoundError('the command needs no pytest')\n")
+    around = {"folder": folder, "PYTEST_ADDOPTS": "--nonsense", "PYTHONPATH": str(elsewhere.folder)}
+    run = conform(*names, "--json", str(tmp_path / "r.json"), **around)
+    assert run.returncode == 0, run.stderr
+    assert verdicts_of(tmp_path / "r.json") == verdicts_of(tmp_path / "clean.json")
+    run = conform("mine:AdamW", "--as", "adamw", "-k", "M02", **around)
+    assert run.returncode == 0, "a class that is named by its module is found in the working folder"
+
+
+def test_two_runs_by_one_process_and_by_two_give_equal_reports(tmp_path):
+    one, two = tmp_path / "1.json", tmp_path / "2.json"
+    names = ("broken.mathematics:EpsClamps", "broken.engineering:WritesToTheGradient", "--as", "adamw")
+    runs = [
+        conform(*names, "-k", "-M0 or -S0 or -D0 or -C0", "-n", file.stem, "--json", str(file)) for file in (one, two)
+    ]
+    assert runs[0].stdout == runs[1].stdout
+    assert verdicts_of(one) == verdicts_of(two)
+
+
+@pytest.mark.parametrize(
+    ("expression", "picked"),
+    [
+        ("m02", True),
+        ("M02 and K01", False),
+        ("K01 or torch.optim:adamw-M02", True),
+        ("K01 and M02 or trajectory", True),
+        ("not M02 or K01", False),
+        ("not (K01 or nothing)", True),
+        ("origin or not not android", False),
+    ],
+)
+def test_an_expression_picks_checks_by_name(expression, picked):
+    assert read_selection(expression)("torch.optim:AdamW-M02-hostile_trajectory") is picked
+
+
+@pytest.mark.parametrize(
+    ("expression", "place"),
+    [
+        ("M02 orr M03", "column 5: M02 <here>orr M03"),
+        ("M02 or", "column 7"),
+        ("(M02", "column 5"),
+        ("M02)", "column 4"),
+        ("and M02", "column 1"),
+    ],
+)
+def test_a_wrong_expression_is_told_with_its_place(expression, place):
+    result = CliRunner().invoke(main, ["conform", "lion", "-k", expression])
+    assert result.exit_code == 2
+    assert "Invalid value for -k: " in result.output
+    assert place in result.output
+
+
+def test_junit_has_findings_crashes_and_reasons_whatever_was_printed(tmp_path):
+    finding = Finding(reason="parameter 0 is <b>", measured=2.0, bound=1.0, likely="matches a slip")
+    verdicts = [
+        Verdict(subject="a", check="M02", status=Status.FAILED, finding=finding, output="\x1b[31mred\0", seconds=0.5),
+        Verdict(subject="a", check="M03", status=Status.CRASHED, finding=Finding(reason="it died")),
+        Verdict(subject="a", check="M04", status=Status.NOT_APPLICABLE, reason="it has no eps"),
+    ]
+    write_junit(tmp_path / "r.xml", {check.id: check for check in checks()}, verdicts)
+    (suite,) = JUnitXml.fromfile(str(tmp_path / "r.xml"))
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped, suite.time) == (3, 1, 1, 1, 0.5)
+    failure, error, skipped = (case.result[0] for case in suite)
+    assert (failure.message, error.message) == ("parameter 0 is <b>", "it died")
+    assert failure.text.startswith("M02-hostile_trajectory (must): ")
+    assert failure.text.endswith("likely: matches a slip\n\nIt printed:\n\\x1b[31mred\\x00")
+    assert skipped.message == "not applicable: it has no eps"
 
 
 def test_a_broken_class_is_told_with_measure_cause_and_a_program_that_shows_it(tmp_path):
@@ -135,6 +223,12 @@ def test_what_cannot_be_judged_spoils_its_own_row_and_not_the_run(tmp_path):
     assert "could not be judged" in (tmp_path / "r.html").read_text()
 
 
+def test_a_worker_that_is_killed_leaves_its_subjects_not_judged():
+    run = conform("harmful:KillsTheWorker", "--as", "lion", "-k", "M02 or M04")
+    assert run.returncode == 2
+    assert run.stderr == "cannot be judged: the worker process ended, with exit code -9\n"
+
+
 def test_what_a_class_does_not_have_is_told():
     run = conform("styles:OtherArguments", "--as", "momentum", "-k", "K01")
     assert run.stderr == (
@@ -197,9 +291,9 @@ def test_harmful_plugins_spoil_their_own_rows_and_not_the_run(tmp_path):
 
 
 def test_a_subject_that_hangs_again_and_again_gets_less_time(monkeypatch):
-    monkeypatch.setattr(isolation, "PATIENCE", 1)
-    monkeypatch.setattr(isolation, "IMPATIENT", 0.5)
-    worker = isolation.Isolation()
+    monkeypatch.setattr(sandbox, "PATIENCE", 1)
+    monkeypatch.setattr(sandbox, "IMPATIENT", 0.5)
+    worker = sandbox.Sandbox()
     target = Target("harmful:Hangs", "lion")
     reasons = [worker.judge(target, check, limit=1.0).finding.reason for check in ("M02", "M04")]
     worker.close()
@@ -217,13 +311,3 @@ def test_what_a_plugin_prints_is_kept_to_its_beginning_and_what_it_changes_stays
     assert verdicts["harmful:Chatters", "M02"]["output"].startswith("chatter chatter")
     assert len(verdicts["harmful:Chatters", "M02"]["output"]) <= 2000
     assert verdicts["harmful:Disturbs", "K01"]["status"] == "passed"
-
-
-def test_a_parallel_run_finds_the_same(tmp_path):
-    def statuses(*more):
-        file = tmp_path / "r.json"
-        names = ("broken.textbook:AdamW", "broken.engineering:WritesToTheGradient", "--as", "adamw")
-        conform(*names, "-k", "S0 or D0 or C0", "--json", str(file), *more)
-        return {(v["subject"], v["check"]): v["status"] for v in json.loads(file.read_text())["verdicts"]}
-
-    assert statuses("-n", "2") == statuses()

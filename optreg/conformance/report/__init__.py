@@ -26,7 +26,7 @@ def write_html(
 
     Args:
         path: where to write it.
-        subjects: what was judged, as `Isolation.describe` told it.
+        subjects: what was judged, as `Sandbox.describe` told it.
         checks: the catalogue.
         verdicts: what was found.
         tier: the tier that was run.

@@ -8,8 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from optreg.conformance.catalogue import LiveCheck, Tier, of_tier
-from optreg.conformance.chapters import checks
+from optreg.conformance.catalogue import LiveCheck
 from optreg.conformance.explain.findings import explained, program_that_raises
 from optreg.conformance.harness.problems import shapes_for
 from optreg.conformance.harness.scheduler_run import BASE_LRS, make_optimizer
@@ -74,16 +73,6 @@ def tried(target: Target) -> dict[str, Any]:
         "left": left(subject) if subject.fixed else [],
         "compiled": isinstance(subject, OptimizerSubject) and "compiled" in subject.paths,
     }
-
-
-def applying(target: Target, tier: Tier) -> int:
-    """How many checks of a tier have something to say about a subject.
-
-    Raises:
-        CannotBeJudged: it cannot be found, imported or made.
-    """
-    wanted = of_tier(checks(resolve(target).kind.value), tier)
-    return sum(judge(target, check).status is not Status.NOT_APPLICABLE for check in wanted)
 
 
 def _made(subject: Subject) -> dict[str, Any]:

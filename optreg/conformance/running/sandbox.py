@@ -1,6 +1,7 @@
-"""Isolation: checks run in a worker process, from here."""
+"""Sandbox: checks run in a worker process, from here."""
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -26,7 +27,7 @@ MEMORY = 2 * 2**30
 """Bytes that a check may allocate."""
 
 
-class Isolation:
+class Sandbox:
     """A worker process, and the conversation with it."""
 
     def __init__(self) -> None:
@@ -34,12 +35,18 @@ class Isolation:
             raise CannotBeJudged("checks run in forked processes, which this system does not have")
         paths = [path or os.getcwd() for path in sys.path]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "optreg.conformance.worker"],
+            [sys.executable, "-m", "optreg.conformance.running.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": "ignore"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "PYTHONSAFEPATH": "1",  # or else a file `random.py` in the working folder is imported for Python's own
+                "PYTHONWARNINGS": "ignore",
+            },
         )
+        self._known: dict[tuple[str, str], Verdict] = {}
         self._hangs: Counter[str] = Counter()
         self._checks: tuple[Check, ...] | None = None  # what it says first, when it has imported torch
 
@@ -65,7 +72,12 @@ class Isolation:
         verdict = Verdict.from_dict(self._asked(target, limit, memory, check=check))
         if verdict.status is Status.CRASHED and time.monotonic() - began >= limit:
             self._hangs[target.name] += 1
+        self._known[repr(target), check] = verdict
         return verdict
+
+    def known(self, target: Target, check: str) -> Verdict | None:
+        """The verdict of a check that was judged before."""
+        return self._known.get((repr(target), check))
 
     def describe(self, target: Target, *, limit: float = LIMIT, memory: int = MEMORY) -> dict[str, Any]:
         """What is to be judged: its kind, origin and settings.
@@ -75,28 +87,17 @@ class Isolation:
         """
         return self._asked(target, limit, memory)
 
-    def applying(self, target: Target, tier: str, *, limit: float = 5 * LIMIT, memory: int = MEMORY) -> int:
-        """How many checks of a tier have something to say about a target.
-
-        Raises:
-            CannotBeJudged: it cannot be found, imported or made, or does not bear all checks in one process.
-        """
-        return int(self._asked(target, limit, memory, tier=tier)["applying"])
-
     def close(self) -> None:
         """End the worker."""
-        if self._process.stdin and not self._process.stdin.closed:
-            self._process.stdin.close()
-        self._process.wait(timeout=30)
-        if self._process.stdout:
-            self._process.stdout.close()
+        self._process.communicate(timeout=30)
 
     def _asked(self, target: Target, limit: float, memory: int, **more: Any) -> dict[str, Any]:
         assert self._process.stdin
         assert self.checks
         request = {"target": target.as_dict(), "limit": limit, "memory": memory, **more}
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # of a worker that has ended, the reply tells
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
         reply = self._read()
         if "error" in reply:
             raise CannotBeJudged(reply["error"])
@@ -112,8 +113,8 @@ class Isolation:
 
 
 @functools.cache
-def isolation() -> Isolation:
+def sandbox() -> Sandbox:
     """The worker of this process, started once."""
-    started = Isolation()
+    started = Sandbox()
     atexit.register(started.close)
     return started

@@ -1,0 +1,42 @@
+"""Selection: an expression of words, `and`, `or`, `not` and parentheses, that picks checks by their names."""
+
+from collections.abc import Callable
+
+from pyparsing import OpAssoc, ParseException, Regex, infix_notation
+
+Selection = Callable[[str], bool]
+"""Says whether it picks a name."""
+
+
+def read_selection(expression: str) -> Selection:
+    """The selection that an expression describes: a word picks the names that contain it, in upper or lower case.
+
+    Raises:
+        ValueError: the expression is wrong; the message says where.
+    """
+    end = r"(?![^\s()])"  # all but spaces and parentheses belongs to a word: `torch.optim:AdamW-M02` is one
+    word = Regex(rf"(?!(?:and|or|not){end})[^\s()]+").set_name("a word")
+    word.set_parse_action(lambda found: _containing(found[0].lower()))
+    operators = [
+        (Regex("not" + end), 1, OpAssoc.RIGHT, lambda found: _negated(found[0][1])),
+        (Regex("and" + end), 2, OpAssoc.LEFT, lambda found: _combined(all, found[0][::2])),
+        (Regex("or" + end), 2, OpAssoc.LEFT, lambda found: _combined(any, found[0][::2])),
+    ]
+    try:
+        grammar = infix_notation(word, operators)  # type: ignore[no-untyped-call]
+        selection: Selection = grammar.parse_string(expression, parse_all=True)[0]
+    except ParseException as error:
+        raise ValueError(f"{error.msg} at column {error.column}: {error.mark_input_line('<here>')}") from error
+    return selection
+
+
+def _containing(word: str) -> Selection:
+    return lambda name: word in name.lower()
+
+
+def _negated(selection: Selection) -> Selection:
+    return lambda name: not selection(name)
+
+
+def _combined(quantifier: Callable[[list[bool]], bool], selections: list[Selection]) -> Selection:
+    return lambda name: quantifier([selection(name) for selection in selections])

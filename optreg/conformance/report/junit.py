@@ -1,0 +1,46 @@
+"""JUnit XML: verdicts as test cases, one for each check of each subject, for what draws the results of builds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+
+from optreg.conformance.catalogue import Check
+from optreg.conformance.results.messages import finding_message
+from optreg.conformance.results.verdict import Status, Verdict
+
+
+def write_junit(path: Path, checks: Mapping[str, Check], verdicts: Sequence[Verdict]) -> None:
+    """Write a file with a test suite for each subject.
+
+    Args:
+        path: where to write it.
+        checks: the catalogue, by id.
+        verdicts: what was found.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    xml = JUnitXml("optreg conform")
+    for subject in dict.fromkeys(verdict.subject for verdict in verdicts):
+        suite = TestSuite(subject)
+        suite.add_testcases([_case(checks[v.check], v) for v in verdicts if v.subject == subject])
+        xml.add_testsuite(suite)
+    xml.write(str(path))
+
+
+def _case(check: Check, verdict: Verdict) -> TestCase:
+    case = TestCase(str(check), verdict.subject, verdict.seconds)
+    if verdict.finding:
+        kind = Error if verdict.status is Status.CRASHED else Failure
+        result = kind(_clean(verdict.finding.reason))
+        result.text = _clean(finding_message(check, verdict))
+        case.result = [result]
+    elif verdict.status is Status.NOT_APPLICABLE:
+        case.result = [Skipped(f"not applicable: {verdict.reason}")]
+    return case
+
+
+def _clean(text: str) -> str:
+    """The text with escapes for what XML cannot hold: a subject prints what it likes."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)

@@ -1,0 +1,67 @@
+"""The pool: worker processes that judge at the same time, each driven by a thread."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from queue import SimpleQueue
+from typing import Any
+
+from optreg.conformance.catalogue import Check
+from optreg.conformance.results.verdict import CannotBeJudged, Verdict
+from optreg.conformance.running.sandbox import Sandbox
+from optreg.conformance.subjects.target import Target
+
+
+class Pool:
+    """Several worker processes.
+
+    Args:
+        size: how many.
+
+    Raises:
+        CannotBeJudged: this system cannot fork.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._workers = [Sandbox() for _ in range(size)]
+        self._threads = ThreadPoolExecutor(size)
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._workers:
+            worker.close()
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        """The catalogue."""
+        return self._workers[0].checks
+
+    def describe(self, target: Target, *, limit: float) -> dict[str, Any]:
+        """What is to be judged: its kind, origin and settings. Every worker looks at it, to import what it needs once.
+
+        Raises:
+            CannotBeJudged: it cannot be found, imported or made.
+        """
+        described = [self._threads.submit(worker.describe, target, limit=limit) for worker in self._workers]
+        wait(described)
+        return described[0].result()
+
+    def judge(self, cases: Iterable[tuple[Target, Check]], *, limit: float) -> Iterator[Verdict | CannotBeJudged]:
+        """The verdict of each check of a target, in the order in which they are given; or why there is none."""
+        free: SimpleQueue[Sandbox] = SimpleQueue()
+        for worker in self._workers:
+            free.put(worker)
+
+        def judged(case: tuple[Target, Check]) -> Verdict | CannotBeJudged:
+            target, check = case
+            worker = free.get()
+            try:
+                return worker.judge(target, check.id, limit=limit)
+            except CannotBeJudged as error:
+                return error
+            finally:
+                free.put(worker)
+
+        return self._threads.map(judged, cases)
