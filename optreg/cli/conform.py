@@ -27,6 +27,7 @@ NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
 @click.option(
     "--trait", "traits", multiple=True, metavar="KEY=VALUE", help="A declaration: counter=group, decay=coupled."
 )
+@click.option("--device", default="cpu", show_default=True, help="Where parameters are: cpu, cuda, cuda:1.")
 @click.option("--tier", type=click.Choice(["must", "should", "info"]), default="must", show_default=True)
 @click.option("-k", "select", metavar="EXPRESSION", help="Only checks whose name matches: 'adamw-M or not P04'.")
 @click.option("-n", "workers", metavar="NUM", type=click.IntRange(min=1), default=1, help="Run in so many processes.")
@@ -54,7 +55,9 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     params = _pairs("--param", options["params"])
     settings = tuple((key, _value(value)) for key, value in _pairs("--set", options["settings"]))
     traits = tuple((key, _value(value)) for key, value in _pairs("--trait", options["traits"]))
-    targets = [Target(name, options["like"], params, settings, traits) for name in dict.fromkeys(names)]
+    targets = [
+        Target(name, options["like"], params, settings, traits, options["device"]) for name in dict.fromkeys(names)
+    ]
     selection = _selection(options["select"])
     try:
         with Pool(options["workers"]) as pool:

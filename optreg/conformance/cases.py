@@ -87,6 +87,7 @@ def parametrize_with_checks(
     params: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
     traits: Mapping[str, Any] | None = None,
+    device: str = "cpu",
     tier: Tier | str = Tier.MUST,
     expected_failures: Mapping[str, str] | None = None,
     limit: float = LIMIT,
@@ -103,6 +104,7 @@ def parametrize_with_checks(
         params: what the class calls the reference's hyperparameters: `{"T_max": "total_steps"}`.
         settings: values of the reference's hyperparameters that the class does not have.
         traits: declarations that differ from the registered plugin's: `{"counter": "group"}`.
+        device: where parameters are: `"cpu"`, `"cuda"`.
         tier: `"must"`, `"should"` or `"info"`; each comprises those before it.
         expected_failures: check ids with the reason why each fails. A check that passes all the same is red, and so
             is one that does not apply.
@@ -119,6 +121,7 @@ def parametrize_with_checks(
         tuple((params or {}).items()),
         tuple((settings or {}).items()),
         tuple((traits or {}).items()),
+        device,
     )
     wanted = of_tier(sandbox().checks, Tier(tier), kind_of(target))
     unknown = expected.keys() - {check.id for check in wanted}

@@ -20,7 +20,7 @@ KIND = "optimizer"
 @check("Z01", Tier.MUST, still=True)
 def check_the_name_is_short(subject):
     \"\"\"The name has at most five letters.\"\"\"
-    subject.assertions.assert_true(len(subject.name) <= 5, f"'{subject.name}' is long")
+    subject.assert_true(len(subject.name) <= 5, f"'{subject.name}' is long")
 """
 
 

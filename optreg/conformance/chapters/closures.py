@@ -38,7 +38,6 @@ def _quadratic(run: OptimizerRun) -> Tensor:
 @check("C01", hint="`step(closure)` has to call it once, under `torch.enable_grad()`, and to return what it returns")
 def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubject) -> None:
     """A closure is called once, with gradients enabled, and its loss is returned."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     calls: list[bool] = []
@@ -55,16 +54,15 @@ def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubj
     run.note(CLOSURE)
     for count in (1, 2, 3):
         returned = run.step_again("optimizer.step(closure)", closure)
-        assertions.assert_equal(len(calls), count, "the number of the closure's calls", step=count)
-        assertions.assert_true(all(calls), "the closure is called with gradients disabled", step=count)
-        assertions.assert_true(returned is not None, "the closure's loss is not returned", step=count)
-        assertions.assert_equal(float(returned), losses[-1], "the loss returned", step=count)
+        subject.assert_equal(len(calls), count, "the number of the closure's calls", step=count)
+        subject.assert_true(all(calls), "the closure is called with gradients disabled", step=count)
+        subject.assert_true(returned is not None, "the closure's loss is not returned", step=count)
+        subject.assert_equal(float(returned), losses[-1], "the loss returned", step=count)
 
 
 @check("C02", hint="the closure is called after the update, or the gradients are read before it is called")
 def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
     """Updates through a closure are those of backward and step, bit for bit, in several groups and at a moving lr."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     last = len(problem.starts) - 1
     groups: list[tuple[list[int], dict[str, Any]]] = [(list(range(last)), {}), ([last], {"lr": 0.05})]
@@ -92,8 +90,8 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
         _quadratic(second).backward()  # type: ignore[no-untyped-call]
         second.step_again()
         first.assert_same(second, "through a closure", step=t, of="by hand it is")
-        assertions.assert_equal(len(calls), t, "the number of the closure's calls", step=t)
-        assertions.assert_true(
+        subject.assert_equal(len(calls), t, "the number of the closure's calls", step=t)
+        subject.assert_true(
             all(param.grad is not None for param in first.params), "gradients are gone after the update", step=t
         )
 
@@ -101,7 +99,6 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
 @check("C08", hint="`step` changes the groups, or switches gradients, while the closure runs")
 def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
     """A closure that raises leaves optimizer and parameters as they were, and gradients enabled."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False, steps=4)
     run, plain = (OptimizerRun(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
     before = run.tensors()
@@ -109,10 +106,10 @@ def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
     def fails() -> None:
         raise ArithmeticError("the loss is not finite")
 
-    raised = assertions.assert_raises(lambda: run.optimizer.step(fails), ArithmeticError, "a closure that raises")
+    raised = subject.assert_raises(lambda: run.optimizer.step(fails), ArithmeticError, "a closure that raises")
     run.note(FAILING)
-    assertions.assert_equal(str(raised), "the loss is not finite", "the closure's error")
-    assertions.assert_true(torch.is_grad_enabled(), "gradients stay disabled after a closure has raised")
+    subject.assert_equal(str(raised), "the loss is not finite", "the closure's error")
+    subject.assert_true(torch.is_grad_enabled(), "gradients stay disabled after a closure has raised")
     run.assert_same(before, "after a closure that raised", of="before it was")
     for each in (run, plain):
         each.run(problem, 2)
@@ -122,15 +119,14 @@ def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
 @check("C09", Tier.SHOULD, hint="`step(closure)` looks into what the closure returns")
 def check_a_closure_that_returns_nothing(subject: OptimizerSubject) -> None:
     """A closure may return None; the update is made, and None returned."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False, steps=3)
     run, plain = (OptimizerRun(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
     for param, grad in zip(run.params, problem.steps[2].grads, strict=True):
-        param.grad = torch.tensor(grad)
+        param.grad = subject.tensor(grad)
     for group in run.optimizer.param_groups:
         subject.edit(group, lr=problem.steps[2].lr)
-    assertions.assert_true(run.optimizer.step(lambda: None) is None, "what a closure returns is not returned")
-    assertions.assert_true(torch.is_grad_enabled(), "gradients stay disabled after a closure")
+    subject.assert_true(run.optimizer.step(lambda: None) is None, "what a closure returns is not returned")
+    subject.assert_true(torch.is_grad_enabled(), "gradients stay disabled after a closure")
     plain.run(problem, 2)
     run.assert_same(plain, "through a closure that returns nothing", of="without one it is")
 
@@ -138,25 +134,22 @@ def check_a_closure_that_returns_nothing(subject: OptimizerSubject) -> None:
 @check("C03", hint="`step` is not under `torch.no_grad()`, or switches gradients without switching back")
 def check_no_graph_is_left(subject: OptimizerSubject) -> None:
     """After an update neither parameters nor state carry an autograd graph, and gradients stay enabled."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps[:3], start=1):
         if t == 3:  # gradients of `backward(create_graph=True)` are parts of a graph themselves
             for param, grad in zip(run.params, step.grads, strict=True):
-                leaf = torch.tensor(grad, requires_grad=True)
+                leaf = subject.tensor(grad).requires_grad_()
                 param.grad = leaf * 1.0
             run.step_again()
         else:
             run.take(step)
-        assertions.assert_true(torch.is_grad_enabled(), "gradients stay disabled after an update", step=t)
+        subject.assert_true(torch.is_grad_enabled(), "gradients stay disabled after an update", step=t)
         for index, param in enumerate(run.params):
-            assertions.assert_true(
-                param.grad_fn is None and param.requires_grad, f"parameter {index} is no leaf", step=t
-            )
+            subject.assert_true(param.grad_fn is None and param.requires_grad, f"parameter {index} is no leaf", step=t)
             for name, value in run.state(index).items():
                 if isinstance(value, Tensor):
-                    assertions.assert_true(
+                    subject.assert_true(
                         value.grad_fn is None and not value.requires_grad, f"'{name}' carries a graph", step=t
                     )
 
@@ -167,7 +160,6 @@ def check_no_graph_is_left(subject: OptimizerSubject) -> None:
 )
 def check_step_hooks(subject: OptimizerSubject) -> None:
     """Hooks before and after a step run once each, in order, and no more once removed."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     seen: list[tuple[str, list[Tensor]]] = []
@@ -175,21 +167,18 @@ def check_step_hooks(subject: OptimizerSubject) -> None:
     before = run.optimizer.register_step_pre_hook(lambda *_: seen.append(("before", run.tensors())))
     after = run.optimizer.register_step_post_hook(lambda *_: seen.append(("after", run.tensors())))
     run.take(problem.steps[0])
-    assertions.assert_equal([name for name, _ in seen], ["before", "after"], "the hooks called")
-    assertions.assert_equal(seen[0][1], start, "the parameters in the first hook", of="before the update they were")
-    assertions.assert_equal(
-        seen[1][1], run.tensors(), "the parameters in the second hook", of="after the update they are"
-    )
+    subject.assert_equal([name for name, _ in seen], ["before", "after"], "the hooks called")
+    subject.assert_equal(seen[0][1], start, "the parameters in the first hook", of="before the update they were")
+    subject.assert_equal(seen[1][1], run.tensors(), "the parameters in the second hook", of="after the update they are")
     before.remove()
     after.remove()
     run.take(problem.steps[1])
-    assertions.assert_equal(len(seen), 2, "the number of calls after the hooks were removed")
+    subject.assert_equal(len(seen), 2, "the number of calls after the hooks were removed")
 
 
 @check("C05", Tier.SHOULD, hint="`state_dict` or `load_state_dict` is overridden without calling torch's")
 def check_state_dict_hooks(subject: OptimizerSubject) -> None:
     """Hooks of `state_dict` and `load_state_dict` are called, and what they return is used."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 2)
     called: list[str] = []
@@ -204,9 +193,9 @@ def check_state_dict_hooks(subject: OptimizerSubject) -> None:
     run.optimizer.register_state_dict_post_hook(saved)
     run.optimizer.register_load_state_dict_pre_hook(loading)
     written = run.optimizer.state_dict()
-    assertions.assert_equal(written.get("more"), 1, "what the hook added")
+    subject.assert_equal(written.get("more"), 1, "what the hook added")
     run.optimizer.load_state_dict(copy.deepcopy({key: written[key] for key in ("state", "param_groups")}))
-    assertions.assert_equal(called, ["saved", "loading"], "the hooks called")
+    subject.assert_equal(called, ["saved", "loading"], "the hooks called")
 
 
 @check("C06", hint="`_step_supports_amp_scaling` is set, and `found_inf` is not looked at")
@@ -214,14 +203,14 @@ def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
     """Under a gradient scaler, an update whose gradients overflowed is left out, and leaves no trace."""
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
     run, plain = OptimizerRun(subject, problem.starts), OptimizerRun(subject, problem.starts)
-    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=1000)
-    scaler.scale(torch.ones(1))
+    scaler = torch.amp.GradScaler(subject.device, init_scale=4.0, growth_interval=1000)
+    scaler.scale(subject.tensor([1.0]))
     for t, step in enumerate(problem.steps[:6]):
         bad = t == 3
         for group in run.optimizer.param_groups:
             subject.edit(group, lr=step.lr)
         for param, grad in zip(run.params, step.grads, strict=True):
-            param.grad = torch.tensor(grad) * float(scaler.get_scale())
+            param.grad = subject.tensor(grad) * float(scaler.get_scale())
             if bad:
                 param.grad.view(-1)[0] = torch.inf
         before = run.tensors()

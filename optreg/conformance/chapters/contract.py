@@ -25,14 +25,13 @@ def _not_registered(subject: OptimizerSubject) -> str | None:
 @check("K01", still=True, hint="a hyperparameter is not among the `defaults` that `Optimizer.__init__` is given")
 def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
     """It is a `torch.optim.Optimizer` whose groups hold every hyperparameter."""
-    assertions = subject.assertions
     shape = shapes_for(subject, [(3,)])[0]
-    optimizer = subject.make([Parameter(torch.ones(shape))], **subject.hostile)
-    assertions.assert_true(isinstance(optimizer, torch.optim.Optimizer), f"it makes a {type(optimizer).__name__}")
+    optimizer = subject.make([Parameter(subject.tensor(np.ones(shape), torch.float32))], **subject.hostile)
+    subject.assert_true(isinstance(optimizer, torch.optim.Optimizer), f"it makes a {type(optimizer).__name__}")
     for group in optimizer.param_groups:
         for name, value in subject.group_arguments(subject.hostile).items():
-            assertions.assert_true(name in group, f"its groups have no '{name}'")
-            assertions.assert_equal(plain(group[name]), plain(value), f"the group's '{name}'")
+            subject.assert_true(name in group, f"its groups have no '{name}'")
+            subject.assert_equal(plain(group[name]), plain(value), f"the group's '{name}'")
 
 
 def plain(value: object) -> object:
@@ -45,13 +44,12 @@ def plain(value: object) -> object:
 @check("K02", Tier.SHOULD, still=True, hint="the constructor does not check the ranges that the reference declares")
 def check_values_out_of_range_are_refused(subject: OptimizerSubject) -> None:
     """Each hyperparameter beyond each end of its declared range is a ValueError."""
-    assertions = subject.assertions
     shape = shapes_for(subject, [(3,)])[0]
     for name, value in out_of_range(subject.reference):
         if name not in subject.fixed:
             settings = {**subject.hostile, name: value}
-            make = partial(subject.make, [Parameter(torch.ones(shape))], **settings)
-            assertions.assert_raises(make, ValueError, f"{name}={value!r}")
+            make = partial(subject.make, [Parameter(subject.tensor(np.ones(shape), torch.float32))], **settings)
+            subject.assert_raises(make, ValueError, f"{name}={value!r}")
 
 
 @check(
@@ -61,22 +59,21 @@ def check_values_out_of_range_are_refused(subject: OptimizerSubject) -> None:
 )
 def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
     """Options, `maximize` and tensor lr are taken where they are claimed, and refused where they are not."""
-    assertions = subject.assertions
     start, grad = np.ones((2, 2)), np.ones((2, 2))
     for name, options in subject.paths.items():
         if name == "compiled":  # which takes seconds, and is looked at by D15
             continue
         run = OptimizerRun(subject, [start], **options)
         run.step([grad])
-        assertions.assert_true(np.all(run.values()[0] != start), f"nothing moves on path {name}")
+        subject.assert_true(np.all(run.values()[0] != start), f"nothing moves on path {name}")
     if subject.can_maximize:
         OptimizerRun(subject, [start], maximize=True).step([grad])
     else:
-        assertions.assert_raises(
+        subject.assert_raises(
             partial(OptimizerRun, subject, [start], maximize=True), TypeError, "maximize, which is not claimed,"
         )
     if subject.traits.tensor_lr:
-        OptimizerRun(subject, [start], lr=torch.tensor(0.1, dtype=torch.float64)).step([grad])
+        OptimizerRun(subject, [start], lr=subject.tensor(0.1)).step([grad])
 
 
 @check(
@@ -88,18 +85,17 @@ def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
 )
 def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None:
     """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
-    assertions = subject.assertions
     taken = inspect.signature(subject.implementation).parameters
     given = defaults(subject.reference)
     for name in names(subject.reference):
-        assertions.assert_true(name in taken, f"the constructor takes no '{name}'")
+        subject.assert_true(name in taken, f"the constructor takes no '{name}'")
         default = taken[name].default
         if name in given:
-            assertions.assert_equal(
+            subject.assert_equal(
                 plain(default), given[name], f"the constructor's default of '{name}'", of="the reference's is"
             )
     text = inspect.getdoc(subject.reference) or ""
-    assertions.assert_true(len(text) > 40 and "(" in text, "the reference's docstring names no source and no equations")
+    subject.assert_true(len(text) > 40 and "(" in text, "the reference's docstring names no source and no equations")
 
 
 @check(
@@ -117,18 +113,15 @@ def check_importing_the_plugin_is_lazy(subject: OptimizerSubject) -> None:
 
 def judge_lazy(subject: Subject, module: str) -> None:
     """Import a module in an interpreter of its own, and see what it brings along."""
-    assertions = subject.assertions
     code = f"import sys, importlib; importlib.import_module({module!r}); print('torch' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assertions.assert_true(
+    subject.assert_true(
         run.returncode == 0, f"importing '{module}' alone fails: {run.stderr.strip().splitlines()[-1:]}"
     )
-    assertions.assert_equal(
-        run.stdout.strip(), "False", f"whether importing '{module}' prints anything or imports torch"
-    )
+    subject.assert_equal(run.stdout.strip(), "False", f"whether importing '{module}' prints anything or imports torch")
 
 
 @check(
@@ -139,7 +132,6 @@ def judge_lazy(subject: Subject, module: str) -> None:
 )
 def check_entry_point_and_record_have_one_name(subject: OptimizerSubject) -> None:
     """The entry point and the record bear the same name, however it is spelt."""
-    assertions = subject.assertions
     assert subject.registration
     name = normalised(subject.registration.plugin.name)
-    assertions.assert_equal(name, subject.registration.entry.name, "the record's name", of="the entry point's is")
+    subject.assert_equal(name, subject.registration.entry.name, "the record's name", of="the entry point's is")

@@ -26,7 +26,6 @@ from optreg.conformance.subjects.subject import OptimizerSubject
 )
 def check_state_is_as_large_as_declared(subject: OptimizerSubject) -> None:
     """The state takes as many bytes per parameter as the reference's tensors do in the parameter's dtype."""
-    assertions = subject.assertions
     shape = shapes_for(subject, [(64, 32)])[-1]
     run = OptimizerRun(subject, [np.ones(shape)], dtype=torch.float32)
     run.step([np.ones(shape)])
@@ -36,13 +35,12 @@ def check_state_is_as_large_as_declared(subject: OptimizerSubject) -> None:
     used = sum(
         value.untyped_storage().nbytes() for value in run.state(0).values() if isinstance(value, Tensor) and value.ndim
     )
-    assertions.assert_equal(used, declared, "the state's bytes", of="the reference declares")
+    subject.assert_equal(used, declared, "the state's bytes", of="the reference declares")
 
 
 @check("F02", Tier.SHOULD, hint="something is appended in every update, and never let go")
 def check_no_object_is_left_behind(subject: OptimizerSubject) -> None:
     """100 updates leave no more live tensors behind than the first few."""
-    assertions = subject.assertions
     shape = shapes_for(subject, [(8, 8)])[-1]
     run = OptimizerRun(subject, [np.ones(shape)] * 3)
     grads = [np.ones(shape)] * 3
@@ -50,13 +48,13 @@ def check_no_object_is_left_behind(subject: OptimizerSubject) -> None:
     def alive(updates: int) -> int:
         for _ in range(updates):
             for param, grad in zip(run.params, grads, strict=True):
-                param.grad = torch.tensor(grad)
+                param.grad = subject.tensor(grad)
             run.step_again()
         gc.collect()
         return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
 
     few, many = alive(5), alive(100)
-    assertions.assert_true(many <= few, "updates leave tensors behind", measured=float(many), bound=float(few))
+    subject.assert_true(many <= few, "updates leave tensors behind", measured=float(many), bound=float(few))
 
 
 class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -111,15 +109,14 @@ def _undeclared(subject: OptimizerSubject) -> str | None:
 @check("F03", Tier.SHOULD, needs=_undeclared, hint="an operation makes a new tensor where one in place would do")
 def check_temporaries_are_as_declared(subject: OptimizerSubject) -> None:
     """An update takes no more memory for a while than declared, and not less than half of it."""
-    assertions = subject.assertions
     shape = shapes_for(subject, [(64, 64)])[-1]
     run, watching = _watched(subject, [shape] * 4)
     size = run.params[0].numel() * run.params[0].element_size()
     used, declared = watching.peak / size, subject.traits.temporaries or 0.0
-    assertions.assert_true(
+    subject.assert_true(
         used <= declared + 0.01, "an update takes more memory than declared", measured=used, bound=declared
     )
-    assertions.assert_true(
+    subject.assert_true(
         used >= declared / 2, "an update takes less than half the memory that is declared", measured=used
     )
 
@@ -127,8 +124,7 @@ def check_temporaries_are_as_declared(subject: OptimizerSubject) -> None:
 @check("F04", Tier.SHOULD, hint="`.item()`, `bool(...)` or a comparison of tensors makes Python wait for the device")
 def check_no_value_is_read_back(subject: OptimizerSubject) -> None:
     """An update reads no value that it has computed back into Python, where it would wait for the device."""
-    assertions = subject.assertions
     _, watching = _watched(subject, shapes_for(subject, [(4, 3), (6,)]))
-    assertions.assert_true(
+    subject.assert_true(
         not watching.reads, f"an update reads back into Python: {', '.join(sorted(set(watching.reads)))}"
     )

@@ -28,16 +28,13 @@ def _matrices_only(subject: OptimizerSubject) -> str | None:
 @check("D01", hint="state is made, or the update computed, in float32 or in the default dtype")
 def check_float64_stays_float64(subject: OptimizerSubject) -> None:
     """float64 parameters have float64 state: no update goes through a narrower type."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     run = follow(subject, problem)
     for index, param in enumerate(run.params):
-        assertions.assert_equal(str(param.dtype), "torch.float64", f"the dtype of parameter {index}")
+        subject.assert_equal(str(param.dtype), "torch.float64", f"the dtype of parameter {index}")
         for name, value in run.state(index).items():
             if isinstance(value, Tensor) and value.is_floating_point() and value.shape == param.shape and value.ndim:
-                assertions.assert_equal(
-                    str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}"
-                )
+                subject.assert_equal(str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}")
 
 
 @check(
@@ -70,7 +67,6 @@ def follow_where_conditioned(
     prepare: Callable[[OptimizerRun], None] = lambda run: None,
 ) -> None:
     """Compare in a narrow dtype, but for elements whose reference itself turns on the rounding of its inputs."""
-    assertions = subject.assertions
     problem = hostile_for(subject, shapes, exponents=exponents, steps=steps)
     narrow = [np.asarray(torch.tensor(s).to(dtype).double().numpy()) for s in problem.starts]
     rounded = [
@@ -94,17 +90,15 @@ def follow_where_conditioned(
             expected, bound = reference.values()[index], reference.bound(index)
             certain = np.abs(shaken.values()[index] - expected) <= 0.5 * bound
             with run.showing(index, np.array(1.0), show=f"float(params[{{i}}].dtype is {dtype})"):
-                assertions.assert_equal(
-                    str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=reference.t
-                )
-            assertions.assert_true(
+                subject.assert_equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=reference.t)
+            subject.assert_true(
                 bool(torch.isfinite(param).all()), f"parameter {index} is not finite in {dtype}", step=reference.t
             )
             bound = np.where(certain, bound, np.inf)
             run.assert_close(
                 index, expected, bound, f"in {dtype}, parameter {index}", step=reference.t, reference=reference
             )
-            assertions.assert_true(certain.any(), "no element could be compared", step=reference.t)
+            subject.assert_true(certain.any(), "no element could be compared", step=reference.t)
 
 
 @check(
@@ -112,7 +106,6 @@ def follow_where_conditioned(
 )
 def check_float16_stays_finite(subject: OptimizerSubject) -> None:
     """In float16, at the default eps, gradients of zero and tiny ones leave everything finite."""
-    assertions = subject.assertions
     for exponents in ((-7.0, -4.0), (-2.0, 2.0)):
         problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=exponents)
         run = OptimizerRun(subject, problem.starts, dtype=torch.float16, **subject.default)
@@ -120,7 +113,7 @@ def check_float16_stays_finite(subject: OptimizerSubject) -> None:
             run.step(step.grads)
             for index, param in enumerate(run.params):
                 with run.showing(index, np.array(1.0), show="params[{i}].isfinite().all()"):
-                    assertions.assert_true(
+                    subject.assert_true(
                         bool(param.isfinite().all()), f"parameter {index} is not finite in float16", step=t
                     )
 
@@ -132,9 +125,8 @@ def check_float16_stays_finite(subject: OptimizerSubject) -> None:
 )
 def check_zero_dimensions(subject: OptimizerSubject) -> None:
     """A parameter of no dimension follows the reference, and stays one."""
-    assertions = subject.assertions
     run = follow(subject, hostile_for(subject, [(), ()], missing=False))
-    assertions.assert_equal([p.ndim for p in run.params], [0, 0], "the parameters' dimensions")
+    subject.assert_equal([p.ndim for p in run.params], [0, 0], "the parameters' dimensions")
 
 
 @check("D06", needs=_matrices_only, hint="an empty tensor ends the loop, or is reduced over")
@@ -193,11 +185,10 @@ def _real_matrices(subject: OptimizerSubject) -> str | None:
 )
 def check_complex_parameters(subject: OptimizerSubject) -> None:
     """Complex parameters go the way of their real and imaginary parts, or are refused, as declared."""
-    assertions = subject.assertions
     problem = hostile_for(subject, [(6, 2), (2, 3, 2)], missing=False)
 
     def as_complex(array: Array) -> Tensor:
-        return torch.view_as_complex(torch.tensor(np.ascontiguousarray(array)))
+        return torch.view_as_complex(subject.tensor(np.ascontiguousarray(array)))
 
     reference = ReferenceRun(subject, problem.starts, F64)
     params = [Parameter(as_complex(start)) for start in problem.starts]
@@ -214,8 +205,8 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
             subject.activity.moved = True
             reference.take(step)
             for index, param in enumerate(params):
-                found = torch.view_as_real(param.detach()).numpy()
-                assertions.assert_close(
+                found = torch.view_as_real(param.detach()).cpu().numpy()
+                subject.assert_close(
                     found,
                     reference.values()[index],
                     reference.bound(index),
@@ -231,10 +222,10 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
     except Failed:
         raise
     except Exception as error:
-        assertions.assert_true(str(error), "a complex parameter is refused without a word")
+        subject.assert_true(str(error), "a complex parameter is refused without a word")
         subject.activity.moved = True
         return
-    assertions.assert_true(
+    subject.assert_true(
         subject.traits.complex_params is None, "complex parameters are declared to be refused, and taken"
     )
 
@@ -242,7 +233,6 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
 @check("D10", Tier.SHOULD, hint="a sparse gradient is used without looking at `grad.is_sparse`")
 def check_sparse_gradients(subject: OptimizerSubject) -> None:
     """A sparse gradient does what the dense one does, or is refused by an error that says so."""
-    assertions = subject.assertions
     start, grad = np.arange(8.0).reshape(4, 2) - 3.5, np.zeros((4, 2))
     grad[1], grad[3] = (0.5, -2.0), (1.0, 3.0)
     dense = OptimizerRun(subject, [start])
@@ -251,11 +241,11 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
     try:
         sparse.step([grad], layout=SPARSE)
     except Exception as error:
-        assertions.assert_true(
+        subject.assert_true(
             "sparse" in str(error).lower(), f"the error does not say that sparse gradients are refused: {error}"
         )
-        assertions.assert_equal(sparse.values()[0].tolist(), start.tolist(), "the parameter after the refusal")
-        assertions.assert_true(
+        subject.assert_equal(sparse.values()[0].tolist(), start.tolist(), "the parameter after the refusal")
+        subject.assert_true(
             not (subject.registered and subject.traits.sparse_grads), "sparse gradients are declared, and refused"
         )
         return
@@ -292,7 +282,6 @@ def check_another_default_dtype(subject: OptimizerSubject) -> None:
 @check("D13", hint="a norm, mean or flag over many elements enters every update")
 def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
     """A gradient of NaN or infinity spoils its own element, or parameter, and no other; or the update raises."""
-    assertions = subject.assertions
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=3)
     clean = OptimizerRun(subject, problem.starts).run(problem).values()
     for bad in (np.nan, np.inf):
@@ -303,7 +292,7 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
         try:
             run.run(Problem(problem.starts, steps))
         except (ValueError, RuntimeError, ArithmeticError) as error:
-            assertions.assert_true(str(error), f"a gradient with {bad} is refused without a word")
+            subject.assert_true(str(error), f"a gradient with {bad} is refused without a word")
             continue
         bound = rounding(F64, 3) * 8
         run.assert_close(

@@ -92,16 +92,18 @@ def check_a_group_added_later(subject: OptimizerSubject) -> None:
 @check("G04", still=True, hint="`add_param_group` is overridden, and the check of torch's is left out")
 def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> None:
     """A parameter that is already in a group is refused."""
-    assertions = subject.assertions
     shape = shapes_for(subject, [(3,)])[0]
-    param, other = Parameter(torch.ones(shape)), Parameter(torch.ones(shape))
-    assertions.assert_raises(
+    param, other = (
+        Parameter(subject.tensor(np.ones(shape), torch.float32)),
+        Parameter(subject.tensor(np.ones(shape), torch.float32)),
+    )
+    subject.assert_raises(
         lambda: subject.make([{"params": [param]}, {"params": [other, param]}], **subject.hostile),
         ValueError,
         "a parameter in two groups",
     )
     optimizer = subject.make([param], **subject.hostile)
-    assertions.assert_raises(
+    subject.assert_raises(
         lambda: optimizer.add_param_group({"params": [param]}), ValueError, "adding a parameter that is there already"
     )
 
@@ -147,16 +149,13 @@ def check_the_order_of_groups_is_irrelevant(subject: OptimizerSubject) -> None:
 @check("G08", hint="groups are made anew from known keys, in an update or in `load_state_dict`")
 def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
     """A key that a trainer puts into a group stays there, through updates and checkpoints."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     run.optimizer.param_groups[0]["layer_name"] = "head"
     run.run(problem, 0, 2)
-    assertions.assert_equal(run.optimizer.param_groups[0].get("layer_name"), "head", "an unknown key of the group")
+    subject.assert_equal(run.optimizer.param_groups[0].get("layer_name"), "head", "an unknown key of the group")
     other = run.resumed()
-    assertions.assert_equal(
-        other.optimizer.param_groups[0].get("layer_name"), "head", "an unknown key after a checkpoint"
-    )
+    subject.assert_equal(other.optimizer.param_groups[0].get("layer_name"), "head", "an unknown key after a checkpoint")
 
 
 @check("G09", hint="parameters of a group are treated together, in the dtype of one of them")
@@ -169,7 +168,7 @@ def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
 
 def _mixed(subject: OptimizerSubject, problem: Problem, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
     run = OptimizerRun(subject, problem.starts)
-    run.params = [Parameter(torch.tensor(s).to(d)) for s, d in zip(problem.starts, dtypes, strict=True)]
+    run.params = [Parameter(subject.tensor(s, d)) for s, d in zip(problem.starts, dtypes, strict=True)]
     run.optimizer = subject.make(list(run.params), **run.settings)
     run.note(f"params = [torch.nn.Parameter(p.detach().to(d)) for p, d in zip(params, {list(dtypes)})]")
     run.note(ANEW)
@@ -185,7 +184,6 @@ def _mixed(subject: OptimizerSubject, problem: Problem, dtypes: tuple[torch.dtyp
 @check("G10", hint="the constructor's values are kept in attributes and used instead of the group's")
 def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) -> None:
     """What counts is the group, not what the constructor was given: all hyperparameters edited at once take effect."""
-    assertions = subject.assertions
     problem = hostile_for(subject)
     changes = {"lr": 0.02, **dict(subject.perturbed)}
     run = OptimizerRun(subject, problem.starts)
@@ -197,7 +195,7 @@ def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) ->
         reference.step(step.grads)
         compare(run, reference)
     follow(subject, problem)
-    assertions.assert_true(np.isfinite(reference.total_lr), "no learning rate")
+    subject.assert_true(np.isfinite(reference.total_lr), "no learning rate")
 
 
 @check("G11", hint="the constructor goes through the parameters before torch does, or a group's own list twice")

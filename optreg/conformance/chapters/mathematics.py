@@ -90,10 +90,9 @@ def check_first_step(subject: OptimizerSubject) -> None:
 )
 def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
     """Weight decay is coupled to the gradient or decoupled from it, as declared and as the reference does it."""
-    assertions = subject.assertions
     kind = decay_of(subject.reference, subject.hostile, subject.ndim)
     declared = subject.traits.decay or kind
-    assertions.assert_equal(kind, declared, "the reference's decay", of="the declared trait says")
+    subject.assert_equal(kind, declared, "the reference's decay", of="the declared trait says")
     start = np.array([[1.0, -3.0, 0.5], [2.0, 4.0, -8.0]])
     lr, decay = 0.0625, 0.125
     run = OptimizerRun(subject, [start], lr=lr, weight_decay=decay)
@@ -122,7 +121,6 @@ def check_decay_reads_the_parameter_before_the_update(subject: OptimizerSubject)
 @check("M07", hint="the hyperparameter is taken and never used, or overridden by a constant")
 def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
     """Changing a hyperparameter, or an element of one, moves the trajectory by more than 1000 tolerances."""
-    assertions = subject.assertions
     problems = telling(subject)
     bound = 1000 * rounding(F64, STEPS)
 
@@ -135,7 +133,7 @@ def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
             felt, _ = moved_by(subject, problem, {name: value})
             if felt > bound:
                 moved = float(np.max(np.abs(final(problem, **{name: value}) - before)))
-                assertions.assert_true(
+                subject.assert_true(
                     not moved <= bound, f"it does the same with {name}={value!r}", measured=moved, bound=bound
                 )
                 break
@@ -186,7 +184,7 @@ def _acts(subject: OptimizerSubject, problem: Problem, name: str, value: Any, wh
     felt, moved = (float(np.max(np.abs(ends[i + 2] - ends[i]))) for i in (1, 0))
     if felt > bound:
         what = f"{name}={value!r}, edited before update {when + 1}, has no effect in it"
-        subject.assertions.assert_true(not moved <= bound, what, measured=moved, bound=bound)
+        subject.assert_true(not moved <= bound, what, measured=moved, bound=bound)
 
 
 @check("M09", needs=_has("eps"), hint="eps stands elsewhere than in the reference, or is clamped, scaled or left out")
@@ -230,7 +228,6 @@ def check_switches(subject: OptimizerSubject) -> None:
 @check("M18", still=True, hint="the decay, or a part of the update, is not multiplied by the learning rate")
 def check_no_learning_rate_moves_nothing(subject: OptimizerSubject) -> None:
     """With lr = 0 no bit of a parameter changes."""
-    assertions = subject.assertions
     if not fits(subject.reference, {**subject.hostile, "lr": 0.0}):
         raise NotApplicable("lr = 0 is out of its range")
     problem = hostile_for(subject)
@@ -241,15 +238,14 @@ def check_no_learning_rate_moves_nothing(subject: OptimizerSubject) -> None:
             run.assert_close(index, start, 0.0, f"parameter {index} under lr = 0", step=t, of="its start")
     run.step(problem.steps[0].grads, lr=0.01)
     moved = any(np.any(value != start) for value, start in zip(run.values(), problem.starts, strict=True))
-    assertions.assert_true(moved, "nothing moves after lr is no longer 0")
+    subject.assert_true(moved, "nothing moves after lr is no longer 0")
 
 
 @check("M19", hint="the tensor is used in place (`mul_`, `div_`), or rounded on the way")
 def check_tensor_lr(subject: OptimizerSubject) -> None:
     """A learning rate in a tensor does what the same float does, and is not written to."""
-    assertions = subject.assertions
     problem = hostile_for(subject)
-    lrs = [torch.tensor(0.0137 * 1.7 ** -(t % 5), dtype=F64) for t in range(STEPS)]
+    lrs = [subject.tensor(0.0137 * 1.7 ** -(t % 5)) for t in range(STEPS)]
     try:
         _probe_tensor_lr(subject)
     except Exception as error:
@@ -262,7 +258,7 @@ def check_tensor_lr(subject: OptimizerSubject) -> None:
         kept = float(lrs[t])
         run.step(step.grads, lr=lrs[t])
         reference.step(step.grads, lr=kept)
-        assertions.assert_equal(float(lrs[t]), kept, "the tensor lr", step=t + 1)
+        subject.assert_equal(float(lrs[t]), kept, "the tensor lr", step=t + 1)
         compare(run, reference)
     run, reference = OptimizerRun(subject, problem.starts, lr=lrs[0]), ReferenceRun(subject, problem.starts, F64)
     for t, step in enumerate(problem.steps):
@@ -277,13 +273,12 @@ def check_tensor_lr(subject: OptimizerSubject) -> None:
 def _probe_tensor_lr(subject: OptimizerSubject) -> None:
     """Make an update with a tensor as learning rate; raises what the optimizer raises."""
     shape = shapes_for(subject, [(2, 2)])[0]
-    OptimizerRun(subject, [np.ones(shape)] * 2, lr=torch.tensor(0.0625, dtype=F64)).step([np.ones(shape)] * 2)
+    OptimizerRun(subject, [np.ones(shape)] * 2, lr=subject.tensor(0.0625)).step([np.ones(shape)] * 2)
 
 
 @check("M20", hint="the update draws random numbers, reads a clock, or depends on memory that was not written")
 def check_a_rerun_is_bit_identical(subject: OptimizerSubject) -> None:
     """The same run, made twice, gives the same bits; under another seed too, unless randomness is declared."""
-    assertions = subject.assertions
     problem = hostile_for(subject)
 
     def run(seed: int) -> OptimizerRun:
@@ -294,7 +289,7 @@ def check_a_rerun_is_bit_identical(subject: OptimizerSubject) -> None:
     run(5).assert_same(first, "in a second run", of="in the first it is")
     if subject.traits.random:
         same = all(map(torch.equal, run(6).tensors(), first.tensors()))
-        assertions.assert_true(not same, "randomness is declared, and another seed changes nothing")
+        subject.assert_true(not same, "randomness is declared, and another seed changes nothing")
     else:
         run(6).assert_same(first, "under another seed", of="under the first it is")
 
@@ -421,9 +416,7 @@ def check_edges_of_ranges(subject: OptimizerSubject) -> None:
                 for index, (param, grad) in enumerate(zip(run.params, step.grads, strict=True)):
                     with run.showing(index, np.asarray(grad), show="params[{i}].grad"):
                         what = f"the gradient of parameter {index} under {name}={value!r}"
-                        subject.assertions.assert_equal(
-                            param.grad, torch.tensor(np.asarray(grad)), what, step=reference.t
-                        )
+                        subject.assert_equal(param.grad, subject.tensor(grad), what, step=reference.t)
 
 
 def _edges(subject: OptimizerSubject) -> Iterator[tuple[str, Any]]:

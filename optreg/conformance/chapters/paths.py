@@ -27,9 +27,8 @@ def _only_one_path(subject: OptimizerSubject) -> str | None:
 @check("D15", needs=_only_one_path, hint="one of the execution paths computes another update, or keeps other state")
 def check_every_path_agrees(subject: OptimizerSubject) -> None:
     """Every execution path that can be asked for follows the reference, parameters and state."""
-    assertions = subject.assertions
     for name, options in subject.paths.items():
-        if name == "capturable":
+        if name == "capturable" and subject.device == "cpu":
             continue
         try:
             OptimizerRun(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
@@ -38,7 +37,7 @@ def check_every_path_agrees(subject: OptimizerSubject) -> None:
                 continue
             if subject.registered:
                 raise
-            assertions.assert_true(str(error), f"path {name} is refused without a word")
+            subject.assert_true(str(error), f"path {name} is refused without a word")
             continue
         follow(subject, hostile_for(subject), **options)
         if no_common_state(subject) is None:

@@ -111,10 +111,8 @@ def check_stochastic_rounding_is_unbiased(subject: OptimizerSubject) -> None:
         run, reference, variance = _drifting(on_path)
         expected = reference.values()[0].item()
         error = ULP * math.sqrt(max(variance, 1.0)) / SIDE
-        subject.assertions.assert_true(
-            run.params[0].dtype is torch.bfloat16, f"on the path {name}, the parameter's dtype is lost"
-        )
-        subject.assertions.assert_close(
+        subject.assert_true(run.params[0].dtype is torch.bfloat16, f"on the path {name}, the parameter's dtype is lost")
+        subject.assert_close(
             float(run.values()[0].mean()),
             expected,
             SIGMAS * error + ULP**2 * DRIFT,  # and what rounding the state does to second order
@@ -128,7 +126,7 @@ def check_rounding_errors_walk_at_random(subject: OptimizerSubject) -> None:
     for name, on_path in _on_paths(subject):
         run, _, variance = _drifting(on_path)
         values = run.values()[0] / ULP
-        subject.assertions.assert_close(
+        subject.assert_close(
             float(values.std()), math.sqrt(variance), 0.1 * math.sqrt(variance),
             f"on the path {name}, the spread of {SIDE * SIDE} elements in units of the last place", of="a random walk",
         )  # fmt: skip
@@ -139,15 +137,12 @@ def check_rounding_errors_walk_at_random(subject: OptimizerSubject) -> None:
         ):
             correlation = float((a * b).mean() / max(variance, 1e-9))
             bound = SIGMAS / SIDE
-            subject.assertions.assert_close(
-                correlation, 0.0, bound, f"on the path {name}, the correlation of {what}", of="chance"
-            )
+            subject.assert_close(correlation, 0.0, bound, f"on the path {name}, the correlation of {what}", of="chance")
 
 
 @check("E03", needs=_unseeded, hint="the noise comes from the global generator, or from what no checkpoint holds")
 def check_rounding_is_reproducible(subject: OptimizerSubject) -> None:
     """One seed gives the same bits again, after a checkpoint too; another seed gives others."""
-    assertions = subject.assertions
     problem = hostile_for(subject, [(64, 64), (8, 8)], missing=False)
     options: dict[str, Any] = {"stochastic_rounding": True, "seed": 1}
     for name, on_path in _on_paths(subject):
@@ -159,12 +154,12 @@ def check_rounding_is_reproducible(subject: OptimizerSubject) -> None:
             .resumed(way="file")
         )
         again.run(problem, 3, 8)
-        assertions.assert_equal(
+        subject.assert_equal(
             again.tensors(), first.tensors(), f"on the path {name}, resumed after 3 updates", of=UNBROKEN
         )
         other = OptimizerRun(on_path, problem.starts, dtype=torch.bfloat16, **{**options, "seed": 2}).run(problem, 0, 8)
         same = all(torch.equal(a, b) for a, b in zip(first.tensors(), other.tensors(), strict=True))
-        assertions.assert_true(not same, f"on the path {name}, another seed rounds the same")
+        subject.assert_true(not same, f"on the path {name}, another seed rounds the same")
 
 
 UNBROKEN = "the unbroken run has"
@@ -204,7 +199,6 @@ def _with_low_state(subject: OptimizerSubject) -> tuple[OptimizerRun, ReferenceR
 @check("E05", needs=_one_state_dtype, hint="state is rounded to the nearest, and stands still where it changes slowly")
 def check_low_precision_state_is_unbiased(subject: OptimizerSubject) -> None:
     """State that is kept in bfloat16 is so, in a checkpoint too, and on the average what the reference says."""
-    assertions = subject.assertions
     for name, on_path in _on_paths(subject):
         run, reference, _ = _with_low_state(on_path)
         state, resumed = run.state(0), run.resumed(way="file").state(0)
@@ -215,8 +209,8 @@ def check_low_precision_state_is_unbiased(subject: OptimizerSubject) -> None:
         ]
         for key in kept:
             where = f"on the path {name}, '{key}'"
-            assertions.assert_equal(str(state[key].dtype), "torch.bfloat16", f"the dtype of {where}")
-            assertions.assert_equal(
+            subject.assert_equal(str(state[key].dtype), "torch.bfloat16", f"the dtype of {where}")
+            subject.assert_equal(
                 resumed[key], state[key], f"{where}, from a checkpoint", of="the one that was saved is"
             )
             expected = reference.now[0][1].get(key)
@@ -224,7 +218,7 @@ def check_low_precision_state_is_unbiased(subject: OptimizerSubject) -> None:
                 size = abs(np.asarray(expected).item())
                 spread = 2 * ULP * size * math.sqrt(MANY) / ELEMENTS  # a walk of half units in the last place
                 mean = float(as_array(state[key]).mean())
-                assertions.assert_close(mean, np.asarray(expected).item(), SIGMAS / 2 * spread, f"{where}, its mean")
+                subject.assert_close(mean, np.asarray(expected).item(), SIGMAS / 2 * spread, f"{where}, its mean")
     if not subject.activity.comparisons:
         raise NotApplicable("it has no state of its parameters' shape")
 
@@ -238,10 +232,8 @@ def check_parameters_bear_low_precision_state(subject: OptimizerSubject) -> None
         run, reference, way = _with_low_state(on_path)
         expected, values = reference.values()[0].item(), run.values()[0]
         mean, far = 0.01 * way, 0.2 * way
-        subject.assertions.assert_close(
-            float(values.mean()), expected, mean, f"on the path {name}, the mean of the parameters"
-        )
-        subject.assertions.assert_close(values, np.full_like(values, expected), far, f"on the path {name}, a parameter")
+        subject.assert_close(float(values.mean()), expected, mean, f"on the path {name}, the mean of the parameters")
+        subject.assert_close(values, np.full_like(values, expected), far, f"on the path {name}, a parameter")
 
 
 def _not_compiled(subject: OptimizerSubject) -> str | None:

@@ -35,7 +35,6 @@ def _trajectory(subject: OptimizerSubject, settings: dict[str, Any], start: Any,
 @check("Q01", still=True, hint="the reference, or its closed form, has a slip: derive both again from the paper")
 def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> None:
     """Under a constant gradient the reference comes where its closed form, at 50 digits, says."""
-    assertions = subject.assertions
     if not hasattr(subject.reference, "constant_gradient"):
         raise NotApplicable("the reference offers no closed form (a method `constant_gradient(theta, g, t, mp)`)")
     context, steps = fifty_digits(), 40
@@ -51,7 +50,7 @@ def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> No
             ]
             scale = np.maximum(np.abs(start), np.abs(found[t - 1])) + t * reference.lr
             expected = np.array([float(value) for value in exact])
-            assertions.assert_close(
+            subject.assert_close(
                 found[t - 1],
                 expected,
                 U * (C0 + C1 * t) * scale,
@@ -80,7 +79,6 @@ def closed_form_settings(subject: OptimizerSubject) -> list[dict[str, Any]]:
 @check("Q02", still=True, hint="the reference computes in a narrower type somewhere, or subtracts nearly equal numbers")
 def check_reference_is_precise(subject: OptimizerSubject) -> None:
     """The reference in float64 stays within rounding of itself at 50 digits, hostile gradients included."""
-    assertions = subject.assertions
     context = fifty_digits()
     problem = hostile_for(subject, [(6,), (3, 2)], missing=False)
     for start, index in ((problem.starts[0], 0), (problem.starts[1], 1)):
@@ -102,7 +100,7 @@ def check_reference_is_precise(subject: OptimizerSubject) -> None:
         for t, (mine, true) in enumerate(zip(found, exact, strict=True), start=1):
             expected = np.vectorize(float, otypes=[np.float64])(true)
             scale = np.maximum(np.abs(expected), 1.0) + sum(lrs[:t])
-            assertions.assert_close(
+            subject.assert_close(
                 mine, expected, U * (C0 + C1 * t) * scale, "theta of the reference", step=t, of="50 digits"
             )
 
@@ -120,7 +118,6 @@ def _exact(value: Any, context: Any) -> Any:
 )
 def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> None:
     """The reference writes neither to its start, nor to a gradient, nor to what it has already told."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     for index, start in enumerate(problem.starts):
         kept = np.array(start)
@@ -131,17 +128,16 @@ def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> 
             grad = np.array(step.grads[index])
             before = grad.copy()
             theta, _ = run.send(grad)
-            assertions.assert_equal(grad.tolist(), before.tolist(), "the gradient after the reference's step")
+            subject.assert_equal(grad.tolist(), before.tolist(), "the gradient after the reference's step")
             told.append((theta, np.array(theta)))
-        assertions.assert_equal(kept.tolist(), np.asarray(start).tolist(), "the start after the reference's run")
+        subject.assert_equal(kept.tolist(), np.asarray(start).tolist(), "the start after the reference's run")
         for t, (now, then) in enumerate(told):
-            assertions.assert_equal(np.asarray(now).tolist(), then.tolist(), "theta as told before", step=t)
+            subject.assert_equal(np.asarray(now).tolist(), then.tolist(), "theta as told before", step=t)
 
 
 @check("Q04", still=True, hint="`trajectory` never reads that field, or reads it once instead of in every update")
 def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None:
     """Every hyperparameter of the reference, every element of a tuple, every switch, moves its trajectory."""
-    assertions = subject.assertions
     changes = [{name: value} for name, value in perturbed(subject.reference, subject.hostile)]
     changes += [
         settings
@@ -153,10 +149,10 @@ def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None
             (moved_by(subject, problem, change) for problem in telling(subject)), key=lambda pair: pair[0]
         )
         text = ", ".join(f"{name}={value!r}" for name, value in change.items())
-        assertions.assert_true(moved > bound, f"the reference does the same with {text}", measured=moved, bound=bound)
+        subject.assert_true(moved > bound, f"the reference does the same with {text}", measured=moved, bound=bound)
     problem = telling(subject)[0]
     moved, bound = moved_by(subject, problem, {}, slower=True)
-    assertions.assert_true(moved > bound, "the reference does the same at half the learning rate")
+    subject.assert_true(moved > bound, "the reference does the same at half the learning rate")
 
 
 def telling(subject: OptimizerSubject) -> list[Problem]:

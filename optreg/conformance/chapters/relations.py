@@ -51,7 +51,6 @@ def _reference(subject: OptimizerSubject, problem: Problem, **settings: Any) -> 
 )
 def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
     """Maximizing on g does to parameters and state what minimizing on -g does, bit for bit."""
-    assertions = subject.assertions
     problem = hostile_for(subject)
     mirrored = _mapped(problem, lambda s: s, lambda g: -g)
     down = OptimizerRun(subject, problem.starts).run(mirrored)
@@ -63,7 +62,7 @@ def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
     apart = [(up if index % 2 else plain).tensors()[index] for index in range(len(problem.starts))]
     mixed.assert_same(apart, "where one group maximizes and the other does not", of="alone it is")
     if no_common_state(subject) is None:
-        assertions.assert_equal(up.snapshot(), down.snapshot(), "maximizing on g", of="minimizing on -g has")
+        subject.assert_equal(up.snapshot(), down.snapshot(), "maximizing on g", of="minimizing on -g has")
 
 
 @check("M12", hint="a threshold, a clipping or an eps that is not the reference's stands in the update")
@@ -189,7 +188,6 @@ def check_parameters_do_not_feel_each_other(subject: OptimizerSubject) -> None:
 @check("M27", Tier.SHOULD, hint="the declared trait `eps` and the denominator disagree")
 def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
     """Eps stands outside the root, inside it, or clamps the denominator, as declared."""
-    assertions = subject.assertions
     declared = subject.traits.eps
     if "eps" not in subject.editable or declared in (None, "other"):
         raise NotApplicable("it declares no place for eps")
@@ -208,4 +206,4 @@ def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
         found = "clamped" if abs(a * 2 - b) <= 1e-9 * b else "outside"
     elif abs((c**2 - b**2) - (b**2 - a**2)) <= 1e-9 * c**2:
         found = "inside"
-    assertions.assert_equal(found, declared, "the place of eps", of="the declared trait is")
+    subject.assert_equal(found, declared, "the place of eps", of="the declared trait is")

@@ -83,15 +83,14 @@ def check_resuming_several_groups(subject: OptimizerSubject) -> None:
 @check("P03", hint="`load_state_dict` pops from, or writes to, the dict that it is given")
 def check_loading_leaves_the_checkpoint_alone(subject: OptimizerSubject) -> None:
     """The dict that is loaded is not written to, then or in later updates."""
-    assertions = subject.assertions
     problem = hostile_for(subject)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 4)
     given = copy.deepcopy(run.optimizer.state_dict())
     kept = copy.deepcopy(given)
     fresh = run.resumed(given)
-    assertions.assert_equal(given, kept, "the checkpoint after loading it")
+    subject.assert_equal(given, kept, "the checkpoint after loading it")
     fresh.run(problem, 4, 8)
-    assertions.assert_equal(_groups(given), _groups(kept), "the checkpoint's groups after updates")
+    subject.assert_equal(_groups(given), _groups(kept), "the checkpoint's groups after updates")
 
 
 @check("P04", Tier.SHOULD, hint="`load_state_dict` keeps the tensors of the dict, and writes to them in later updates")
@@ -113,7 +112,6 @@ def check_resumed_optimizers_do_not_share_state(subject: OptimizerSubject) -> No
 )
 def check_state_keeps_its_dtype(subject: OptimizerSubject) -> None:
     """Loading a checkpoint gives every state the dtype it was saved in, low precision included."""
-    assertions = subject.assertions
     for dtype in (torch.bfloat16, torch.float32):
         problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0))
         run = OptimizerRun(subject, problem.starts, dtype=dtype).run(problem, 0, 3)
@@ -124,9 +122,7 @@ def check_state_keeps_its_dtype(subject: OptimizerSubject) -> None:
             for name, value in run.state(index).items():
                 if isinstance(value, Tensor):
                     loaded = fresh.state(index)[name]
-                    assertions.assert_equal(
-                        str(loaded.dtype), str(value.dtype), f"the dtype of '{name}' in a {dtype} run"
-                    )
+                    subject.assert_equal(str(loaded.dtype), str(value.dtype), f"the dtype of '{name}' in a {dtype} run")
 
 
 @check(
@@ -136,14 +132,13 @@ def check_state_keeps_its_dtype(subject: OptimizerSubject) -> None:
 )
 def check_low_precision_resumes_exactly(subject: OptimizerSubject) -> None:
     """A bfloat16 run resumes bit for bit, its step counter with it, however many updates it has made."""
-    assertions = subject.assertions
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0), steps=300, lr=3e-2)
     run = OptimizerRun(subject, problem.starts, dtype=torch.bfloat16).run(problem, 0, 290)
     fresh = run.resumed()
     run.run(problem, 290)
     fresh.run(problem, 290)
     fresh.assert_same(run, "a bfloat16 run, resumed after 290 updates", of=UNBROKEN)
-    assertions.assert_equal(
+    subject.assert_equal(
         fresh.snapshot(), run.snapshot(), "a bfloat16 run, resumed after 290 updates,", of="without the stop it has"
     )
 
@@ -164,18 +159,17 @@ def check_the_checkpoints_hyperparameters_win(subject: OptimizerSubject) -> None
 @check("P08", hint="`load_state_dict` is overridden, and torch's checks of sizes are left out")
 def check_a_checkpoint_of_another_size_is_refused(subject: OptimizerSubject) -> None:
     """A checkpoint with another number of parameters or groups is refused with a ValueError or a RuntimeError."""
-    assertions = subject.assertions
     problem = hostile_for(subject, [(4, 3), (4, 3), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 2)
     saved = run.optimizer.state_dict()
     fewer = OptimizerRun(subject, problem.starts[:2])
-    assertions.assert_raises(
+    subject.assert_raises(
         lambda: fewer.optimizer.load_state_dict(copy.deepcopy(saved)),
         (ValueError, RuntimeError),
         "a checkpoint of three parameters for two",
     )
     grouped = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1, 2], {})])
-    assertions.assert_raises(
+    subject.assert_raises(
         lambda: grouped.optimizer.load_state_dict(copy.deepcopy(saved)),
         (ValueError, RuntimeError),
         "a checkpoint of one group for two",
@@ -185,7 +179,6 @@ def check_a_checkpoint_of_another_size_is_refused(subject: OptimizerSubject) -> 
 @check("P14", Tier.SHOULD, hint="state of another shape is thrown away, or broadcast, without a word")
 def check_a_checkpoint_of_other_shapes_is_refused(subject: OptimizerSubject) -> None:
     """A checkpoint whose state has another shape than the parameter is refused, at once or at the next update."""
-    assertions = subject.assertions
     problem = hostile_for(subject, [(4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 2)
     if not any(isinstance(v, Tensor) and v.ndim for v in run.state(0).values()):
@@ -196,7 +189,7 @@ def check_a_checkpoint_of_other_shapes_is_refused(subject: OptimizerSubject) -> 
         other.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
         other.step([np.ones((5, 3))])
 
-    assertions.assert_raises(
+    subject.assert_raises(
         load_and_step, (ValueError, RuntimeError), "a checkpoint of shape (4, 3) for a parameter of (5, 3)"
     )
 

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.contract import judge_lazy
-from optreg.conformance.harness.scheduler_run import BASE_LRS, make_optimizer
+from optreg.conformance.harness.scheduler_run import make_optimizer
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 from optreg.conformance.subjects.settings import out_of_range
 from optreg.conformance.subjects.subject import ScheduleSubject
@@ -23,20 +23,19 @@ def _not_registered(subject: ScheduleSubject) -> str | None:
 @check("K11", still=True, hint="the implementation is neither a function of the step nor an LRScheduler")
 def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
     """It is a function of the step, or a `torch.optim.lr_scheduler.LRScheduler`, and drives any optimizer."""
-    assertions = subject.assertions
     settings = subject.ordinary()
     if subject.pure:
-        assertions.assert_true(
+        subject.assert_true(
             callable(subject.implementation(**subject.own_arguments(settings))), "it makes nothing that can be called"
         )
-    scheduler = subject.make(make_optimizer(BASE_LRS), **settings)
-    assertions.assert_true(isinstance(scheduler, LRScheduler), f"it makes a {type(scheduler).__name__}, no LRScheduler")
-    adam = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    scheduler = subject.make(make_optimizer(subject), **settings)
+    subject.assert_true(isinstance(scheduler, LRScheduler), f"it makes a {type(scheduler).__name__}, no LRScheduler")
+    adam = torch.optim.AdamW([torch.nn.Parameter(subject.tensor([1.0], torch.float32))], lr=0.5)
     scheduler = subject.make(adam, **settings)
     for t in range(4):
         expected = subject.rate(settings, 0.5, t)
         bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL
-        assertions.assert_close(
+        subject.assert_close(
             float(adam.param_groups[0]["lr"]), expected, bound, "the learning rate of an AdamW", step=t
         )
         adam.step()
@@ -52,12 +51,11 @@ def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
 )
 def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
     """Each hyperparameter beyond each end of its declared range is a ValueError."""
-    assertions = subject.assertions
     settings = subject.ordinary()
-    assertions.assert_true(settings is not None, "no settings")
+    subject.assert_true(settings is not None, "no settings")
     for name, value in out_of_range(subject.reference):
-        make = partial(subject.make, make_optimizer(BASE_LRS), **{**settings, name: value})
-        assertions.assert_raises(make, ValueError, f"{name}={value!r}")
+        make = partial(subject.make, make_optimizer(subject), **{**settings, name: value})
+        subject.assert_raises(make, ValueError, f"{name}={value!r}")
 
 
 @check(
@@ -69,17 +67,16 @@ def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
 )
 def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
     """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
-    assertions = subject.assertions
     taken = inspect.signature(subject.implementation).parameters
     given = defaults(subject.reference)
     for name in names(subject.reference):
-        assertions.assert_true(name in taken, f"the constructor takes no '{name}'")
+        subject.assert_true(name in taken, f"the constructor takes no '{name}'")
         if name in given:
-            assertions.assert_equal(
+            subject.assert_equal(
                 taken[name].default, given[name], f"the constructor's default of '{name}'", of="the reference's is"
             )
     text = inspect.getdoc(subject.reference) or ""
-    assertions.assert_true(len(text) > 40 and "f(" in text, "the reference's docstring states no formula f(t)")
+    subject.assert_true(len(text) > 40 and "f(" in text, "the reference's docstring states no formula f(t)")
 
 
 @check(
@@ -106,6 +103,5 @@ def check_importing_the_plugin_is_lazy(subject: ScheduleSubject) -> None:
 def check_entry_point_and_record_have_one_name(subject: ScheduleSubject) -> None:
     """The entry point and the record bear the same name, however it is spelt."""
     assert subject.registration
-    assertions = subject.assertions
     name = normalised(subject.registration.plugin.name)
-    assertions.assert_equal(name, subject.registration.entry.name, "the record's name", of="the entry point's is")
+    subject.assert_equal(name, subject.registration.entry.name, "the record's name", of="the entry point's is")

@@ -39,7 +39,6 @@ def check_the_rate_is_set_at_construction(subject: ScheduleSubject) -> None:
 @check("L03", hint="the schedule ends a step early or late, or its floor is another")
 def check_the_end_value(subject: ScheduleSubject) -> None:
     """At the last step the rate is the formula's end value; the step before it is not yet."""
-    assertions = subject.assertions
     seen = False
     for settings in corners_for(subject):
         end = subject.last_step(settings)
@@ -52,7 +51,7 @@ def check_the_end_value(subject: ScheduleSubject) -> None:
         run.assert_rates("the learning rate at the end")
     if not seen:
         raise NotApplicable("it declares no end")
-    assertions.assert_true(seen, "no end was seen")
+    subject.assert_true(seen, "no end was seen")
 
 
 @check(
@@ -60,14 +59,13 @@ def check_the_end_value(subject: ScheduleSubject) -> None:
 )
 def check_after_the_end(subject: ScheduleSubject) -> None:
     """After its last step the schedule holds, cycles, goes on or raises, as declared; the rate is never negative."""
-    assertions = subject.assertions
     for settings in corners_for(subject):
         end = subject.last_step(settings)
         if end is None:
             raise NotApplicable("it declares no end")
         run = SchedulerRun(subject, settings).run(end)
         if subject.traits.after == "raise":
-            assertions.assert_raises(partial(run.run, 2), Exception, "a step beyond the end")
+            subject.assert_raises(partial(run.run, 2), Exception, "a step beyond the end")
             continue
         held = run.rates
         beyond = []
@@ -76,7 +74,7 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
             for index, rate in enumerate(run.rates):
                 with run.showing(index, max(rate, 0.0), SCHEDULE_ATOL):
                     negative = f"the rate {rate!r} of group {index} under {short(settings)} is negative"
-                    assertions.assert_true(rate >= -SCHEDULE_ATOL, negative, step=run.t)
+                    subject.assert_true(rate >= -SCHEDULE_ATOL, negative, step=run.t)
             if subject.traits.after == "hold":
                 for index, (rate, wanted) in enumerate(zip(run.rates, held, strict=True)):
                     bound = SCHEDULE_ATOL * run.base_lrs[index]
@@ -86,7 +84,7 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
                 run.assert_rates()
             beyond += run.rates
         if subject.traits.after == "cycle" and not _level(subject, settings):
-            assertions.assert_true(
+            subject.assert_true(
                 any(rate not in held for rate in beyond), "it is declared to cycle, and holds its last rate"
             )
 
@@ -94,7 +92,6 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
 @check("L05", hint="a phase is a step too long or too short, so that the curve leaves its range")
 def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> None:
     """The rate is never below the least nor above the greatest that the formula gives anywhere."""
-    assertions = subject.assertions
     for settings in corners_for(subject):
         steps = subject.reach(settings, BEYOND)
         bounds = []
@@ -107,7 +104,7 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
                 rate = run.rates[index]
                 slack = 4 * SCHEDULE_ATOL * max(abs(most), base_lr)
                 with run.showing(index, min(max(rate, least), most), slack):
-                    assertions.assert_true(
+                    subject.assert_true(
                         least - slack <= rate <= most + slack,
                         f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {short(settings)}",
                         step=run.t,
@@ -118,13 +115,10 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
 @check("L06", hint="a phase of no steps is divided by its length")
 def check_degenerate_phases_are_finite(subject: ScheduleSubject) -> None:
     """Phases of no, of one and of all steps make no rate infinite, NaN or an error."""
-    assertions = subject.assertions
     for settings in corners_for(subject):
         run = SchedulerRun(subject, settings)
         for _ in range(subject.reach(settings, BEYOND) + 1):
-            assertions.assert_true(
-                all(map(math.isfinite, run.rates)), f"not finite under {short(settings)}", step=run.t
-            )
+            subject.assert_true(all(map(math.isfinite, run.rates)), f"not finite under {short(settings)}", step=run.t)
             if run.t < subject.reach(settings, BEYOND):
                 run.step()
 
@@ -132,7 +126,6 @@ def check_degenerate_phases_are_finite(subject: ScheduleSubject) -> None:
 @check("L07", hint="two phases do not meet at their joint")
 def check_no_jump_that_the_formula_has_not(subject: ScheduleSubject) -> None:
     """Between two steps the rate moves as far as the formula does, at every joint."""
-    assertions = subject.assertions
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings)
     for _ in range(subject.reach(settings, BEYOND)):
@@ -143,9 +136,7 @@ def check_no_jump_that_the_formula_has_not(subject: ScheduleSubject) -> None:
             moved = run.rates[index] - before[index]
             bound = 1e-12 * base_lr
             with run.showing(index, before[index] + expected, bound):
-                assertions.assert_close(
-                    moved, expected, bound, f"the change of group {index}'s learning rate", step=run.t
-                )
+                subject.assert_close(moved, expected, bound, f"the change of group {index}'s learning rate", step=run.t)
 
 
 @check("L09", hint="the warm-up is counted from 1, or has one step more or less than `warmup_steps`")
@@ -210,7 +201,6 @@ def check_each_group_has_its_own_base(subject: ScheduleSubject) -> None:
 @check("L13", hint="each rate is made from the one before by a factor, which nothing brings back from zero")
 def check_it_goes_on_after_a_rate_of_zero(subject: ScheduleSubject) -> None:
     """After a rate of zero the schedule goes on by its formula."""
-    assertions = subject.assertions
     seen = False
     for settings in corners_for(subject):
         steps = subject.reach(settings, BEYOND)
@@ -226,7 +216,7 @@ def check_it_goes_on_after_a_rate_of_zero(subject: ScheduleSubject) -> None:
                 run.step()
     if not seen:
         raise NotApplicable("its formula has no zero that it goes on from")
-    assertions.assert_true(seen, "no zero was seen")
+    subject.assert_true(seen, "no zero was seen")
 
 
 @check("L14", hint="`get_last_lr` or `state_dict` returns the schedule's own list or dict")
@@ -248,20 +238,18 @@ def check_reading_changes_nothing(subject: ScheduleSubject) -> None:
 @check("L11", hint="`get_last_lr` returns what was computed before, not what the groups hold")
 def check_last_lr_is_the_groups_lr(subject: ScheduleSubject) -> None:
     """`get_last_lr()` is what the groups hold, at construction and after every step."""
-    assertions = subject.assertions
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings)
     for _ in range(subject.reach(settings, BEYOND)):
         with run.showing(0, run.rates[0], 0.0, show="scheduler.get_last_lr()[{i}]"):
             told = [float(rate) for rate in run.scheduler.get_last_lr()]
-            assertions.assert_equal(told, run.rates, "get_last_lr()", step=run.t, of="the groups hold")
+            subject.assert_equal(told, run.rates, "get_last_lr()", step=run.t, of="the groups hold")
         run.step()
 
 
 @check("L15", Tier.SHOULD, hint="the group's tensor is replaced by a new one: write to it with `fill_`")
 def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
     """A learning rate in a tensor stays that tensor, written in place, and has the formula's value."""
-    assertions = subject.assertions
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings, tensor=True)
     tensors = [group["lr"] for group in run.optimizer.param_groups]
@@ -269,9 +257,7 @@ def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
         run.assert_rates("the learning rate in a tensor")
         run.step()
         for index, (group, tensor) in enumerate(zip(run.optimizer.param_groups, tensors, strict=True)):
-            assertions.assert_true(
-                group["lr"] is tensor, f"the tensor that holds the rate of group {index} is exchanged"
-            )
+            subject.assert_true(group["lr"] is tensor, f"the tensor that holds the rate of group {index} is exchanged")
 
 
 def _drives_nothing_else(subject: ScheduleSubject) -> str | None:
@@ -281,7 +267,6 @@ def _drives_nothing_else(subject: ScheduleSubject) -> str | None:
 @check("L16", needs=_drives_nothing_else, hint="what is driven besides the rate goes its own way, or is not restored")
 def check_what_is_driven_besides_the_rate(subject: ScheduleSubject) -> None:
     """Whatever else a schedule is declared to drive follows the reference, at every step, and after a resume."""
-    assertions = subject.assertions
     for settings in corners_for(subject):
         run = SchedulerRun(subject, settings)
         reference = subject.reference(**settings)
@@ -296,7 +281,7 @@ def check_what_is_driven_besides_the_rate(subject: ScheduleSubject) -> None:
                     continue
                 value, wanted = float(run.optimizer.param_groups[0][key]), float(expected)
                 with run.showing(0, wanted, 1e-12, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
-                    assertions.assert_close(value, wanted, 1e-12, f"{key} under {short(settings)}", step=t)
+                    subject.assert_close(value, wanted, 1e-12, f"{key} under {short(settings)}", step=t)
 
 
 @check("L17", Tier.SHOULD, hint="it goes on from the rate that is there, instead of from its own base rate and step 0")
@@ -333,29 +318,28 @@ def _begin_a_sequence(run: SchedulerRun, second: LRScheduler, joint: int) -> Non
 )
 def check_it_is_a_pure_function(subject: ScheduleSubject) -> None:
     """A schedule that is a function gives the same multiplier for a step, asked in any order, any number of times."""
-    assertions = subject.assertions
     if not subject.pure:
         raise NotApplicable("it is a ready scheduler")
     for settings in corners_for(subject)[::5]:
         schedule = subject.implementation(**subject.own_arguments(settings))
         steps = range(subject.reach(settings, BEYOND) + 1)
         forward = [schedule(t) for t in steps]
-        assertions.assert_equal(
+        subject.assert_equal(
             [schedule(t) for t in reversed(steps)][::-1], forward, f"asked backwards under {short(settings)}"
         )
         for t, value in zip(steps, forward, strict=True):
-            assertions.assert_true(
+            subject.assert_true(
                 isinstance(value, float | int) and not isinstance(value, bool), f"f({t}) is a {type(value).__name__}"
             )
             expected = subject.formula(settings, t)
             bound = 1e-12 * abs(expected) + SCHEDULE_ATOL
-            assertions.assert_close(value, expected, bound, f"f({t}) under {short(settings)}", step=t)
+            subject.assert_close(value, expected, bound, f"f({t}) under {short(settings)}", step=t)
     settings = subject.ordinary(total_steps=2_345_678, warmup_steps=13_731)
     schedule = subject.implementation(**subject.own_arguments(settings))
     for t in (101, 1_009, 13_730, 40_001, 100_003, 1_000_003):
         expected = subject.formula(settings, t)
         bound = 1e-10 * abs(expected) + SCHEDULE_ATOL
-        assertions.assert_close(schedule(t), expected, bound, f"f({t}) under {short(settings)}", step=t)
+        subject.assert_close(schedule(t), expected, bound, f"f({t}) under {short(settings)}", step=t)
 
 
 @check("L20", hint="`step(t)` moves on from where it is, instead of to t")
@@ -373,7 +357,6 @@ def check_setting_the_step(subject: ScheduleSubject) -> None:
 @check("L21", hint="the formula is not the reference's, in a way that is none of the known mistakes")
 def check_the_curve(subject: ScheduleSubject) -> None:
     """The curve as a whole: what the report draws."""
-    assertions = subject.assertions
     settings = subject.ordinary(total_steps=100, warmup_steps=20)
     steps = subject.reach(settings, BEYOND)
     run = SchedulerRun(subject, settings, (1.0,))
@@ -384,6 +367,4 @@ def check_the_curve(subject: ScheduleSubject) -> None:
     expected = [subject.formula(settings, t) for t in range(steps)]
     subject.activity.curve = Curve(steps=list(range(steps)), actual=actual, expected=expected)
     for t in range(steps):
-        assertions.assert_close(
-            actual[t], expected[t], 1e-12 * abs(expected[t]) + SCHEDULE_ATOL, "the multiplier", step=t
-        )
+        subject.assert_close(actual[t], expected[t], 1e-12 * abs(expected[t]) + SCHEDULE_ATOL, "the multiplier", step=t)

@@ -14,7 +14,6 @@ from optreg.conformance.subjects.subject import ScheduleSubject
 @check("Q11", still=True, hint="`multiplier` never reads that field")
 def check_reference_uses_every_hyperparameter(subject: ScheduleSubject) -> None:
     """Every hyperparameter of the formula changes some multiplier."""
-    assertions = subject.assertions
     settings = subject.ordinary()
     steps = range(span(settings) + BEYOND)
 
@@ -25,27 +24,26 @@ def check_reference_uses_every_hyperparameter(subject: ScheduleSubject) -> None:
         return [*(subject.formula(complete, t) for t in steps), *driven]
 
     plain = told()
-    assertions.assert_true(all(map(math.isfinite, plain)), "the formula is not finite")
+    subject.assert_true(all(map(math.isfinite, plain)), "the formula is not finite")
     for name, value in perturbed(subject.reference, settings):
         changed = told(**{name: value})
-        assertions.assert_true(changed != plain, f"the formula gives the same with {name}={value!r}")
+        subject.assert_true(changed != plain, f"the formula gives the same with {name}={value!r}")
 
 
 @check("Q12", still=True, hint="the declared traits (`peak`, `end`, `after`) and the formula disagree")
 def check_reference_keeps_its_declaration(subject: ScheduleSubject) -> None:
     """The formula is 1 at its declared peak, and does after its end what is declared."""
-    assertions = subject.assertions
     for settings in corners_for(subject):
         end = subject.last_step(settings)
         peak = settings.get(subject.traits.peak) if subject.traits.peak else None
         if peak is not None and (end is None or peak < end):
-            assertions.assert_equal(
+            subject.assert_equal(
                 subject.formula(settings, peak), 1.0, f"the formula at its peak under {short(settings)}", step=peak
             )
         if end is not None and subject.traits.after == "hold":
             for t in range(end, end + BEYOND):
                 held = subject.formula(settings, end)
-                assertions.assert_equal(
+                subject.assert_equal(
                     subject.formula(settings, t), held, f"the formula after its end under {short(settings)}", step=t
                 )
-        assertions.assert_true(math.isfinite(subject.formula(settings, 0)), "the formula is not finite at 0")
+        subject.assert_true(math.isfinite(subject.formula(settings, 0)), "the formula is not finite at 0")

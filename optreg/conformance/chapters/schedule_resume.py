@@ -33,9 +33,7 @@ def _same(fresh: SchedulerRun, run: SchedulerRun, what: str) -> None:
     fresh.assert_same(run, what, of=UNBROKEN)
     with fresh.showing(0, fresh.rates[0], 0.0, show="scheduler.get_last_lr()[{i}]"):
         told = [float(rate) for rate in fresh.scheduler.get_last_lr()]
-        run.subject.assertions.assert_equal(
-            told, fresh.rates, f"get_last_lr(), {what},", step=fresh.t, of="the groups hold"
-        )
+        run.subject.assert_equal(told, fresh.rates, f"get_last_lr(), {what},", step=fresh.t, of="the groups hold")
 
 
 @check("R01", hint="the step, or the rate that is current, is not in the state dict, or is not restored")
@@ -50,13 +48,12 @@ def check_resuming_from_every_step(subject: ScheduleSubject) -> None:
 @check("R02", hint="`state_dict` returns `__dict__` with the optimizer, or with objects, in it")
 def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
     """The state dict holds plain data and no optimizer: it can be pickled, and loads from the pickle."""
-    assertions = subject.assertions
     run = SchedulerRun(subject, subject.ordinary()).run(8)
     state = run.scheduler.state_dict()
     for where, value in _leaves(state, "the state"):
         plain = value is None or isinstance(value, str | int | float | bool | Tensor)
-        assertions.assert_true(plain, f"{where} is a {type(value).__name__}, which is no plain data")
-    assertions.assert_equal(pickle.loads(pickle.dumps(state)).keys(), state.keys(), "the pickled state's keys")
+        subject.assert_true(plain, f"{where} is a {type(value).__name__}, which is no plain data")
+    subject.assert_equal(pickle.loads(pickle.dumps(state)).keys(), state.keys(), "the pickled state's keys")
     for what, each in (("the scheduler", state), ("the optimizer under it", run.optimizer.state_dict())):
         file = io.BytesIO()
         torch.save(each, file)
@@ -64,9 +61,9 @@ def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
             torch.load(io.BytesIO(file.getvalue()), weights_only=True)
         except pickle.UnpicklingError as error:
             reason = str(error).partition("WeightsUnpickler error:")[2].strip().splitlines()
-            assertions.fail(f"the state of {what} does not load with weights_only=True: {''.join(reason[:1])}")
+            subject.fail(f"the state of {what} does not load with weights_only=True: {''.join(reason[:1])}")
     for index, group in enumerate(run.optimizer.param_groups):
-        assertions.assert_true(
+        subject.assert_true(
             type(group["lr"]) is float, f"the rate of group {index} has become a {type(group['lr']).__name__}"
         )
 
@@ -96,7 +93,6 @@ def check_whose_hyperparameters_count_after_loading(subject: ScheduleSubject) ->
     Where nothing is declared, a checkpoint that holds the hyperparameters has to win; one that cannot hold them, such
     as LambdaLR's of a closure, is not asked.
     """
-    assertions = subject.assertions
     settings = subject.ordinary()
     others = [(n, v) for n, v in perturbed(subject.reference, settings) if n not in subject.fixed]
     tried = False
@@ -110,7 +106,7 @@ def check_whose_hyperparameters_count_after_loading(subject: ScheduleSubject) ->
         try:
             fresh = run.resumed(changed)
         except (ValueError, RuntimeError):
-            assertions.assert_true(
+            subject.assert_true(
                 whose == "checkpoint", "the constructor's hyperparameters are declared to count, and refused"
             )
             continue
@@ -208,14 +204,13 @@ def check_loading_twice_is_loading_once(subject: ScheduleSubject) -> None:
 @check("R08", hint="`load_state_dict` pops from the dict, or keeps it as its own `__dict__`")
 def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
     """The dict that is loaded is not written to, then or in later steps."""
-    assertions = subject.assertions
     run = SchedulerRun(subject, subject.ordinary()).run(4)
     given = copy.deepcopy(run.scheduler.state_dict())
     kept = copy.deepcopy(given)
     fresh = SchedulerRun(subject, run.settings)
     fresh.scheduler.load_state_dict(given)
     fresh.run(3)
-    assertions.assert_equal(given, kept, "the checkpoint after loading it and stepping on")
+    subject.assert_equal(given, kept, "the checkpoint after loading it and stepping on")
 
 
 @check("R09", hint="what was loaded is added to, or compared with, what was there; or the step only ever goes on")
@@ -236,7 +231,7 @@ def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
     kept = run.scheduler.state_dict()
     before = copy.deepcopy(kept)
     run.run(4)
-    subject.assertions.assert_equal(kept, before, "a checkpoint that was taken before four more steps")
+    subject.assert_equal(kept, before, "a checkpoint that was taken before four more steps")
 
 
 @check("R11", hint="base rates are read from the optimizer when the scheduler is made, and not from what is loaded")

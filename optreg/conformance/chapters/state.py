@@ -36,7 +36,6 @@ def _silenced(problem: Problem, index: int, upto: int) -> Problem:
 )
 def check_a_late_first_gradient(subject: OptimizerSubject) -> None:
     """A parameter whose first gradient is late behaves as in a fresh optimizer, or is counted by group, as declared."""
-    assertions = subject.assertions
     problem = _silenced(hostile_for(subject, [(6,), (4, 3)], missing=False), 1, 4)
     if subject.traits.counter == "parameter":
         follow(subject, problem)
@@ -49,13 +48,12 @@ def check_a_late_first_gradient(subject: OptimizerSubject) -> None:
     found = OptimizerRun(subject, problem.starts).run(problem).values()[1]
     apart = np.any(np.abs(found - reference.values()[1]) > reference.bound(1))
     counter = subject.traits.counter
-    assertions.assert_true(apart, f"updates are declared to be counted by {counter}, and are counted by parameter")
+    subject.assert_true(apart, f"updates are declared to be counted by {counter}, and are counted by parameter")
 
 
 @check("S02", hint="parameters without a gradient are decayed, or their memory fades")
 def check_no_gradient_leaves_parameter_and_state_untouched(subject: OptimizerSubject) -> None:
     """Without a gradient, parameter and state keep every bit."""
-    assertions = subject.assertions
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 3)
     before = run.snapshot()[1]
@@ -63,11 +61,9 @@ def check_no_gradient_leaves_parameter_and_state_untouched(subject: OptimizerSub
         run.step([problem.steps[t].grads[0], None], lr=problem.steps[t].lr)
         now = run.snapshot()[1]
         with run.showing(1, as_array(before[0])):
-            assertions.assert_equal(
-                now[0], before[0], "the parameter without a gradient", step=t + 1, of="before it was"
-            )
+            subject.assert_equal(now[0], before[0], "the parameter without a gradient", step=t + 1, of="before it was")
         if subject.traits.counter == "parameter":
-            assertions.assert_equal(now[1], before[1], "its state", step=t + 1, of="before it was")
+            subject.assert_equal(now[1], before[1], "its state", step=t + 1, of="before it was")
 
 
 @check("S03", hint="a missing gradient is taken for zeros, or moves the step count")
@@ -95,7 +91,7 @@ def check_a_step_without_any_gradient(subject: OptimizerSubject) -> None:
     problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts)
     run.step([None, None])
-    run.assert_same([torch.tensor(start) for start in problem.starts], "without any gradient", of="its start")
+    run.assert_same([subject.tensor(start) for start in problem.starts], "without any gradient", of="its start")
     run.run(problem, 0, 3)
     before = run.tensors()
     run.step([None, None])
@@ -109,7 +105,6 @@ def check_a_step_without_any_gradient(subject: OptimizerSubject) -> None:
 )
 def check_only_declared_state(subject: OptimizerSubject) -> None:
     """The state has the reference's keys and shapes, floating tensors in the parameter's dtype, and nothing else."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False)
     run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, F64)
     for step in problem.steps[:2]:
@@ -117,26 +112,25 @@ def check_only_declared_state(subject: OptimizerSubject) -> None:
         reference.take(step)
     for index, param in enumerate(run.params):
         state, declared = run.state(index), reference.now[index][1]
-        assertions.assert_equal(sorted(state), sorted(declared), f"the state of parameter {index}")
+        subject.assert_equal(sorted(state), sorted(declared), f"the state of parameter {index}")
         for name, value in state.items():
             shape = tuple(value.shape) if isinstance(value, Tensor) else ()
-            assertions.assert_equal(shape, np.asarray(declared[name]).shape, f"the shape of '{name}'")
+            subject.assert_equal(shape, np.asarray(declared[name]).shape, f"the shape of '{name}'")
             if isinstance(value, Tensor) and shape == param.shape and shape:
-                assertions.assert_equal(str(value.dtype), str(param.dtype), f"the dtype of '{name}'")
+                subject.assert_equal(str(value.dtype), str(param.dtype), f"the dtype of '{name}'")
 
 
 @check("S06", hint="state lives in the class or in a mutable default instead of in `self.state`")
 def check_two_instances_share_nothing(subject: OptimizerSubject) -> None:
     """A second optimizer, made after the first has run, begins afresh; deepcopies go their own way."""
-    assertions = subject.assertions
     problem = hostile_for(subject)
     OptimizerRun(subject, problem.starts).run(problem)
     follow(subject, problem)
     first, second = OptimizerRun(subject, problem.starts), OptimizerRun(subject, problem.starts)
     lists = [id(group["params"]) for run in (first, second) for group in run.optimizer.param_groups]
-    assertions.assert_equal(len(set(lists)), len(lists), "the number of lists of parameters in two optimizers")
+    subject.assert_equal(len(set(lists)), len(lists), "the number of lists of parameters in two optimizers")
     first.optimizer.param_groups[0]["mark"] = 123.0
-    assertions.assert_true("mark" not in second.optimizer.param_groups[0], "two optimizers share a group")
+    subject.assert_true("mark" not in second.optimizer.param_groups[0], "two optimizers share a group")
 
 
 @check("S07", hint="the update works in place on `p.grad`: weight decay, scaling or `neg_`")
@@ -147,35 +141,31 @@ def check_gradients_are_not_changed(subject: OptimizerSubject) -> None:
 
 
 def _gradients_are_kept(subject: OptimizerSubject, problem: Problem, layout: Layout) -> None:
-    assertions = subject.assertions
     run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps, start=1):
         run.step(step.grads, layout=layout, lr=step.lr)
         for index, (param, grad) in enumerate(zip(run.params, step.grads, strict=True)):
             if grad is None:
-                assertions.assert_true(param.grad is None, f"parameter {index} has been given a gradient", step=t)
+                subject.assert_true(param.grad is None, f"parameter {index} has been given a gradient", step=t)
                 continue
-            assertions.assert_true(param.grad is not None, f"the gradient of parameter {index} is gone", step=t)
+            subject.assert_true(param.grad is not None, f"the gradient of parameter {index} is gone", step=t)
             with run.showing(index, grad, show="params[{i}].grad"):
-                assertions.assert_equal(
-                    param.grad, torch.tensor(grad, dtype=F64), f"the gradient of parameter {index}", step=t
-                )
+                subject.assert_equal(param.grad, subject.tensor(grad), f"the gradient of parameter {index}", step=t)
 
 
 @check("S08", hint="the update assigns `p.data = ...` or makes a new parameter, where it should write in place")
 def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> None:
     """Parameters stay the same objects in the same memory, so that models and views of them see the updates."""
-    assertions = subject.assertions
     problem = hostile_for(subject)
     run = OptimizerRun(subject, problem.starts)
     addresses = [param.data_ptr() for param in run.params]
     run.run(problem)
     held = [param for group in run.optimizer.param_groups for param in group["params"]]
-    assertions.assert_equal(len(held), len(run.params), "the number of parameters in the groups")
+    subject.assert_equal(len(held), len(run.params), "the number of parameters in the groups")
     for index, (param, address) in enumerate(zip(run.params, addresses, strict=True)):
-        assertions.assert_true(param.data_ptr() == address, f"parameter {index} lies elsewhere in memory than before")
-        assertions.assert_true(held[index] is param, f"parameter {index} in its group is another object than before")
-    assertions.assert_true(
+        subject.assert_true(param.data_ptr() == address, f"parameter {index} lies elsewhere in memory than before")
+        subject.assert_true(held[index] is param, f"parameter {index} in its group is another object than before")
+    subject.assert_true(
         all(param.is_leaf and param.requires_grad for param in run.params), "a parameter is no leaf any more"
     )
 
@@ -200,7 +190,6 @@ def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
 @check("S10", hint="the optimizer keeps a copy of the parameter, updates that, and writes it over the parameter")
 def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -> None:
     """A parameter written to from outside between updates is gone on from where it was put."""
-    assertions = subject.assertions
     problem = hostile_for(subject, [(6,)], missing=False)
     decay = subject.hostile.get("weight_decay", 0.0)
     settings: dict[str, Any] = {}
@@ -224,7 +213,7 @@ def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -
             0, before[1] + expected, bound, "the parameter after an edit", of="the move that is made without it"
         )
     else:
-        assertions.assert_true(np.all(np.abs(moved.values()[0] - before[1]) < 1.0), "the edit has been undone")
+        subject.assert_true(np.all(np.abs(moved.values()[0] - before[1]) < 1.0), "the edit has been undone")
 
 
 @check("S11", hint="the two optimizers share state: a class attribute, a module's global, a cache keyed by shape")
@@ -243,45 +232,45 @@ def check_interleaved_instances(subject: OptimizerSubject) -> None:
 @check("S12", still=True, hint="the constructor pops from, or writes to, what it was passed")
 def check_the_callers_containers_are_left_alone(subject: OptimizerSubject) -> None:
     """The list of parameters and the dicts of groups that were passed in are not written to."""
-    assertions = subject.assertions
-    params = [Parameter(torch.ones(2, 3)), Parameter(torch.ones(3, 2))]
+    params = [Parameter(subject.tensor(np.ones(shape), torch.float32)) for shape in ((2, 3), (3, 2))]
     listed = list(params)
     subject.make(listed, **subject.hostile)
-    assertions.assert_true(
+    subject.assert_true(
         len(listed) == 2 and all(a is b for a, b in zip(listed, params, strict=True)), "the list was changed"
     )
     inner = [params[0]]
     groups = [{"params": inner, **subject.group_arguments({"lr": 0.5})}, {"params": [params[1]]}]
     kept = copy.copy(inner)
     subject.implementation(groups, **subject.own_arguments(subject.hostile))
-    assertions.assert_true(len(inner) == 1 and inner[0] is kept[0], "a group's list of parameters was changed")
+    subject.assert_true(len(inner) == 1 and inner[0] is kept[0], "a group's list of parameters was changed")
 
 
 @check("S13", hint="the constructor or `step` seeds, draws, freezes, adds hooks, or switches something global")
 def check_the_world_is_left_as_it_was(subject: OptimizerSubject) -> None:
     """Making and stepping it leave frozen parameters, hooks, random numbers and torch's switches alone."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False, steps=2)
     for enabled in (True, False):
         with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(enabled):
             torch.manual_seed(12_345)  # no subject's own seed
             params = [
-                Parameter(torch.tensor(start), requires_grad=index > 0) for index, start in enumerate(problem.starts)
+                Parameter(subject.tensor(start), requires_grad=index > 0) for index, start in enumerate(problem.starts)
             ]
             before = _world(params, subject)
             optimizer = subject.make(params, **{**subject.hostile, **subject.execution})
-            assertions.assert_equal(_world(params, subject), before, "what is around it, after it was made,")
-            assertions.assert_true(
+            subject.assert_equal(_world(params, subject), before, "what is around it, after it was made,")
+            subject.assert_true(
                 all(param.grad is None for param in params), "the constructor gives parameters a gradient"
             )
             for step in problem.steps:
                 for index, (param, grad) in enumerate(zip(params, step.grads, strict=True)):
-                    param.grad = torch.tensor(grad) if index else None
+                    param.grad = subject.tensor(grad) if index else None
                 optimizer.step()
                 subject.activity.updates += 1
-                assertions.assert_equal(_world(params, subject), before, "what is around it, after an update,")
-            assertions.assert_true(params[0].grad is None, "a frozen parameter is given a gradient")
-            moved = any(bool((p != torch.tensor(s)).any()) for p, s in zip(params[1:], problem.starts[1:], strict=True))
+                subject.assert_equal(_world(params, subject), before, "what is around it, after an update,")
+            subject.assert_true(params[0].grad is None, "a frozen parameter is given a gradient")
+            moved = any(
+                bool((p != subject.tensor(s)).any()) for p, s in zip(params[1:], problem.starts[1:], strict=True)
+            )
             subject.activity.moved = subject.activity.moved or moved
 
 
@@ -314,20 +303,19 @@ def check_gradients_may_be_written_in_place(subject: OptimizerSubject) -> None:
 @check("S15", hint="`zero_grad` is overridden, and forgets groups, or what `set_to_none` means")
 def check_zero_grad(subject: OptimizerSubject) -> None:
     """`zero_grad()` takes every gradient away; with `set_to_none=False` each stays the tensor it is, all zero."""
-    assertions = subject.assertions
     problem = hostile_for(subject, missing=False, steps=2)
     members = [list(range(0, len(problem.starts), 2)), list(range(1, len(problem.starts), 2))]
     run = OptimizerRun(subject, problem.starts, groups=[(each, {}) for each in members]).run(problem)
     tensors = [param.grad for param in run.params]
     run.optimizer.zero_grad(set_to_none=False)
     for index, (param, tensor) in enumerate(zip(run.params, tensors, strict=True)):
-        assertions.assert_true(
+        subject.assert_true(
             param.grad is tensor, f"zero_grad(set_to_none=False) exchanges the gradient of parameter {index}"
         )
-        assertions.assert_true(
+        subject.assert_true(
             tensor is not None and not bool(tensor.any()),
             f"zero_grad(set_to_none=False) leaves the gradient of parameter {index}",
         )
     run.optimizer.zero_grad()
     for index, param in enumerate(run.params):
-        assertions.assert_true(param.grad is None, f"zero_grad() leaves parameter {index} a gradient")
+        subject.assert_true(param.grad is None, f"zero_grad() leaves parameter {index} a gradient")

@@ -17,7 +17,6 @@ from optreg.conformance.subjects.subject import ScheduleSubject
 @check("X01", hint="the rate is set a step early or late around `step` or `load_state_dict`")
 def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
     """Update number t runs at base_lr * f(t), after a resume too."""
-    assertions = subject.assertions
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings)
     seen: list[list[float]] = []
@@ -31,11 +30,11 @@ def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
             run = run.resumed()
             watch(run.optimizer)
         run.step()
-        assertions.assert_equal(len(seen), t + 1, "the number of updates seen")
+        subject.assert_equal(len(seen), t + 1, "the number of updates seen")
         for index, base_lr in enumerate(BASE_LRS):
             expected = run.expected(index, t)
             bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL * base_lr
-            assertions.assert_close(
+            subject.assert_close(
                 seen[t][index], expected, bound, f"the rate of group {index} that the update saw", step=t
             )
 
@@ -43,17 +42,16 @@ def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
 @check("X02", Tier.SHOULD, hint="the base rates are a list that was made at construction")
 def check_a_group_added_later_is_scheduled(subject: ScheduleSubject) -> None:
     """A group added after some steps is driven by the schedule from then on, or an error says that it is not."""
-    assertions = subject.assertions
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings).run(3)
     try:
         run.add_group(0.7)
         run.step()
     except (ValueError, RuntimeError) as error:
-        assertions.assert_true("group" in str(error), f"the error does not speak of groups: {error}")
+        subject.assert_true("group" in str(error), f"the error does not speak of groups: {error}")
         return
     for t in range(4, subject.reach(settings)):
-        assertions.assert_equal(len(run.rates), 3, "the number of groups", step=t)
+        subject.assert_equal(len(run.rates), 3, "the number of groups", step=t)
         run.assert_rates("with a group added later, the rate")
         run.step()
 
@@ -85,13 +83,12 @@ def check_a_skipped_update(subject: ScheduleSubject) -> None:
 @check("X09", Tier.SHOULD, hint="`step` warns by torch's check that `optimizer.step()` came first")
 def check_a_skipped_update_is_no_reason_to_warn(subject: ScheduleSubject) -> None:
     """Where a gradient scaler leaves out the first update, the schedule does not complain."""
-    assertions = subject.assertions
     run = SchedulerRun(subject, subject.ordinary())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run.advance()
     told = "; ".join(str(warning.message)[:100] for warning in caught)
-    assertions.assert_true(not caught, f"a step after a skipped update warns: {told}")
+    subject.assert_true(not caught, f"a step after a skipped update warns: {told}")
     run.assert_rates()
 
 
@@ -102,20 +99,19 @@ def check_a_skipped_update_is_no_reason_to_warn(subject: ScheduleSubject) -> Non
 )
 def check_nothing_else_is_touched(subject: ScheduleSubject) -> None:
     """Parameters, gradients, defaults, what `step` returns, random numbers and torch's switches are left alone."""
-    assertions = subject.assertions
     settings = subject.ordinary()
     for enabled in (True, False):
         with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(enabled):
             torch.manual_seed(12_345)  # no subject's own seed
-            before = _world(make_optimizer(BASE_LRS))
+            before = _world(make_optimizer(subject))
             run = SchedulerRun(subject, settings)
-            assertions.assert_equal(_world(run.optimizer), before, "what is around it, after it was made,")
+            subject.assert_equal(_world(run.optimizer), before, "what is around it, after it was made,")
             run.advance()
-            assertions.assert_equal(_world(run.optimizer), before, "what is around it, after a step,")
-            assertions.assert_equal(run.optimizer.step(lambda: 1.5), 1.5, "what the optimizer returns of its closure")
+            subject.assert_equal(_world(run.optimizer), before, "what is around it, after a step,")
+            subject.assert_equal(run.optimizer.step(lambda: 1.5), 1.5, "what the optimizer returns of its closure")
             before = _world(run.optimizer)
             run.advance()
-            assertions.assert_equal(_world(run.optimizer), before, "what is around it, after another step,")
+            subject.assert_equal(_world(run.optimizer), before, "what is around it, after another step,")
 
 
 def _world(optimizer: Any) -> dict[str, Any]:
@@ -135,13 +131,12 @@ def _world(optimizer: Any) -> dict[str, Any]:
 @check("X06", Tier.SHOULD, hint="a closure, a global or a cycle with `__del__` keeps the optimizer")
 def check_nothing_keeps_the_model_alive(subject: ScheduleSubject) -> None:
     """When the last name of optimizer and scheduler is gone, so are they and their parameters."""
-    assertions = subject.assertions
     run = SchedulerRun(subject, subject.ordinary()).run(8)
     dying = [weakref.ref(thing) for thing in (run.optimizer, run.optimizer.param_groups[0]["params"][0])]
     del run
     gc.collect()
     for what, thing in zip(("the optimizer", "a parameter"), dying, strict=True):
-        assertions.assert_true(thing() is None, f"{what} is still alive")
+        subject.assert_true(thing() is None, f"{what} is still alive")
 
 
 @check("X07", hint="the rate depends on how often the optimizer stepped, say by a hook or by its state")
@@ -159,14 +154,13 @@ def check_it_counts_its_own_steps(subject: ScheduleSubject) -> None:
 @check("X08", hint="the schedule writes to more keys of the groups than its rate")
 def check_the_optimizer_is_left_whole(subject: ScheduleSubject) -> None:
     """Nothing in the groups changes but the learning rate, and what the schedule is declared to drive."""
-    assertions = subject.assertions
     settings = subject.ordinary()
-    keys = {*make_optimizer(BASE_LRS).param_groups[0]} - {"params", "lr", *subject.traits.drives}
-    before = make_optimizer(BASE_LRS).param_groups
+    keys = {*make_optimizer(subject).param_groups[0]} - {"params", "lr", *subject.traits.drives}
+    before = make_optimizer(subject).param_groups
     run = SchedulerRun(subject, settings).run(subject.reach(settings))
     for index, group in enumerate(run.optimizer.param_groups):
         for key in sorted(keys):
             with run.showing(index, before[index][key], 0.0, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
-                assertions.assert_equal(
+                subject.assert_equal(
                     group[key], before[index][key], f"'{key}' of group {index}", of="before the schedule it was"
                 )

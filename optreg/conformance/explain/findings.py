@@ -26,10 +26,11 @@ def explained(failed: Failed) -> Finding:
 
 def program_that_raises(recording: object, error: BaseException) -> str | None:
     """A program in which the subject raises an error of the same kind; None where none is found."""
-    if isinstance(recording, OptimizerRecording):
-        return optimizer_programs.raising(recording, error)
-    if isinstance(recording, SchedulerRecording):
-        return scheduler_programs.raising(recording, error)
+    with suppress(Exception):
+        if isinstance(recording, OptimizerRecording):
+            return optimizer_programs.raising(recording, error)
+        if isinstance(recording, SchedulerRecording):
+            return scheduler_programs.raising(recording, error)
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from optreg.conformance.explain.programs import differs, imported, indented, raises, repeated, told
-from optreg.conformance.harness.code import call, importing, literal
+from optreg.conformance.harness.code import call, importing, literal, on_device
 from optreg.conformance.harness.layouts import Layout
 from optreg.conformance.harness.recording import ANEW, Event, Line, OptimizerEvidence, OptimizerRecording, Shown, Update
 from optreg.conformance.harness.reference_run import ReferenceRun
@@ -94,13 +94,13 @@ def _constructor(recording: OptimizerRecording, part: _Part, made: Line | None =
 
 
 def _setting_up(recording: OptimizerRecording, part: _Part) -> list[str]:
-    starts = [literal(part.of(recording.starts[i])) for i in part.members]
+    starts, device = [literal(part.of(recording.starts[i])) for i in part.members], on_device(recording.subject)
     lines = [importing(recording.subject)]
     if part.alone:
-        made = _laid(recording.layout.code, f"torch.tensor({starts[0]}, dtype={recording.dtype})")
+        made = _laid(recording.layout.code, f"torch.tensor({starts[0]}, dtype={recording.dtype}{device})")
         lines.append(f"params = [torch.nn.Parameter({made})]")
     else:
-        made = _laid(recording.layout.code, f"torch.tensor(x, dtype={recording.dtype})")
+        made = _laid(recording.layout.code, f"torch.tensor(x, dtype={recording.dtype}{device})")
         lines += [f"starts = [{', '.join(starts)}]", f"params = [torch.nn.Parameter({made}) for x in starts]"]
     lines += [f"params[{part.members.index(i)}].requires_grad_(False)" for i in recording.frozen if i in part.members]
     return [*lines, _constructor(recording, part)]
@@ -127,10 +127,11 @@ def _under_one_gradient(
     same = ReferenceRun(recording.subject, [start], recording.dtype, **{**reference.settings, "lr": lr})
     for _ in grads:
         same.step([telling[0]])
-    body = [f"params[0].grad = torch.tensor({literal(telling[0])}, dtype={recording.dtype})", "optimizer.step()"]
+    tensor = f"torch.tensor({{}}, dtype={recording.dtype}{on_device(recording.subject)})"
+    body = [f"params[0].grad = {tensor.format(literal(telling[0]))}", "optimizer.step()"]
     lines = [
         importing(recording.subject),
-        f"params = [torch.nn.Parameter(torch.tensor({literal(start)}, dtype={recording.dtype}))]",
+        f"params = [torch.nn.Parameter({tensor.format(literal(start))})]",
         f"optimizer = {call(recording.subject, 'params', settings)}",
         *repeated(body, len(grads)),
     ]
@@ -170,21 +171,21 @@ def _updates(
     grad = "grad" if part.alone else "grads"
     if len(rows) == 1:
         given = f"{', '.join([*names, grad])} = {', '.join(rows[0])}"
-        return [given, *_one_update(updates[-1].layout, part, names)]
+        return [given, *_one_update(recording, updates[-1].layout, part, names)]
     table = ["steps = [", *(f"    ({', '.join(row)})," for row in rows), "]"]
     if not names:
         table = ["steps = [", *(f"    {row[0]}," for row in rows), "]"]
     return [
         *table,
         f"for {', '.join([*names, grad])} in steps:",
-        *indented(_one_update(updates[-1].layout, part, names)),
+        *indented(_one_update(recording, updates[-1].layout, part, names)),
     ]
 
 
-def _one_update(layout: Layout, part: _Part, names: Sequence[str]) -> list[str]:
+def _one_update(recording: OptimizerRecording, layout: Layout, part: _Part, names: Sequence[str]) -> list[str]:
     edits = [f"group[{name!r}] = {name}" for name in names]
     edit = [f"optimizer.param_groups[0][{name!r}] = {name}" for name in names]
-    made = _laid(layout.code, "torch.tensor(grad, dtype=p.dtype)")
+    made = _laid(layout.code, f"torch.tensor(grad, dtype=p.dtype{on_device(recording.subject)})")
     if part.alone:
         made = made.replace("p.dtype", "params[0].dtype")
         return [*edit, f"params[0].grad = None if grad is None else {made}", "optimizer.step()"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from optreg.conformance.explain.programs import differs, executed, imported, raises, repeated, silence, told
-from optreg.conformance.harness.code import importing, literal
+from optreg.conformance.harness.code import importing, literal, on_device
 from optreg.conformance.harness.recording import ANEW, SchedulerEvidence, SchedulerRecording
 from optreg.conformance.harness.scheduler_run import STEP, group_options
 
@@ -57,7 +57,7 @@ def _making(recording: SchedulerRecording, groups: Sequence[int]) -> str:
     """The line that makes the optimizer."""
     made = []
     for index in groups:
-        options = group_options(index, recording.made_lrs[index], tensor=recording.tensor_lr)
+        options = group_options(recording.subject, index, recording.made_lrs[index], tensor=recording.tensor_lr)
         own = "".join(f", {key!r}: {literal(value)}" for key, value in options.items())
-        made.append(f"{{'params': [torch.nn.Parameter(torch.ones(1))]{own}}}")
+        made.append(f"{{'params': [torch.nn.Parameter(torch.ones(1{on_device(recording.subject)}))]{own}}}")
     return f"optimizer = torch.optim.SGD([{', '.join(made)}])"

@@ -13,10 +13,16 @@ from optreg.conformance.subjects.subject import Subject
 def literal(value: Any) -> str:
     """A value as code."""
     if isinstance(value, Tensor):
-        return f"torch.tensor({literal(value.tolist())}, dtype={value.dtype})"
+        device = "" if value.is_cpu else f", device='{value.device}'"
+        return f"torch.tensor({literal(value.tolist())}, dtype={value.dtype}{device})"
     if isinstance(value, np.ndarray):
         value = value.tolist()
     return re.sub(r"\b(nan|inf)\b", r"float('\1')", repr(value))
+
+
+def on_device(subject: Subject) -> str:
+    """The argument, with its comma, that puts a tensor on a subject's device; nothing on the CPU."""
+    return "" if subject.device == "cpu" else f", device={subject.device!r}"
 
 
 def call(subject: Subject, first: str, settings: Mapping[str, Any]) -> str:

@@ -50,18 +50,18 @@ def compare(run: OptimizerRun, reference: ReferenceRun, *, states: bool = False)
 
 
 def _compare_states(run: OptimizerRun, reference: ReferenceRun, index: int) -> None:
-    assertions, found = run.subject.assertions, run.state(index)
+    subject, found = run.subject, run.state(index)
     if not reference.started[index]:
         return
     for name, expected in reference.now[index][1].items():
-        assertions.assert_true(name in found, f"the state of parameter {index} has no '{name}'", step=reference.t)
+        subject.assert_true(name in found, f"the state of parameter {index} has no '{name}'", step=reference.t)
         value = as_array(found[name]) if isinstance(found[name], Tensor) else np.asarray(found[name])
         expected = np.asarray(expected)
         value = value.reshape(expected.shape) if value.size == expected.size == 1 else value  # a count of any shape
         bound = reference.state_bound(index, name) if expected.dtype.kind == "f" else 0.0
         show = f"optimizer.state[params[{{i}}]][{name!r}]"
         with run.showing(index, expected.astype(np.float64), bound, show=show, reference=reference):
-            assertions.assert_close(value, expected, bound, f"{name} of parameter {index}", step=reference.t)
+            subject.assert_close(value, expected, bound, f"{name} of parameter {index}", step=reference.t)
 
 
 def no_common_state(subject: OptimizerSubject) -> str | None:

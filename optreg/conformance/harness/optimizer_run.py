@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from optreg.conformance.harness.code import call, literal
+from optreg.conformance.harness.code import call, literal, on_device
 from optreg.conformance.harness.layouts import DENSE, Layout, as_array
 from optreg.conformance.harness.problems import Problem, Step
 from optreg.conformance.harness.recording import (
@@ -81,7 +81,7 @@ class OptimizerRun:
             frozen=frozen,
             settings={**subject.hostile, **subject.execution, **settings},
         )
-        self.params = [Parameter(layout(torch.tensor(np.array(start)).to(dtype))) for start in starts]
+        self.params = [Parameter(layout(subject.tensor(start, dtype))) for start in starts]
         for index in frozen:
             self.params[index].requires_grad_(False)
         subject.activity.recording = self.recording
@@ -116,7 +116,7 @@ class OptimizerRun:
         """Set the gradients, edit every group's hyperparameters, make the update."""
         self._edit(changes)
         for param, grad in zip(self.params, grads, strict=True):
-            param.grad = None if grad is None else layout(torch.tensor(np.array(grad)).to(param.dtype))
+            param.grad = None if grad is None else layout(self.subject.tensor(grad, param.dtype))
         self.recording.events.append(Update(dict(changes), list(grads), layout))
         self._update()
 
@@ -198,10 +198,13 @@ class OptimizerRun:
     def reuse(self, grads: Sequence[Array], **changes: Any) -> None:
         """Write gradients into the tensors that hold them already, edit every group, make the update."""
         self._edit(changes)
+        device = on_device(self.subject)
         for index, (param, grad) in enumerate(zip(self.params, grads, strict=True)):
             assert param.grad is not None
-            param.grad.copy_(torch.tensor(grad))
-            self.note(f"params[{index}].grad.copy_(torch.tensor({literal(grad)}, dtype={self.recording.dtype}))")
+            param.grad.copy_(self.subject.tensor(grad))
+            self.note(
+                f"params[{index}].grad.copy_(torch.tensor({literal(grad)}, dtype={self.recording.dtype}{device}))"
+            )
         for name, value in self.subject.group_arguments(changes).items():
             self.note(f"for group in optimizer.param_groups:\n    group[{name!r}] = {literal(value)}")
         self.step_again()
@@ -254,7 +257,7 @@ class OptimizerRun:
         expected = other.tensors() if isinstance(other, OptimizerRun) else list(other)
         for index, (mine, theirs) in enumerate(zip(self.tensors(), expected, strict=True)):
             with self.showing(index, as_array(theirs), reference=reference):
-                self.subject.assertions.assert_equal(mine, theirs, f"{what}, parameter {index}", step=step, of=of)
+                self.subject.assert_equal(mine, theirs, f"{what}, parameter {index}", step=step, of=of)
 
     def assert_close(
         self,
@@ -270,7 +273,7 @@ class OptimizerRun:
         """One parameter against what it should be, each element within its bound."""
         with self.showing(index, expected, bound, reference=reference):
             found = as_array(self.params[index])
-            self.subject.assertions.assert_close(found, expected, bound, what, step=step, of=of)
+            self.subject.assert_close(found, expected, bound, what, step=step, of=of)
 
     @contextmanager
     def showing(

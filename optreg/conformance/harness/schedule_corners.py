@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from optreg.conformance.harness.scheduler_run import BASE_LRS, make_optimizer
+from optreg.conformance.harness.scheduler_run import make_optimizer
 from optreg.conformance.subjects.schedule_settings import corners
 from optreg.conformance.subjects.subject import ScheduleSubject
 
@@ -23,7 +23,7 @@ def corners_for(subject: ScheduleSubject) -> list[dict[str, Any]]:
 def _refused(subject: ScheduleSubject, settings: dict[str, Any]) -> bool:
     """Whether the class says, by a ValueError, that it does not take the settings."""
     try:
-        subject.make(make_optimizer(BASE_LRS), **settings)
+        subject.make(make_optimizer(subject), **settings)
     except ValueError as error:
         return bool(str(error))
     except Exception:  # that is not a refusal, and checks will find it

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import Parameter
 
-from optreg.conformance.harness.code import call
+from optreg.conformance.harness.code import call, on_device
 from optreg.conformance.harness.recording import ANEW, SchedulerEvidence, SchedulerRecording, Shown
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL, rounding
 from optreg.conformance.results.verdict import Failed
@@ -50,7 +50,7 @@ class SchedulerRun:
         self.t = 0
         self.peaks: dict[int, float] = {}
         """The largest rate that each group was to have so far."""
-        self.optimizer = make_optimizer(base_lrs, tensor=tensor)
+        self.optimizer = make_optimizer(subject, base_lrs, tensor=tensor)
         if saved is not None:
             self.optimizer.load_state_dict(copy.deepcopy(saved))
             self.note("optimizer.load_state_dict(saved[0])")
@@ -179,7 +179,7 @@ class SchedulerRun:
             SchedulerRun(self.subject, self.settings, self.base_lrs).run(steps).optimizer.state_dict()
         )
         fresh = copy.copy(self)
-        fresh.optimizer = make_optimizer(self.base_lrs)
+        fresh.optimizer = make_optimizer(self.subject, self.base_lrs)
         fresh.optimizer.load_state_dict(saved)
         lines = [
             *(ANEW, _construction(self.subject, self.settings), *[STEP] * steps),
@@ -197,8 +197,9 @@ class SchedulerRun:
 
     def add_group(self, base_lr: float) -> None:
         """Add a group of one parameter to the optimizer."""
-        self.optimizer.add_param_group({"params": [Parameter(torch.zeros(1))], "lr": base_lr})
-        self.note(f"optimizer.add_param_group({{'params': [torch.nn.Parameter(torch.zeros(1))], 'lr': {base_lr}}})")
+        self.optimizer.add_param_group({"params": [Parameter(self.subject.tensor([0.0]))], "lr": base_lr})
+        made = f"torch.nn.Parameter(torch.zeros(1{on_device(self.subject)}))"
+        self.note(f"optimizer.add_param_group({{'params': [{made}], 'lr': {base_lr}}})")
         self._keep(replace(self.recording, base_lrs=(*self.base_lrs, base_lr)))
 
     def expected(self, index: int, t: int | None = None) -> float:
@@ -218,14 +219,14 @@ class SchedulerRun:
     def assert_close(self, index: int, rate: float, expected: float, bound: float, what: str, *, of: str = "") -> None:
         """The rate that a group holds against what it should be."""
         with self.showing(index, expected, bound):
-            self.subject.assertions.assert_close(rate, expected, bound, what, step=self.t, of=of)
+            self.subject.assert_close(rate, expected, bound, what, step=self.t, of=of)
 
     def assert_same(self, other: "SchedulerRun", what: str, *, of: str) -> None:
         """Every group's rate against another run's, bit for bit."""
         for index, (rate, expected) in enumerate(zip(self.rates, other.rates, strict=True)):
             with self.showing(index, expected, 0.0):
                 told = f"the rate of group {index}, {what},"
-                self.subject.assertions.assert_equal(rate, expected, told, step=self.t, of=of)
+                self.subject.assert_equal(rate, expected, told, step=self.t, of=of)
 
     @contextmanager
     def showing(
@@ -254,19 +255,19 @@ def _construction(subject: ScheduleSubject, settings: Mapping[str, Any], last_ep
     return f"scheduler = {call(subject, 'optimizer', settings)[:-1]}{more})"
 
 
-def make_optimizer(base_lrs: Sequence[float], *, tensor: bool = False) -> Any:
+def make_optimizer(subject: ScheduleSubject, base_lrs: Sequence[float] = BASE_LRS, *, tensor: bool = False) -> Any:
     """Gradient descent with momentum, which some schedules drive too; groups are unlike, the second is frozen."""
     groups = []
     for index, base_lr in enumerate(base_lrs):
-        param = Parameter(torch.ones(1, dtype=torch.float64), requires_grad=index != 1)
+        param = Parameter(subject.tensor([1.0]), requires_grad=index != 1)
         param.grad = torch.full_like(param, 0.25) if param.requires_grad else None
-        groups.append({"params": [param], **group_options(index, base_lr, tensor=tensor)})
+        groups.append({"params": [param], **group_options(subject, index, base_lr, tensor=tensor)})
     return torch.optim.SGD(groups, foreach=False)
 
 
-def group_options(index: int, base_lr: float, *, tensor: bool) -> dict[str, Any]:
+def group_options(subject: ScheduleSubject, index: int, base_lr: float, *, tensor: bool) -> dict[str, Any]:
     """What a group is made with."""
-    lr = torch.tensor(base_lr, dtype=torch.float64) if tensor else base_lr
+    lr = subject.tensor(base_lr) if tensor else base_lr
     return {"lr": lr, "momentum": round(0.9 - 0.05 * index, 2), "weight_decay": round(0.01 * (index + 1), 2)}
 
 

@@ -13,14 +13,9 @@ Array = np.ndarray
 
 
 class Assertions:
-    """What a check asserts. Every comparison goes through it, so that a check that compares nothing is noticed.
+    """What a check can assert. Every comparison is counted, so that a check that compares nothing is noticed."""
 
-    Args:
-        activity: where comparisons are counted.
-    """
-
-    def __init__(self, activity: Activity) -> None:
-        self._activity = activity
+    activity: Activity
 
     def fail(self, reason: str, *, where: tuple[int, ...] | None = None, **details: Any) -> NoReturn:
         """Raise a finding.
@@ -37,7 +32,7 @@ class Assertions:
 
     def assert_true(self, truth: object, reason: str, **details: Any) -> None:
         """What must be true; `reason` says what is wrong where it is not."""
-        self._activity.comparisons += 1
+        self.activity.comparisons += 1
         if not truth:
             self.fail(reason, **details)
 
@@ -61,7 +56,7 @@ class Assertions:
             step: the update after which it was found, counted from 1; for a schedule, the step.
             of: who says what it should be; the reference, if not given.
         """
-        self._activity.comparisons += 1
+        self.activity.comparisons += 1
         actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
         if actual.shape != expected.shape:
             self.fail(f"{what} has shape {actual.shape}, not {expected.shape}", step=step)
@@ -83,7 +78,7 @@ class Assertions:
         self, actual: Any, expected: Any, what: str, *, step: int | None = None, of: str = "it should be"
     ) -> None:
         """Two values, tensors or containers of them, bit for bit."""
-        self._activity.comparisons += 1
+        self.activity.comparisons += 1
         found = first_difference(actual, expected, what)
         if found:
             self.fail(
@@ -96,7 +91,7 @@ class Assertions:
         self, act: Callable[[], object], kinds: type[Exception] | tuple[type[Exception], ...], what: str
     ) -> Exception:
         """That `act` is refused by an exception of one of the kinds, which is returned."""
-        self._activity.comparisons += 1
+        self.activity.comparisons += 1
         try:
             act()
         except Exception as error:

@@ -11,7 +11,7 @@ from typing import Any
 from optreg.conformance.catalogue import LiveCheck
 from optreg.conformance.explain.findings import explained, program_that_raises
 from optreg.conformance.harness.problems import shapes_for
-from optreg.conformance.harness.scheduler_run import BASE_LRS, make_optimizer
+from optreg.conformance.harness.scheduler_run import make_optimizer
 from optreg.conformance.results.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
 from optreg.conformance.subjects.resolving import left, resolve
 from optreg.conformance.subjects.schedule_settings import typical
@@ -67,6 +67,7 @@ def tried(target: Target) -> dict[str, Any]:
         "name": target.name,
         "kind": subject.kind.value,
         "like": target.like,
+        "device": target.device,
         **(origin if not target.like else {"distribution": None, "version": None}),
         "settings": {name: repr(value) for name, value in settings.items()},
         "taken": {name: repr(value) for name, value in subject.fixed.items() if name not in dict(target.settings)},
@@ -81,11 +82,11 @@ def _made(subject: Subject) -> dict[str, Any]:
         import torch
 
         shape = shapes_for(subject, [(3,)])[0]
-        subject.make([torch.nn.Parameter(torch.ones(shape))], **subject.hostile)
+        subject.make([torch.nn.Parameter(torch.ones(shape, device=subject.device))], **subject.hostile)
         return subject.hostile
     assert isinstance(subject, ScheduleSubject)
     settings = {**typical(subject.reference), **subject.fixed}
-    subject.make(make_optimizer(BASE_LRS), **settings)
+    subject.make(make_optimizer(subject), **settings)
     return settings
 
 

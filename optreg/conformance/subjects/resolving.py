@@ -22,6 +22,7 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
         CannotBeJudged: it cannot be found or imported, or its constructor asks for what nobody tells.
     """
     registration = registered(target)
+    _refuse_a_missing_device(target.device)
     if ":" in target.name:
         if not target.like:
             raise CannotBeJudged(f"'{target.name}' is a class; say by which plugin's reference to judge it: --as adamw")
@@ -61,6 +62,20 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
     if target.like:
         subject.fixed = _fixed(subject, signature)
     return subject
+
+
+def _refuse_a_missing_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.ones(1, dtype=torch.float64, device=device).item()
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0]
+        raise CannotBeJudged(
+            f"device '{device}' cannot be used, or has no float64 to judge formulas in: {reason}"
+        ) from error
 
 
 def _imported(place: str) -> Any:

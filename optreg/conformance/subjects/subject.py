@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, get_args, get_type_hints
 
+import numpy as np
+
 from optreg.conformance.results.activity import Activity
 from optreg.conformance.results.assertions import Assertions
 from optreg.conformance.subjects.digits import fifty_digits
@@ -23,7 +25,7 @@ there is one, asks for them by name."""
 
 
 @dataclass
-class Subject:
+class Subject(Assertions):
     """What checks know of what they judge. One subject serves one check, whose activity it counts."""
 
     target: Target
@@ -37,14 +39,20 @@ class Subject:
     activity: Activity = field(default_factory=Activity)
 
     @property
+    def device(self) -> str:
+        """Where parameters are: `"cpu"`, `"cuda"`."""
+        return self.target.device
+
+    def tensor(self, values: Any, dtype: Any = None) -> Any:
+        """A tensor on the device, of the values' own dtype unless one is given."""
+        import torch
+
+        return torch.tensor(np.array(values), dtype=dtype, device=self.device)
+
+    @property
     def name(self) -> str:
         """How the subject was asked for."""
         return self.target.name
-
-    @property
-    def assertions(self) -> Assertions:
-        """What checks compare with; every comparison is counted."""
-        return Assertions(self.activity)
 
     def apart(self, **changes: Any) -> Self:
         """The same subject, or one with some fields changed, for what is no part of the check."""
@@ -90,7 +98,7 @@ class OptimizerSubject(Subject):
         import torch
 
         settings = {name: value for name, value in self.hostile.items() if name not in self.fixed}
-        param = torch.nn.Parameter(torch.ones((2,) * self.ndim))
+        param = torch.nn.Parameter(torch.ones((2,) * self.ndim, device=self.device))
         try:
             group = self.implementation([param], **self.own_arguments(self.hostile)).param_groups[0]
         except Exception:  # what is wrong with it is found by those who ask for more

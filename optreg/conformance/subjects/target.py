@@ -20,6 +20,7 @@ class Target:
         params: what the class calls the reference's hyperparameters: `(("beta", "momentum"), ("b1", "betas[0]"))`.
         settings: values of the reference's hyperparameters that the class does not have.
         traits: declarations that differ from the registered plugin's.
+        device: where parameters are: `"cpu"`, `"cuda"`.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Target:
     params: tuple[tuple[str, str], ...] = ()
     settings: tuple[tuple[str, Any], ...] = ()
     traits: tuple[tuple[str, Any], ...] = ()
+    device: str = "cpu"
 
     def __str__(self) -> str:
         return self.name
@@ -39,7 +41,7 @@ class Target:
     def from_dict(cls, data: Mapping[str, Any]) -> "Target":
         """A target from what `as_dict` returned."""
         pairs = {name: tuple(map(tuple, data[name])) for name in ("params", "settings", "traits")}
-        return cls(data["name"], data["like"], **pairs)
+        return cls(data["name"], data["like"], **pairs, device=data["device"])
 
 
 def registered(target: Target) -> Registration[Any]:
