@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import unless_it_can_maximize
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 F64 = torch.float64
@@ -38,7 +39,7 @@ def _quadratic(run: OptimizerRun) -> Tensor:
 @check("C01", hint="`step(closure)` has to call it once, under `torch.enable_grad()`, and to return what it returns")
 def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubject) -> None:
     """A closure is called once, with gradients enabled, and its loss is returned."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     calls: list[bool] = []
     losses: list[float] = []
@@ -63,7 +64,7 @@ def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubj
 @check("C02", hint="the closure is called after the update, or the gradients are read before it is called")
 def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
     """Updates through a closure are those of backward and step, bit for bit, in several groups and at a moving lr."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     last = len(problem.starts) - 1
     groups: list[tuple[list[int], dict[str, Any]]] = [(list(range(last)), {}), ([last], {"lr": 0.05})]
     first, second = (OptimizerRun(subject, problem.starts, groups=groups) for _ in range(2))
@@ -99,7 +100,7 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
 @check("C08", hint="`step` changes the groups, or switches gradients, while the closure runs")
 def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
     """A closure that raises leaves optimizer and parameters as they were, and gradients enabled."""
-    problem = hostile_for(subject, missing=False, steps=4)
+    problem = hostile_problem(subject, missing=False, steps=4)
     run, plain = (OptimizerRun(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
     before = run.tensors()
 
@@ -119,7 +120,7 @@ def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
 @check("C09", Tier.SHOULD, hint="`step(closure)` looks into what the closure returns")
 def check_a_closure_that_returns_nothing(subject: OptimizerSubject) -> None:
     """A closure may return None; the update is made, and None returned."""
-    problem = hostile_for(subject, missing=False, steps=3)
+    problem = hostile_problem(subject, missing=False, steps=3)
     run, plain = (OptimizerRun(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
     for param, grad in zip(run.params, problem.steps[2].grads, strict=True):
         param.grad = subject.tensor(grad)
@@ -134,7 +135,7 @@ def check_a_closure_that_returns_nothing(subject: OptimizerSubject) -> None:
 @check("C03", hint="`step` is not under `torch.no_grad()`, or switches gradients without switching back")
 def check_no_graph_is_left(subject: OptimizerSubject) -> None:
     """After an update neither parameters nor state carry an autograd graph, and gradients stay enabled."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps[:3], start=1):
         if t == 3:  # gradients of `backward(create_graph=True)` are parts of a graph themselves
@@ -160,7 +161,7 @@ def check_no_graph_is_left(subject: OptimizerSubject) -> None:
 )
 def check_step_hooks(subject: OptimizerSubject) -> None:
     """Hooks before and after a step run once each, in order, and no more once removed."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     seen: list[tuple[str, list[Tensor]]] = []
     start = run.tensors()
@@ -179,7 +180,7 @@ def check_step_hooks(subject: OptimizerSubject) -> None:
 @check("C05", Tier.SHOULD, hint="`state_dict` or `load_state_dict` is overridden without calling torch's")
 def check_state_dict_hooks(subject: OptimizerSubject) -> None:
     """Hooks of `state_dict` and `load_state_dict` are called, and what they return is used."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 2)
     called: list[str] = []
 
@@ -201,7 +202,7 @@ def check_state_dict_hooks(subject: OptimizerSubject) -> None:
 @check("C06", hint="`_step_supports_amp_scaling` is set, and `found_inf` is not looked at")
 def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
     """Under a gradient scaler, an update whose gradients overflowed is left out, and leaves no trace."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     run, plain = OptimizerRun(subject, problem.starts), OptimizerRun(subject, problem.starts)
     scaler = torch.amp.GradScaler(subject.device, init_scale=4.0, growth_interval=1000)
     scaler.scale(subject.tensor([1.0]))
@@ -224,14 +225,10 @@ def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
             run.assert_same(plain, "under a gradient scaler", step=t + 1, of="without one it is")
 
 
-def _cannot_ascend(subject: OptimizerSubject) -> str | None:
-    return None if subject.can_maximize else "it has no `maximize`"
-
-
-@check("C07", needs=_cannot_ascend, hint="`maximize` turns `p.grad` itself, by `neg_`, instead of a copy")
+@check("C07", needs=unless_it_can_maximize, hint="`maximize` turns `p.grad` itself, by `neg_`, instead of a copy")
 def check_a_gradient_kept_under_maximize(subject: OptimizerSubject) -> None:
     """Under `maximize`, gradients that are kept between updates keep their direction."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     kept = OptimizerRun(subject, problem.starts, maximize=True)
     kept.take(problem.steps[0])
     fresh = OptimizerRun(subject, problem.starts, maximize=True)

@@ -1,8 +1,6 @@
 """Contract: what an optimizer promises by its signature and its declaration."""
 
 import inspect
-import subprocess
-import sys
 from functools import partial
 
 import numpy as np
@@ -10,16 +8,12 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import unless_registered
+from optreg.conformance.chapters.promises import assert_lazy, assert_one_name, assert_signature, plain
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import shapes_for
 from optreg.conformance.subjects.settings import out_of_range
-from optreg.conformance.subjects.subject import OptimizerSubject, Subject
-from optreg.hyperparameters import defaults, names
-from optreg.registry import normalised
-
-
-def _not_registered(subject: OptimizerSubject) -> str | None:
-    return None if subject.registered else "it is no registered plugin"
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 
 @check("K01", still=True, hint="a hyperparameter is not among the `defaults` that `Optimizer.__init__` is given")
@@ -32,13 +26,6 @@ def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
         for name, value in subject.group_arguments(subject.hostile).items():
             subject.assert_true(name in group, f"its groups have no '{name}'")
             subject.assert_equal(plain(group[name]), plain(value), f"the group's '{name}'")
-
-
-def plain(value: object) -> object:
-    """A tuple for a list, and a number for a tensor that holds one."""
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        return value.item()
-    return tuple(value) if isinstance(value, list) else value
 
 
 @check("K02", Tier.SHOULD, still=True, hint="the constructor does not check the ranges that the reference declares")
@@ -54,7 +41,7 @@ def check_values_out_of_range_are_refused(subject: OptimizerSubject) -> None:
 
 @check(
     "K03",
-    needs=_not_registered,
+    needs=unless_registered,
     hint="the record's options or traits claim what the class does not do, or leave out what it does",
 )
 def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
@@ -80,20 +67,12 @@ def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
     "K04",
     Tier.SHOULD,
     still=True,
-    needs=_not_registered,
+    needs=unless_registered,
     hint="a default is written a second time in the constructor: quote the reference's",
 )
 def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None:
     """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
-    taken = inspect.signature(subject.implementation).parameters
-    given = defaults(subject.reference)
-    for name in names(subject.reference):
-        subject.assert_true(name in taken, f"the constructor takes no '{name}'")
-        default = taken[name].default
-        if name in given:
-            subject.assert_equal(
-                plain(default), given[name], f"the constructor's default of '{name}'", of="the reference's is"
-            )
+    assert_signature(subject)
     text = inspect.getdoc(subject.reference) or ""
     subject.assert_true(len(text) > 40 and "(" in text, "the reference's docstring names no source and no equations")
 
@@ -102,36 +81,21 @@ def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None
     "K05",
     Tier.SHOULD,
     still=True,
-    needs=_not_registered,
+    needs=unless_registered,
     hint='the plugin\'s module imports its implementation: name it as "module:Class" in the record',
 )
 def check_importing_the_plugin_is_lazy(subject: OptimizerSubject) -> None:
     """Importing the plugin's module imports no torch and prints nothing."""
     assert subject.registration
-    judge_lazy(subject, subject.registration.entry.module)
-
-
-def judge_lazy(subject: Subject, module: str) -> None:
-    """Import a module in an interpreter of its own, and see what it brings along."""
-    code = f"import sys, importlib; importlib.import_module({module!r}); print('torch' in sys.modules)"
-    run = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    subject.assert_true(
-        run.returncode == 0, f"importing '{module}' alone fails: {run.stderr.strip().splitlines()[-1:]}"
-    )
-    subject.assert_equal(run.stdout.strip(), "False", f"whether importing '{module}' prints anything or imports torch")
+    assert_lazy(subject, subject.registration.entry.module)
 
 
 @check(
     "K06",
     still=True,
-    needs=_not_registered,
+    needs=unless_registered,
     hint="the entry point in pyproject.toml and the record bear different names",
 )
 def check_entry_point_and_record_have_one_name(subject: OptimizerSubject) -> None:
     """The entry point and the record bear the same name, however it is spelt."""
-    assert subject.registration
-    name = normalised(subject.registration.plugin.name)
-    subject.assert_equal(name, subject.registration.entry.name, "the record's name", of="the entry point's is")
+    assert_one_name(subject)

@@ -11,7 +11,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.harness.following import compare, follow
 from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Layout
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_for, shapes_for
+from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem, shapes_for
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import rounding
 from optreg.conformance.results.verdict import Failed
@@ -28,7 +28,7 @@ def _matrices_only(subject: OptimizerSubject) -> str | None:
 @check("D01", hint="state is made, or the update computed, in float32 or in the default dtype")
 def check_float64_stays_float64(subject: OptimizerSubject) -> None:
     """float64 parameters have float64 state: no update goes through a narrower type."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     run = follow(subject, problem)
     for index, param in enumerate(run.params):
         subject.assert_equal(str(param.dtype), "torch.float64", f"the dtype of parameter {index}")
@@ -67,7 +67,7 @@ def follow_where_conditioned(
     prepare: Callable[[OptimizerRun], None] = lambda run: None,
 ) -> None:
     """Compare in a narrow dtype, but for elements whose reference itself turns on the rounding of its inputs."""
-    problem = hostile_for(subject, shapes, exponents=exponents, steps=steps)
+    problem = hostile_problem(subject, shapes, exponents=exponents, steps=steps)
     narrow = [np.asarray(torch.tensor(s).to(dtype).double().numpy()) for s in problem.starts]
     rounded = [
         Step(s.lr, [None if g is None else torch.tensor(g).to(dtype).double().numpy() for g in s.grads])
@@ -107,7 +107,7 @@ def follow_where_conditioned(
 def check_float16_stays_finite(subject: OptimizerSubject) -> None:
     """In float16, at the default eps, gradients of zero and tiny ones leave everything finite."""
     for exponents in ((-7.0, -4.0), (-2.0, 2.0)):
-        problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=exponents)
+        problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=exponents)
         run = OptimizerRun(subject, problem.starts, dtype=torch.float16, **subject.default)
         for t, step in enumerate(problem.steps, start=1):
             run.step(step.grads)
@@ -125,14 +125,14 @@ def check_float16_stays_finite(subject: OptimizerSubject) -> None:
 )
 def check_zero_dimensions(subject: OptimizerSubject) -> None:
     """A parameter of no dimension follows the reference, and stays one."""
-    run = follow(subject, hostile_for(subject, [(), ()], missing=False))
+    run = follow(subject, hostile_problem(subject, [(), ()], missing=False))
     subject.assert_equal([p.ndim for p in run.params], [0, 0], "the parameters' dimensions")
 
 
 @check("D06", needs=_matrices_only, hint="an empty tensor ends the loop, or is reduced over")
 def check_empty_tensors(subject: OptimizerSubject) -> None:
     """Empty parameters, first, in the middle and last, disturb no other."""
-    problem = hostile_for(subject, [(0,), (6,), (3, 0), (4, 3), (0, 2)], missing=False)
+    problem = hostile_problem(subject, [(0,), (6,), (3, 0), (4, 3), (0, 2)], missing=False)
     follow(subject, problem)
 
 
@@ -154,8 +154,8 @@ SPARSE = Layout("x.to_sparse()")
 def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
     """Parameters that do not lie in order in memory follow the reference."""
     for layout in (TRANSPOSED, STRIDED, OFFSET):
-        follow(subject, hostile_for(subject, [(4, 3), (2, 3, 2)], missing=False), layout=layout)
-    images = hostile_for(subject, [(2, 3, 2, 2)], missing=False)
+        follow(subject, hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False), layout=layout)
+    images = hostile_problem(subject, [(2, 3, 2, 2)], missing=False)
     if images.starts[0].ndim == 4:
         for layouts in ((CHANNELS_LAST, DENSE), (CHANNELS_LAST, CHANNELS_LAST), (DENSE, CHANNELS_LAST)):
             follow(subject, images, layout=layouts[0], grad_layout=layouts[1])
@@ -164,7 +164,7 @@ def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
 @check("D08", hint="gradients are read by their memory (`data_ptr`, `storage`, `as_strided`), or written to")
 def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
     """Gradients that are transposed, strided, or one row repeated are read as the values that they are."""
-    problem = hostile_for(subject, [(4, 3), (2, 3, 2)], missing=False)
+    problem = hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False)
     for layout in (TRANSPOSED, STRIDED):
         follow(subject, problem, grad_layout=layout)
     steps = [
@@ -185,7 +185,7 @@ def _real_matrices(subject: OptimizerSubject) -> str | None:
 )
 def check_complex_parameters(subject: OptimizerSubject) -> None:
     """Complex parameters go the way of their real and imaginary parts, or are refused, as declared."""
-    problem = hostile_for(subject, [(6, 2), (2, 3, 2)], missing=False)
+    problem = hostile_problem(subject, [(6, 2), (2, 3, 2)], missing=False)
 
     def as_complex(array: Array) -> Tensor:
         return torch.view_as_complex(subject.tensor(np.ascontiguousarray(array)))
@@ -257,19 +257,19 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
 def check_shapes(subject: OptimizerSubject) -> None:
     """Rows, columns, and tensors of three and four dimensions follow the reference."""
     shapes = shapes_for(subject, [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2), (2, 3, 2, 2)])
-    follow(subject, hostile_for(subject, shapes, missing=False))
+    follow(subject, hostile_problem(subject, shapes, missing=False))
 
 
 @check("D12", Tier.SHOULD, hint="a tensor is made without `dtype=`, and takes the default one")
 def check_another_default_dtype(subject: OptimizerSubject) -> None:
     """A changed default dtype changes nothing."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     before = torch.get_default_dtype()
     try:
         for dtype in (torch.float64, torch.float16):
             torch.set_default_dtype(dtype)
             run = OptimizerRun(subject, problem.starts)
-            run.note(f"torch.set_default_dtype({dtype})")
+            run.note(f"torch.set_default_dtype({dtype})", outside=True)
             reference = ReferenceRun(subject, problem.starts, F64)
             for step in problem.steps:
                 run.take(step)
@@ -282,7 +282,7 @@ def check_another_default_dtype(subject: OptimizerSubject) -> None:
 @check("D13", hint="a norm, mean or flag over many elements enters every update")
 def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
     """A gradient of NaN or infinity spoils its own element, or parameter, and no other; or the update raises."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=3)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=3)
     clean = OptimizerRun(subject, problem.starts).run(problem).values()
     for bad in (np.nan, np.inf):
         grads = [np.array(g) for g in problem.steps[1].grads]

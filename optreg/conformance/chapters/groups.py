@@ -10,7 +10,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.harness.code import literal
 from optreg.conformance.harness.following import compare, follow
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, Step, hostile_for, shapes_for
+from optreg.conformance.harness.problems import Problem, Step, hostile_problem, shapes_for
 from optreg.conformance.harness.recording import ANEW
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import rounding
@@ -34,7 +34,7 @@ def _part(problem: Problem, members: list[int]) -> Problem:
 @check("G01", hint="hyperparameters or counts of one group, or of the constructor, are used in the other")
 def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
     """Two groups of different hyperparameters go the way of two optimizers."""
-    problem, other = hostile_for(subject), dict(subject.perturbed)
+    problem, other = hostile_problem(subject), dict(subject.perturbed)
     first = list(range(0, len(problem.starts), 2))
     second = list(range(1, len(problem.starts), 2))
     run = OptimizerRun(subject, problem.starts, groups=[(first, {}), (second, other)])
@@ -50,7 +50,7 @@ def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
 @check("G02", hint="the value is read from the constructor, or from the first group, instead of from each group")
 def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -> None:
     """A group's own value of any hyperparameter counts there, and only there."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     for name, value in [("lr", 0.25), *dict(subject.perturbed).items()]:
         run = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], {name: value})])
         references = [
@@ -68,7 +68,7 @@ def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -
 @check("G03", hint="lists, buffers or counts are made once for all parameters, and not for those that come later")
 def check_a_group_added_later(subject: OptimizerSubject) -> None:
     """A group added after some updates begins afresh, with hyperparameters of its own; the others go on."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     own = {"lr": 0.25, **dict(subject.perturbed)}
     first, second = (
         ReferenceRun(subject, [problem.starts[0]], F64),
@@ -111,7 +111,7 @@ def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> No
 @check("G05", hint="the update reads the first parameter of a group without asking whether there is one")
 def check_an_empty_group_is_legal(subject: OptimizerSubject) -> None:
     """A group without parameters runs, before and after a checkpoint."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts, groups=[([0, 1], {}), ([], {})])
     reference = ReferenceRun(subject, problem.starts, F64)
     for t, step in enumerate(problem.steps):
@@ -125,7 +125,7 @@ def check_an_empty_group_is_legal(subject: OptimizerSubject) -> None:
 @check("G06", Tier.SHOULD, hint="the constructor goes through the parameters before torch has taken the names off")
 def check_named_parameters(subject: OptimizerSubject) -> None:
     """Named parameters are taken, and change nothing."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     plain = OptimizerRun(subject, problem.starts).run(problem)
     named = OptimizerRun(subject, problem.starts)
     named.remake([(f"layer.{i}", param) for i, param in enumerate(named.params)], NAMED)
@@ -135,7 +135,7 @@ def check_named_parameters(subject: OptimizerSubject) -> None:
 @check("G07", hint="what is computed for one group is carried into the next")
 def check_the_order_of_groups_is_irrelevant(subject: OptimizerSubject) -> None:
     """Groups in another order, and parameters in another order, give the same parameters."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     other = dict(subject.perturbed)
     one = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], other)]).run(problem).values()
     two = OptimizerRun(subject, problem.starts, groups=[([1], other), ([0], {})]).run(problem)
@@ -149,7 +149,7 @@ def check_the_order_of_groups_is_irrelevant(subject: OptimizerSubject) -> None:
 @check("G08", hint="groups are made anew from known keys, in an update or in `load_state_dict`")
 def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
     """A key that a trainer puts into a group stays there, through updates and checkpoints."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     run.optimizer.param_groups[0]["layer_name"] = "head"
     run.run(problem, 0, 2)
@@ -161,7 +161,7 @@ def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
 @check("G09", hint="parameters of a group are treated together, in the dtype of one of them")
 def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
     """Parameters of different dtypes in one group go the way that each goes alone."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-3.0, 1.0))
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=(-3.0, 1.0))
     for dtypes in ((torch.float64, torch.float32), (torch.float32, torch.float64)):
         _mixed(subject, problem, dtypes)
 
@@ -184,7 +184,7 @@ def _mixed(subject: OptimizerSubject, problem: Problem, dtypes: tuple[torch.dtyp
 @check("G10", hint="the constructor's values are kept in attributes and used instead of the group's")
 def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) -> None:
     """What counts is the group, not what the constructor was given: all hyperparameters edited at once take effect."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     changes = {"lr": 0.02, **dict(subject.perturbed)}
     run = OptimizerRun(subject, problem.starts)
     for group in run.optimizer.param_groups:
@@ -201,7 +201,7 @@ def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) ->
 @check("G11", hint="the constructor goes through the parameters before torch does, or a group's own list twice")
 def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> None:
     """Parameters may come from a generator, such as `model.parameters()`, in a tuple, or alone in a group."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     plain_run = OptimizerRun(subject, problem.starts).run(problem)
     ways: dict[str, Callable[[OptimizerRun], Any]] = {
         "(p for p in params)": lambda run: (p for p in run.params),
@@ -223,7 +223,7 @@ def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> Non
 def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
     """Of over a hundred parameters, and of six groups, one empty and one without gradients, each goes its own way."""
     shape = shapes_for(subject, [(2,)])[0]
-    problem = hostile_for(subject, [shape] * 123, missing=False, steps=3)
+    problem = hostile_problem(subject, [shape] * 123, missing=False, steps=3)
     run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, F64)
     for t, step in enumerate(problem.steps):
         late = t == 0 and subject.traits.counter == "parameter"
@@ -231,8 +231,8 @@ def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
         run.step(grads, lr=step.lr)
         reference.step(grads, lr=step.lr)
         compare(run, reference)
-    problem = hostile_for(subject, [(6,), (4, 3), (3,), (2, 2), (5,)], missing=False, steps=4)
-    others = subject.perturbed
+    problem = hostile_problem(subject, [(6,), (4, 3), (3,), (2, 2), (5,)], missing=False, steps=4)
+    others = list(dict(subject.perturbed).items())
     changes: list[dict[str, Any]] = [{}, {"lr": 0.25}, dict(others[:1]), {}, dict(others), dict(others[-1:])]
     members: list[list[int]] = [[], [0], [1], [2], [3], [4]]
     run = OptimizerRun(subject, problem.starts, groups=list(zip(members, changes, strict=True)))

@@ -12,7 +12,16 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.references import closed_form_settings, moved_by, telling
 from optreg.conformance.harness.following import compare, follow, no_common_state
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, dyadic, hostile, hostile_for, shapes_for
+from optreg.conformance.harness.problems import (
+    STEPS,
+    Problem,
+    Shape,
+    Step,
+    dyadic_problem,
+    hostile_problem,
+    hostile_problem_of,
+    shapes_for,
+)
 from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
 from optreg.conformance.results.tolerance import C0, C1, UNIT, rounding
 from optreg.conformance.results.verdict import NotApplicable
@@ -60,7 +69,7 @@ def check_constant_gradient(subject: OptimizerSubject) -> None:
 @check("M02", hint="the update is not the reference's, in a way that is none of the known mistakes")
 def check_hostile_trajectory(subject: OptimizerSubject) -> None:
     """Parameters follow the reference through gradients of eight orders of magnitude, zeros, gaps and a moving lr."""
-    follow(subject, hostile_for(subject))
+    follow(subject, hostile_problem(subject))
 
 
 @check(
@@ -72,14 +81,14 @@ def check_state_follows_the_reference(subject: OptimizerSubject) -> None:
     """Every tensor of the state follows the reference's, by its name, after every update."""
     if not ReferenceRun(subject, [np.ones((2, 2))], F64).step([np.ones((2, 2))]).now[0][1]:
         raise NotApplicable("its reference has no state")
-    follow(subject, hostile_for(subject), states=True)
+    follow(subject, hostile_problem(subject), states=True)
 
 
 @check("M04", hint="the state starts otherwise than the reference's, or the first update is treated as a special case")
 def check_first_step(subject: OptimizerSubject) -> None:
     """The very first update is the reference's, at hostile values and at the defaults."""
     for settings in (subject.hostile, subject.default):
-        problem = hostile_for(subject, missing=False, steps=1)
+        problem = hostile_problem(subject, missing=False, steps=1)
         follow(subject, problem, **settings)
 
 
@@ -104,8 +113,8 @@ def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
             expected = start * (1 - lr * decay) ** t
             what = "the parameter under a gradient of zero"
             run.assert_close(0, expected, rounding(F64, t) * 8, what, step=t, of="decoupled decay", reference=reference)
-    follow(subject, hostile_for(subject, missing=False), weight_decay=0.7)
-    follow(subject, hostile_for(subject, missing=False), weight_decay=0.0)
+    follow(subject, hostile_problem(subject, missing=False), weight_decay=0.7)
+    follow(subject, hostile_problem(subject, missing=False), weight_decay=0.0)
 
 
 @check(
@@ -115,7 +124,7 @@ def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
 )
 def check_decay_reads_the_parameter_before_the_update(subject: OptimizerSubject) -> None:
     """Decay takes its share of the parameter as it was before the update, not after."""
-    follow(subject, hostile_for(subject, lr=0.3, missing=False), weight_decay=0.9)
+    follow(subject, hostile_problem(subject, lr=0.3, missing=False), weight_decay=0.9)
 
 
 @check("M07", hint="the hyperparameter is taken and never used, or overridden by a constant")
@@ -151,7 +160,7 @@ def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> No
     rates = set() if subject.registered else decay_rates(subject.reference)
     for name, value in [("lr", 0.5), *changes]:
         for when in (1, 4):
-            problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=when + 3)
+            problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=when + 3)
             if name in rates:
                 _acts(subject, problem, name, value, when)
                 continue
@@ -194,14 +203,14 @@ def check_eps_far_above_and_far_below_the_gradient(subject: OptimizerSubject) ->
         raise NotApplicable("its eps is no single number")
     for eps in (1e3, 1.0, 1e-3, 1e-12):
         if fits(subject.reference, {**subject.hostile, "eps": eps}):
-            follow(subject, hostile_for(subject, [(6,), (4, 3)], missing=False), eps=eps)
+            follow(subject, hostile_problem(subject, [(6,), (4, 3)], missing=False), eps=eps)
 
 
 @check("M11", hint="a gradient of zeros is treated as a special case, or divides by zero")
 def check_zero_gradients(subject: OptimizerSubject) -> None:
     """Gradients of zero, at first and later, follow the formula and stay finite."""
     for zeros in ({0}, {0, 1, 2}, {3, 4, 5, 6}):
-        problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+        problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
         steps = [
             Step(step.lr, [g * 0.0 if t in zeros and g is not None else g for g in step.grads])
             for t, step in enumerate(problem.steps)
@@ -220,9 +229,9 @@ def check_switches(subject: OptimizerSubject) -> None:
     if not any(positions):
         raise NotApplicable("it has no switches")
     for settings in filter(None, positions):
-        follow(subject, hostile_for(subject), **settings)
+        follow(subject, hostile_problem(subject), **settings)
         if no_common_state(subject) is None:
-            follow(subject, hostile_for(subject), states=True, **settings)
+            follow(subject, hostile_problem(subject), states=True, **settings)
 
 
 @check("M18", still=True, hint="the decay, or a part of the update, is not multiplied by the learning rate")
@@ -230,7 +239,7 @@ def check_no_learning_rate_moves_nothing(subject: OptimizerSubject) -> None:
     """With lr = 0 no bit of a parameter changes."""
     if not fits(subject.reference, {**subject.hostile, "lr": 0.0}):
         raise NotApplicable("lr = 0 is out of its range")
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps, start=1):
         run.step(step.grads, lr=0.0)
@@ -244,7 +253,7 @@ def check_no_learning_rate_moves_nothing(subject: OptimizerSubject) -> None:
 @check("M19", hint="the tensor is used in place (`mul_`, `div_`), or rounded on the way")
 def check_tensor_lr(subject: OptimizerSubject) -> None:
     """A learning rate in a tensor does what the same float does, and is not written to."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     lrs = [subject.tensor(0.0137 * 1.7 ** -(t % 5)) for t in range(STEPS)]
     try:
         _probe_tensor_lr(subject)
@@ -279,7 +288,7 @@ def _probe_tensor_lr(subject: OptimizerSubject) -> None:
 @check("M20", hint="the update draws random numbers, reads a clock, or depends on memory that was not written")
 def check_a_rerun_is_bit_identical(subject: OptimizerSubject) -> None:
     """The same run, made twice, gives the same bits; under another seed too, unless randomness is declared."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
 
     def run(seed: int) -> OptimizerRun:
         torch.manual_seed(seed)
@@ -297,7 +306,7 @@ def check_a_rerun_is_bit_identical(subject: OptimizerSubject) -> None:
 @check("M21", hint="a count overflows, or an error is carried on from update to update in a narrower type")
 def check_long_run(subject: OptimizerSubject) -> None:
     """Through 300 updates the error grows no faster than rounding."""
-    problem = hostile_for(subject, [(6,), (3, 2)], steps=300, exponents=(-4.0, 1.0), lr=1e-3)
+    problem = hostile_problem(subject, [(6,), (3, 2)], steps=300, exponents=(-4.0, 1.0), lr=1e-3)
     follow(subject, problem)
 
 
@@ -309,7 +318,7 @@ def check_defaults(subject: OptimizerSubject) -> None:
         raise NotApplicable("the reference has hyperparameters without defaults")
     if subject.required:
         raise NotApplicable(f"its constructor has no default of {', '.join(subject.required)}")
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     settings: dict[str, Any] = {**given, **subject.fixed}
     run = OptimizerRun(subject, problem.starts, **settings)
     run.recording = replace(run.recording, settings={})
@@ -325,7 +334,7 @@ def check_defaults(subject: OptimizerSubject) -> None:
 def check_a_large_tensor(subject: OptimizerSubject) -> None:
     """A tensor larger than any block, of a size that no block divides, follows the reference to its last element."""
     shapes: list[Shape] = [(65, 33)] if subject.traits.ndim else [(2**20 + 2**16 + 3,)]
-    follow(subject, hostile(shapes, steps=3, missing=False))
+    follow(subject, hostile_problem_of(shapes, steps=3, missing=False))
 
 
 @check(
@@ -335,7 +344,7 @@ def check_a_large_tensor(subject: OptimizerSubject) -> None:
 )
 def check_dyadic_numbers_are_exact(subject: OptimizerSubject) -> None:
     """Where the reference's arithmetic is exact in float32, the optimizer's is the same, bit for bit."""
-    problem = dyadic()
+    problem = dyadic_problem()
     settings: dict[str, Any] = {name: _dyadic(value) for name, value in subject.hostile.items()}
     if not fits(subject.reference, settings):
         raise NotApplicable("its hyperparameters cannot all be powers of two")
@@ -361,7 +370,7 @@ def _dyadic(value: object) -> object:
 @check("M28", hint="tiny or huge gradients are clipped, flushed to zero, or squared out of range")
 def check_wide_scales(subject: OptimizerSubject) -> None:
     """Gradients from 1e-12 to 1e9, parameters of a thousand: the reference is followed."""
-    problem = hostile_for(subject, [(24,), (6, 4)], missing=False, exponents=(-12.0, 9.0))
+    problem = hostile_problem(subject, [(24,), (6, 4)], missing=False, exponents=(-12.0, 9.0))
     follow(subject, problem)
     follow(subject, Problem([1e3 * start for start in problem.starts], problem.steps))
 
@@ -388,7 +397,7 @@ def check_explored_trajectories(subject: OptimizerSubject) -> None:
         lr=st.sampled_from([1e-4, 1e-2, 0.3]),
     )
     def explore(seed: int, low: float, width: float, change: dict[str, Any], lr: float) -> None:
-        problem = hostile_for(subject, [(5,), (2, 3)], seed=seed, exponents=(low, low + width), lr=lr, steps=8)
+        problem = hostile_problem(subject, [(5,), (2, 3)], seed=seed, exponents=(low, low + width), lr=lr, steps=8)
         follow(subject, problem, **change)
 
     explore()
@@ -397,7 +406,7 @@ def check_explored_trajectories(subject: OptimizerSubject) -> None:
 @check("M29", hint="a value such as 0, an int or a list is taken for one that was not given, or is capped")
 def check_edges_of_ranges(subject: OptimizerSubject) -> None:
     """Decay rates of zero, a learning rate of ten, whole numbers and lists of decay rates follow the reference."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=6)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=6)
     for name, value in _edges(subject):
         listed = isinstance(value, list)
         checked = {**subject.hostile, name: tuple(value) if listed else value}
@@ -434,7 +443,7 @@ def _edges(subject: OptimizerSubject) -> Iterator[tuple[str, Any]]:
 @check("M30", hint="an lr of zero, or its fall, is a special case; or what schedulers leave in groups is read")
 def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> None:
     """Through updates at lr = 0, a tenfold fall, and under a scheduler of torch's, the reference is followed."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=8)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=8)
     factors = [0.0, 0.0, 0.5, 1.0, 0.1, 0.0, 1.0, 0.3]
     steps = [Step(0.02 * f, step.grads) for f, step in zip(factors, problem.steps, strict=True)]
     follow(subject, Problem(problem.starts, steps))
@@ -456,7 +465,7 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
 def check_a_very_long_run(subject: OptimizerSubject) -> None:
     """Through 2500 updates at the defaults, and a gradient that is suddenly a thousand times as large."""
     shape = shapes_for(subject, [(3,)])[0]
-    problem = hostile([shape], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
+    problem = hostile_problem_of([shape], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
     steps = [
         Step(step.lr, [1e3 * g if t % 1200 == 1199 and g is not None else g for g in step.grads])
         for t, step in enumerate(problem.steps)

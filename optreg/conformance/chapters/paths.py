@@ -12,19 +12,18 @@ import torch
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters import closures, dtypes, groups, mathematics, relations, state
+from optreg.conformance.chapters.conditions import unless_compiled, unless_several_paths
 from optreg.conformance.chapters.dtypes import follow_where_conditioned
 from optreg.conformance.harness.following import follow, no_common_state
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.results.verdict import Failed, NotApplicable
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
-def _only_one_path(subject: OptimizerSubject) -> str | None:
-    return "it has one execution path" if len(subject.paths) == 1 else None
-
-
-@check("D15", needs=_only_one_path, hint="one of the execution paths computes another update, or keeps other state")
+@check(
+    "D15", needs=unless_several_paths, hint="one of the execution paths computes another update, or keeps other state"
+)
 def check_every_path_agrees(subject: OptimizerSubject) -> None:
     """Every execution path that can be asked for follows the reference, parameters and state."""
     for name, options in subject.paths.items():
@@ -39,9 +38,9 @@ def check_every_path_agrees(subject: OptimizerSubject) -> None:
                 raise
             subject.assert_true(str(error), f"path {name} is refused without a word")
             continue
-        follow(subject, hostile_for(subject), **options)
+        follow(subject, hostile_problem(subject), **options)
         if no_common_state(subject) is None:
-            follow(subject, hostile_for(subject), states=True, **options)
+            follow(subject, hostile_problem(subject), states=True, **options)
 
 
 def _has_compiler() -> bool:
@@ -66,23 +65,21 @@ BORNE = (
 LAID = (dtypes.check_non_contiguous_parameters, dtypes.check_strided_and_expanded_gradients)
 
 
-@check("D17", needs=_only_one_path, hint="one of the execution paths leaves out what the others do")
+@check("D17", needs=unless_several_paths, hint="one of the execution paths leaves out what the others do")
 def check_every_path_bears_the_rest(subject: OptimizerSubject) -> None:
     """Options, groups, dtypes, empty tensors, NaN and closures are on every path what they should be."""
     _on_every_path(subject, BORNE)
 
 
-@check("D18", Tier.SHOULD, needs=_only_one_path, hint="a kernel assumes that parameter, gradient and state lie alike")
+@check(
+    "D18", Tier.SHOULD, needs=unless_several_paths, hint="a kernel assumes that parameter, gradient and state lie alike"
+)
 def check_every_path_bears_any_layout(subject: OptimizerSubject) -> None:
     """Parameters and gradients that do not lie in order in memory are on every path what they should be."""
     _on_every_path(subject, LAID)
 
 
-def _not_compiled(subject: OptimizerSubject) -> str | None:
-    return None if "compiled" in subject.paths else "it has no compiled path"
-
-
-@check("D19", Tier.SHOULD, needs=_not_compiled, hint="the kernel leaves out what is done around the rule")
+@check("D19", Tier.SHOULD, needs=unless_compiled, hint="the kernel leaves out what is done around the rule")
 def check_the_compiled_path_bears_the_rest(subject: OptimizerSubject) -> None:
     """Options, groups, dtypes, empty tensors, NaN, closures and layouts are right where the update is compiled."""
     _bears(subject, "compiled", (*BORNE, *LAID))

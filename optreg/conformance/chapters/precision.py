@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import unless_compiled
 from optreg.conformance.harness.following import follow
 from optreg.conformance.harness.layouts import as_array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.subject import OptimizerSubject
@@ -143,7 +144,7 @@ def check_rounding_errors_walk_at_random(subject: OptimizerSubject) -> None:
 @check("E03", needs=_unseeded, hint="the noise comes from the global generator, or from what no checkpoint holds")
 def check_rounding_is_reproducible(subject: OptimizerSubject) -> None:
     """One seed gives the same bits again, after a checkpoint too; another seed gives others."""
-    problem = hostile_for(subject, [(64, 64), (8, 8)], missing=False)
+    problem = hostile_problem(subject, [(64, 64), (8, 8)], missing=False)
     options: dict[str, Any] = {"stochastic_rounding": True, "seed": 1}
     for name, on_path in _on_paths(subject):
         first = OptimizerRun(on_path, problem.starts, dtype=torch.bfloat16, **options).run(problem, 0, 8)
@@ -168,8 +169,8 @@ UNBROKEN = "the unbroken run has"
 @check("E04", needs=_not_rounding, hint="parameters are rounded whatever their dtype is")
 def check_wide_parameters_are_not_rounded_at_random(subject: OptimizerSubject) -> None:
     """float64 parameters follow the reference, and float32 ones are the same bits, whether it is asked for or not."""
-    follow(subject, hostile_for(subject), stochastic_rounding=True)
-    problem = hostile_for(subject)
+    follow(subject, hostile_problem(subject), stochastic_rounding=True)
+    problem = hostile_problem(subject)
     runs = [
         OptimizerRun(subject, problem.starts, dtype=torch.float32, stochastic_rounding=asked).run(problem)
         for asked in (True, False)
@@ -237,9 +238,7 @@ def check_parameters_bear_low_precision_state(subject: OptimizerSubject) -> None
 
 
 def _not_compiled(subject: OptimizerSubject) -> str | None:
-    if "compiled" not in subject.paths:
-        return "it has no compiled path"
-    return _not_rounding(subject) or _one_state_dtype(subject)
+    return unless_compiled(subject) or _not_rounding(subject) or _one_state_dtype(subject)
 
 
 @check("E07", Tier.SHOULD, needs=_not_compiled, hint="the kernel's noise is not what it is on the other paths")

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import check
-from optreg.conformance.harness.problems import Problem, hostile_for
+from optreg.conformance.harness.problems import Problem, hostile_problem
 from optreg.conformance.results.tolerance import C0, C1, UNIT
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.digits import fifty_digits
@@ -80,7 +80,7 @@ def closed_form_settings(subject: OptimizerSubject) -> list[dict[str, Any]]:
 def check_reference_is_precise(subject: OptimizerSubject) -> None:
     """The reference in float64 stays within rounding of itself at 50 digits, hostile gradients included."""
     context = fifty_digits()
-    problem = hostile_for(subject, [(6,), (3, 2)], missing=False)
+    problem = hostile_problem(subject, [(6,), (3, 2)], missing=False)
     for start, index in ((problem.starts[0], 0), (problem.starts[1], 1)):
         grads = [step.grads[index] for step in problem.steps]
         lrs = [step.lr for step in problem.steps]
@@ -118,7 +118,7 @@ def _exact(value: Any, context: Any) -> Any:
 )
 def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> None:
     """The reference writes neither to its start, nor to a gradient, nor to what it has already told."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     for index, start in enumerate(problem.starts):
         kept = np.array(start)
         run = subject.reference(**subject.hostile).trajectory(kept)
@@ -157,8 +157,8 @@ def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None
 
 def telling(subject: OptimizerSubject) -> list[Problem]:
     """Problems of which one should tell any change: ordinary parameters, and tiny ones under tiny gradients."""
-    ordinary = hostile_for(subject, [(6,), (4, 3)], missing=False)
-    tiny = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-9.0, -7.0))
+    ordinary = hostile_problem(subject, [(6,), (4, 3)], missing=False)
+    tiny = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=(-9.0, -7.0))
     return [ordinary, Problem([1e-4 * start for start in tiny.starts], tiny.steps)]
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import unless_it_can_maximize
 from optreg.conformance.harness.following import no_common_state
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, Step, hostile_for
+from optreg.conformance.harness.problems import Problem, Step, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
 from optreg.conformance.results.tolerance import rounding
 from optreg.conformance.results.verdict import NotApplicable
@@ -21,10 +22,6 @@ from optreg.conformance.subjects.subject import OptimizerSubject
 
 Array = np.ndarray
 F64 = torch.float64
-
-
-def _cannot_ascend(subject: OptimizerSubject) -> str | None:
-    return None if subject.can_maximize else "it has no `maximize`"
 
 
 def _coupled_elements(subject: OptimizerSubject) -> str | None:
@@ -46,12 +43,12 @@ def _reference(subject: OptimizerSubject, problem: Problem, **settings: Any) -> 
 
 @check(
     "M10",
-    needs=_cannot_ascend,
+    needs=unless_it_can_maximize,
     hint="`maximize` turns the update, and the decay with it, where it should turn the gradient alone",
 )
 def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
     """Maximizing on g does to parameters and state what minimizing on -g does, bit for bit."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     mirrored = _mapped(problem, lambda s: s, lambda g: -g)
     down = OptimizerRun(subject, problem.starts).run(mirrored)
     up = OptimizerRun(subject, problem.starts, maximize=True).run(problem)
@@ -68,7 +65,7 @@ def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
 @check("M12", hint="a threshold, a clipping or an eps that is not the reference's stands in the update")
 def check_scale(subject: OptimizerSubject) -> None:
     """Where the reference does not feel the gradient's scale, nor does the optimizer: by powers of two, exactly."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     settings: dict[str, Any] = {"eps": 0.0} if "eps" in subject.editable else {}
     if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled":
         settings["weight_decay"] = 0.0
@@ -94,7 +91,7 @@ def check_scale(subject: OptimizerSubject) -> None:
 @check("M13", hint="a constant is added somewhere, or one sign is treated otherwise than the other")
 def check_mirror(subject: OptimizerSubject) -> None:
     """From -p, under -g, the parameters are mirrored exactly, wherever the reference's are."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     mirrored = _mapped(problem, lambda s: -s, lambda g: -g)
     plain, other = _reference(subject, problem), _reference(subject, mirrored)
     if not all(np.array_equal(a, -b) for a, b in zip(plain, other, strict=True)):
@@ -111,7 +108,7 @@ def check_mirror(subject: OptimizerSubject) -> None:
 )
 def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
     """Permuting, transposing or reshaping parameters and gradients does the same to the result."""
-    problem = hostile_for(subject, [(4, 3), (6,)], missing=False)
+    problem = hostile_problem(subject, [(4, 3), (6,)], missing=False)
     plain = OptimizerRun(subject, problem.starts).run(problem).values()
     order = {12: [7, 2, 0, 11, 5, 9, 1, 10, 4, 8, 3, 6], 6: [3, 0, 5, 1, 4, 2]}
     bound = rounding(F64, len(problem.steps)) * 8
@@ -133,7 +130,7 @@ def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
 @check("M15", hint="the learning rate is capped, or enters the first update more than once")
 def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
     """The first update doubles with the learning rate, wherever the reference's does."""
-    problem = hostile_for(subject, missing=False, steps=1)
+    problem = hostile_problem(subject, missing=False, steps=1)
 
     def moves(values: list[Array]) -> list[Array]:
         return [value - start for value, start in zip(values, problem.starts, strict=True)]
@@ -157,7 +154,7 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
     """With decay decoupled, what an update adds to the decayed parameter does not depend on the parameter."""
     if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled" or not subject.traits.elementwise:
         raise NotApplicable("its updates depend on the parameter")
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     decay = subject.hostile.get("weight_decay", 0.0)
     shifted = [start + 1.0 for start in problem.starts]
     first, second = OptimizerRun(subject, problem.starts), OptimizerRun(subject, shifted)
@@ -176,7 +173,7 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
 @check("M26", hint="something is shared between parameters: a norm, a count, a buffer, a loop variable")
 def check_parameters_do_not_feel_each_other(subject: OptimizerSubject) -> None:
     """A parameter goes the same way alone as among others."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     bound = rounding(F64, len(problem.steps)) * 8
     together = OptimizerRun(subject, problem.starts).run(problem)
     for index, start in enumerate(problem.starts):

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import unless_several_paths
 from optreg.conformance.harness.following import compare
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.subject import OptimizerSubject
@@ -23,7 +24,7 @@ UNBROKEN = "in the run that was not stopped it is"
 @check("P01", hint="something that later updates need is kept outside `state` and `param_groups`, or is not restored")
 def check_stopping_and_resuming_is_exact(subject: OptimizerSubject) -> None:
     """Stopped before any update, after one or after several, and resumed from a checkpoint, it goes on bit for bit."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     whole = OptimizerRun(subject, problem.starts).run(problem)
     for stop in (0, 1, 5, 9):
         run = OptimizerRun(subject, problem.starts).run(problem, 0, stop)
@@ -39,7 +40,7 @@ def check_stopping_and_resuming_is_exact(subject: OptimizerSubject) -> None:
 @check("P02", hint="the state holds objects of its own classes, which `torch.load(weights_only=True)` refuses")
 def check_a_checkpoint_loads_with_weights_only(subject: OptimizerSubject) -> None:
     """A checkpoint goes through `torch.save` and `torch.load(weights_only=True)` and resumes exactly."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 6)
     fresh = run.resumed(way="file")
     run.run(problem, 6)
@@ -50,7 +51,7 @@ def check_a_checkpoint_loads_with_weights_only(subject: OptimizerSubject) -> Non
 @check("P16", hint="loading leaves behind what was there: a cache, a count, state that the checkpoint has not")
 def check_loading_into_an_optimizer_that_has_run(subject: OptimizerSubject) -> None:
     """A checkpoint counts whole in an optimizer that has run itself, be it of a later, an earlier, or of no update."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     for taken, gone in ((3, 6), (0, 4), (5, 2)):
         plain = OptimizerRun(subject, problem.starts).run(problem, 0, taken)
         saved, values = copy.deepcopy(plain.optimizer.state_dict()), plain.tensors()
@@ -66,7 +67,7 @@ def check_loading_into_an_optimizer_that_has_run(subject: OptimizerSubject) -> N
 @check("P17", hint="a checkpoint's groups are numbered or restored by the first of them, or from the constructor")
 def check_resuming_several_groups(subject: OptimizerSubject) -> None:
     """Groups of unequal size, each with its own hyperparameters, resume in an optimizer that is made without those."""
-    problem = hostile_for(subject, [(4, 3), (4, 3), (6,), (4, 3), (6,)], missing=False)
+    problem = hostile_problem(subject, [(4, 3), (4, 3), (6,), (4, 3), (6,)], missing=False)
     others = dict(subject.perturbed)
     members: list[list[int]] = [[0], [1, 2, 3], [4]]
     changes: list[dict[str, Any]] = [{}, {"lr": 0.05, **others}, others]
@@ -83,7 +84,7 @@ def check_resuming_several_groups(subject: OptimizerSubject) -> None:
 @check("P03", hint="`load_state_dict` pops from, or writes to, the dict that it is given")
 def check_loading_leaves_the_checkpoint_alone(subject: OptimizerSubject) -> None:
     """The dict that is loaded is not written to, then or in later updates."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 4)
     given = copy.deepcopy(run.optimizer.state_dict())
     kept = copy.deepcopy(given)
@@ -96,7 +97,7 @@ def check_loading_leaves_the_checkpoint_alone(subject: OptimizerSubject) -> None
 @check("P04", Tier.SHOULD, hint="`load_state_dict` keeps the tensors of the dict, and writes to them in later updates")
 def check_resumed_optimizers_do_not_share_state(subject: OptimizerSubject) -> None:
     """Two optimizers that loaded one checkpoint, and the one that wrote it, go on apart."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 4)
     saved = copy.deepcopy(run.optimizer.state_dict())
     one, two = run.resumed(saved), run.resumed(saved)
@@ -113,7 +114,7 @@ def check_resumed_optimizers_do_not_share_state(subject: OptimizerSubject) -> No
 def check_state_keeps_its_dtype(subject: OptimizerSubject) -> None:
     """Loading a checkpoint gives every state the dtype it was saved in, low precision included."""
     for dtype in (torch.bfloat16, torch.float32):
-        problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0))
+        problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0))
         run = OptimizerRun(subject, problem.starts, dtype=dtype).run(problem, 0, 3)
         if not any(isinstance(value, Tensor) for value in run.state(0).values()):
             raise NotApplicable("it has no tensors in its state")
@@ -132,7 +133,7 @@ def check_state_keeps_its_dtype(subject: OptimizerSubject) -> None:
 )
 def check_low_precision_resumes_exactly(subject: OptimizerSubject) -> None:
     """A bfloat16 run resumes bit for bit, its step counter with it, however many updates it has made."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0), steps=300, lr=3e-2)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0), steps=300, lr=3e-2)
     run = OptimizerRun(subject, problem.starts, dtype=torch.bfloat16).run(problem, 0, 290)
     fresh = run.resumed()
     run.run(problem, 290)
@@ -146,7 +147,7 @@ def check_low_precision_resumes_exactly(subject: OptimizerSubject) -> None:
 @check("P07", hint="`load_state_dict` puts the constructor's hyperparameters back, or they are kept in attributes")
 def check_the_checkpoints_hyperparameters_win(subject: OptimizerSubject) -> None:
     """After loading, the hyperparameters are the checkpoint's, not the constructor's."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     others = dict(subject.perturbed)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 4)
     fresh = run.resumed(lr=0.9, **others)
@@ -159,7 +160,7 @@ def check_the_checkpoints_hyperparameters_win(subject: OptimizerSubject) -> None
 @check("P08", hint="`load_state_dict` is overridden, and torch's checks of sizes are left out")
 def check_a_checkpoint_of_another_size_is_refused(subject: OptimizerSubject) -> None:
     """A checkpoint with another number of parameters or groups is refused with a ValueError or a RuntimeError."""
-    problem = hostile_for(subject, [(4, 3), (4, 3), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(4, 3), (4, 3), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 2)
     saved = run.optimizer.state_dict()
     fewer = OptimizerRun(subject, problem.starts[:2])
@@ -179,7 +180,7 @@ def check_a_checkpoint_of_another_size_is_refused(subject: OptimizerSubject) -> 
 @check("P14", Tier.SHOULD, hint="state of another shape is thrown away, or broadcast, without a word")
 def check_a_checkpoint_of_other_shapes_is_refused(subject: OptimizerSubject) -> None:
     """A checkpoint whose state has another shape than the parameter is refused, at once or at the next update."""
-    problem = hostile_for(subject, [(4, 3)], missing=False)
+    problem = hostile_problem(subject, [(4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 2)
     if not any(isinstance(v, Tensor) and v.ndim for v in run.state(0).values()):
         raise NotApplicable("it has no state of the parameter's shape")
@@ -197,7 +198,7 @@ def check_a_checkpoint_of_other_shapes_is_refused(subject: OptimizerSubject) -> 
 @check("P09", hint="`__getstate__`, `__setstate__` or `__deepcopy__` leaves something out")
 def check_copies_go_on_exactly(subject: OptimizerSubject) -> None:
     """A deepcopy, and what comes out of a pickle, goes on bit for bit."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     for way in ("deepcopy", "pickle"):
         run = OptimizerRun(subject, problem.starts).run(problem, 0, 5)
         other = run.duplicate(way)
@@ -213,7 +214,7 @@ def check_copies_go_on_exactly(subject: OptimizerSubject) -> None:
 )
 def check_an_older_checkpoint_means_the_defaults(subject: OptimizerSubject) -> None:
     """A checkpoint whose groups lack an option that came later loads, and the option has its default."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 4)
     saved = copy.deepcopy(run.optimizer.state_dict())
     for group in saved["param_groups"]:
@@ -228,7 +229,7 @@ def check_an_older_checkpoint_means_the_defaults(subject: OptimizerSubject) -> N
 @check("P11", hint="state is kept by a parameter's place in a list instead of by the parameter")
 def check_state_is_kept_by_parameter(subject: OptimizerSubject) -> None:
     """Each state belongs to its own parameter: one that is late or absent changes no other's."""
-    problem = hostile_for(subject, [(4, 3), (4, 3), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(4, 3), (4, 3), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts)
     reference = ReferenceRun(subject, problem.starts, F64)
     for t, step in enumerate(problem.steps[:8]):
@@ -246,14 +247,10 @@ def check_state_is_kept_by_parameter(subject: OptimizerSubject) -> None:
             fresh.assert_same(run, "resumed with parameters that are late", step=t + 1, of=UNBROKEN)
 
 
-def _only_one_path(subject: OptimizerSubject) -> str | None:
-    return "it has one execution path" if len(subject.paths) == 1 else None
-
-
-@check("P12", needs=_only_one_path, hint="the paths keep different state, under other names or in another form")
+@check("P12", needs=unless_several_paths, hint="the paths keep different state, under other names or in another form")
 def check_checkpoints_cross_between_paths(subject: OptimizerSubject) -> None:
     """A run may change its execution path at a checkpoint, and follows the reference on."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     working = []
     for name, options in subject.paths.items():
         try:
@@ -291,7 +288,7 @@ def _no_modes(subject: OptimizerSubject) -> str | None:
 @check("P13", needs=_no_modes, hint="the mode is an attribute, which no checkpoint holds: keep it in the groups")
 def check_modes_are_saved(subject: OptimizerSubject) -> None:
     """Saved in the mode for evaluation or for training, and put into the mode for training, it goes on exactly."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     for mode in ("eval", "train"):
         run = OptimizerRun(subject, problem.starts).run(problem, 0, 5)
         getattr(run.optimizer, mode)()
@@ -307,7 +304,7 @@ def check_modes_are_saved(subject: OptimizerSubject) -> None:
 @check("P15", hint="`state_dict` or `load_state_dict` changes what it saves or loads")
 def check_a_state_dict_is_complete(subject: OptimizerSubject) -> None:
     """Saving before and after each update in turn, with a fresh optimizer for every single update, changes nothing."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     whole = OptimizerRun(subject, problem.starts)
     chain = OptimizerRun(subject, problem.starts)
     reference = ReferenceRun(subject, problem.starts, F64)

@@ -7,17 +7,12 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.contract import judge_lazy
+from optreg.conformance.chapters.conditions import unless_registered
+from optreg.conformance.chapters.promises import assert_lazy, assert_one_name, assert_signature
 from optreg.conformance.harness.scheduler_run import make_optimizer
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 from optreg.conformance.subjects.settings import out_of_range
 from optreg.conformance.subjects.subject import ScheduleSubject
-from optreg.hyperparameters import defaults, names
-from optreg.registry import normalised
-
-
-def _not_registered(subject: ScheduleSubject) -> str | None:
-    return None if subject.registration is not None and not subject.target.like else "it is no registered plugin"
 
 
 @check("K11", still=True, hint="the implementation is neither a function of the step nor an LRScheduler")
@@ -46,7 +41,7 @@ def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
     "K12",
     Tier.SHOULD,
     still=True,
-    needs=_not_registered,
+    needs=unless_registered,
     hint="the constructor does not check the ranges that the reference declares",
 )
 def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
@@ -62,19 +57,12 @@ def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
     "K14",
     Tier.SHOULD,
     still=True,
-    needs=_not_registered,
+    needs=unless_registered,
     hint="a default is written a second time in the constructor: quote the reference's",
 )
 def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
     """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
-    taken = inspect.signature(subject.implementation).parameters
-    given = defaults(subject.reference)
-    for name in names(subject.reference):
-        subject.assert_true(name in taken, f"the constructor takes no '{name}'")
-        if name in given:
-            subject.assert_equal(
-                taken[name].default, given[name], f"the constructor's default of '{name}'", of="the reference's is"
-            )
+    assert_signature(subject)
     text = inspect.getdoc(subject.reference) or ""
     subject.assert_true(len(text) > 40 and "f(" in text, "the reference's docstring states no formula f(t)")
 
@@ -83,25 +71,23 @@ def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
     "K15",
     Tier.SHOULD,
     still=True,
-    needs=_not_registered,
+    needs=unless_registered,
     hint="the plugin's module imports its implementation, or the schedule imports torch",
 )
 def check_importing_the_plugin_is_lazy(subject: ScheduleSubject) -> None:
     """Importing the plugin's module, and a schedule that is a function, imports no torch and prints nothing."""
     assert subject.registration
-    judge_lazy(subject, subject.registration.entry.module)
+    assert_lazy(subject, subject.registration.entry.module)
     if subject.pure:
-        judge_lazy(subject, subject.implementation.__module__)
+        assert_lazy(subject, subject.implementation.__module__)
 
 
 @check(
     "K16",
     still=True,
-    needs=_not_registered,
+    needs=unless_registered,
     hint="the entry point in pyproject.toml and the record bear different names",
 )
 def check_entry_point_and_record_have_one_name(subject: ScheduleSubject) -> None:
     """The entry point and the record bear the same name, however it is spelt."""
-    assert subject.registration
-    name = normalised(subject.registration.plugin.name)
-    subject.assert_equal(name, subject.registration.entry.name, "the record's name", of="the entry point's is")
+    assert_one_name(subject)

@@ -13,7 +13,7 @@ from optreg.conformance.results.tolerance import SCHEDULE_ATOL
 from optreg.conformance.results.verdict import Curve, NotApplicable
 from optreg.conformance.subjects.digits import fifty_digits
 from optreg.conformance.subjects.schedule_settings import span
-from optreg.conformance.subjects.settings import short
+from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import ScheduleSubject
 from optreg.schedule import ScheduleLR
 
@@ -73,12 +73,12 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
             run.step()
             for index, rate in enumerate(run.rates):
                 with run.showing(index, max(rate, 0.0), SCHEDULE_ATOL):
-                    negative = f"the rate {rate!r} of group {index} under {short(settings)} is negative"
+                    negative = f"the rate {rate!r} of group {index} under {in_words(settings)} is negative"
                     subject.assert_true(rate >= -SCHEDULE_ATOL, negative, step=run.t)
             if subject.traits.after == "hold":
                 for index, (rate, wanted) in enumerate(zip(run.rates, held, strict=True)):
                     bound = SCHEDULE_ATOL * run.base_lrs[index]
-                    what = f"the learning rate of group {index} under {short(settings)}"
+                    what = f"the learning rate of group {index} under {in_words(settings)}"
                     run.assert_close(index, rate, wanted, bound, what, of="its end")
             elif subject.traits.after == "formula":
                 run.assert_rates()
@@ -106,7 +106,7 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
                 with run.showing(index, min(max(rate, least), most), slack):
                     subject.assert_true(
                         least - slack <= rate <= most + slack,
-                        f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {short(settings)}",
+                        f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {in_words(settings)}",
                         step=run.t,
                     )
             run.step()
@@ -118,7 +118,9 @@ def check_degenerate_phases_are_finite(subject: ScheduleSubject) -> None:
     for settings in corners_for(subject):
         run = SchedulerRun(subject, settings)
         for _ in range(subject.reach(settings, BEYOND) + 1):
-            subject.assert_true(all(map(math.isfinite, run.rates)), f"not finite under {short(settings)}", step=run.t)
+            subject.assert_true(
+                all(map(math.isfinite, run.rates)), f"not finite under {in_words(settings)}", step=run.t
+            )
             if run.t < subject.reach(settings, BEYOND):
                 run.step()
 
@@ -152,7 +154,7 @@ def check_the_peak(subject: ScheduleSubject) -> None:
         for index, (rate, base_lr) in enumerate(zip(run.rates, BASE_LRS, strict=True)):
             bound = SCHEDULE_ATOL * base_lr
             run.assert_close(
-                index, rate, base_lr, bound, f"the peak of group {index} under {short(settings)}", of="base_lr"
+                index, rate, base_lr, bound, f"the peak of group {index} under {in_words(settings)}", of="base_lr"
             )
 
 
@@ -281,7 +283,7 @@ def check_what_is_driven_besides_the_rate(subject: ScheduleSubject) -> None:
                     continue
                 value, wanted = float(run.optimizer.param_groups[0][key]), float(expected)
                 with run.showing(0, wanted, 1e-12, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
-                    subject.assert_close(value, wanted, 1e-12, f"{key} under {short(settings)}", step=t)
+                    subject.assert_close(value, wanted, 1e-12, f"{key} under {in_words(settings)}", step=t)
 
 
 @check("L17", Tier.SHOULD, hint="it goes on from the rate that is there, instead of from its own base rate and step 0")
@@ -325,7 +327,7 @@ def check_it_is_a_pure_function(subject: ScheduleSubject) -> None:
         steps = range(subject.reach(settings, BEYOND) + 1)
         forward = [schedule(t) for t in steps]
         subject.assert_equal(
-            [schedule(t) for t in reversed(steps)][::-1], forward, f"asked backwards under {short(settings)}"
+            [schedule(t) for t in reversed(steps)][::-1], forward, f"asked backwards under {in_words(settings)}"
         )
         for t, value in zip(steps, forward, strict=True):
             subject.assert_true(
@@ -333,13 +335,13 @@ def check_it_is_a_pure_function(subject: ScheduleSubject) -> None:
             )
             expected = subject.formula(settings, t)
             bound = 1e-12 * abs(expected) + SCHEDULE_ATOL
-            subject.assert_close(value, expected, bound, f"f({t}) under {short(settings)}", step=t)
+            subject.assert_close(value, expected, bound, f"f({t}) under {in_words(settings)}", step=t)
     settings = subject.ordinary(total_steps=2_345_678, warmup_steps=13_731)
     schedule = subject.implementation(**subject.own_arguments(settings))
     for t in (101, 1_009, 13_730, 40_001, 100_003, 1_000_003):
         expected = subject.formula(settings, t)
         bound = 1e-10 * abs(expected) + SCHEDULE_ATOL
-        subject.assert_close(schedule(t), expected, bound, f"f({t}) under {short(settings)}", step=t)
+        subject.assert_close(schedule(t), expected, bound, f"f({t}) under {in_words(settings)}", step=t)
 
 
 @check("L20", hint="`step(t)` moves on from where it is, instead of to t")

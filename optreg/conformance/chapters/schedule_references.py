@@ -7,7 +7,7 @@ from optreg.conformance.catalogue import check
 from optreg.conformance.harness.schedule_corners import BEYOND, corners_for
 from optreg.conformance.subjects.digits import fifty_digits
 from optreg.conformance.subjects.schedule_settings import span
-from optreg.conformance.subjects.settings import perturbed, short
+from optreg.conformance.subjects.settings import in_words, perturbed
 from optreg.conformance.subjects.subject import ScheduleSubject
 
 
@@ -38,12 +38,12 @@ def check_reference_keeps_its_declaration(subject: ScheduleSubject) -> None:
         peak = settings.get(subject.traits.peak) if subject.traits.peak else None
         if peak is not None and (end is None or peak < end):
             subject.assert_equal(
-                subject.formula(settings, peak), 1.0, f"the formula at its peak under {short(settings)}", step=peak
+                subject.formula(settings, peak), 1.0, f"the formula at its peak under {in_words(settings)}", step=peak
             )
         if end is not None and subject.traits.after == "hold":
             for t in range(end, end + BEYOND):
                 held = subject.formula(settings, end)
                 subject.assert_equal(
-                    subject.formula(settings, t), held, f"the formula after its end under {short(settings)}", step=t
+                    subject.formula(settings, t), held, f"the formula after its end under {in_words(settings)}", step=t
                 )
         subject.assert_true(math.isfinite(subject.formula(settings, 0)), "the formula is not finite at 0")

@@ -3,16 +3,16 @@
 import numpy as np
 
 from optreg.conformance.catalogue import check
-from optreg.conformance.chapters.contract import plain
+from optreg.conformance.chapters.promises import plain
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import hostile_for
+from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
 @check("X05", hint="the update writes the corrected or scheduled value back into the group")
 def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
     """Updates leave the hyperparameters of a group, its learning rate first, as they are."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps, start=1):
         run.take(step)

@@ -12,7 +12,7 @@ from optreg.conformance.catalogue import check
 from optreg.conformance.harness.following import compare, follow, undeclared_state
 from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Layout, as_array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, Step, hostile_for
+from optreg.conformance.harness.problems import Problem, Step, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import rounding
 from optreg.conformance.results.verdict import NotApplicable
@@ -36,7 +36,7 @@ def _silenced(problem: Problem, index: int, upto: int) -> Problem:
 )
 def check_a_late_first_gradient(subject: OptimizerSubject) -> None:
     """A parameter whose first gradient is late behaves as in a fresh optimizer, or is counted by group, as declared."""
-    problem = _silenced(hostile_for(subject, [(6,), (4, 3)], missing=False), 1, 4)
+    problem = _silenced(hostile_problem(subject, [(6,), (4, 3)], missing=False), 1, 4)
     if subject.traits.counter == "parameter":
         follow(subject, problem)
         return
@@ -54,7 +54,7 @@ def check_a_late_first_gradient(subject: OptimizerSubject) -> None:
 @check("S02", hint="parameters without a gradient are decayed, or their memory fades")
 def check_no_gradient_leaves_parameter_and_state_untouched(subject: OptimizerSubject) -> None:
     """Without a gradient, parameter and state keep every bit."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 3)
     before = run.snapshot()[1]
     for t in range(3, 6):
@@ -69,7 +69,7 @@ def check_no_gradient_leaves_parameter_and_state_untouched(subject: OptimizerSub
 @check("S03", hint="a missing gradient is taken for zeros, or moves the step count")
 def check_no_gradient_is_not_a_zero_gradient(subject: OptimizerSubject) -> None:
     """A gap in the gradients leaves no trace in a parameter, as a gradient of zero would."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     steps = list(problem.steps)
     gap = [Step(step.lr, [step.grads[0], None]) for step in steps[3:5]]
     if subject.traits.counter != "parameter":  # the count goes on in a gap: only that nothing moves can be asked
@@ -88,7 +88,7 @@ def check_no_gradient_is_not_a_zero_gradient(subject: OptimizerSubject) -> None:
 @check("S04", hint="the update reads the first gradient, or a norm of all, without asking whether there is one")
 def check_a_step_without_any_gradient(subject: OptimizerSubject) -> None:
     """An update in which no parameter has a gradient runs, at first and later, and changes nothing."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts)
     run.step([None, None])
     run.assert_same([subject.tensor(start) for start in problem.starts], "without any gradient", of="its start")
@@ -105,7 +105,7 @@ def check_a_step_without_any_gradient(subject: OptimizerSubject) -> None:
 )
 def check_only_declared_state(subject: OptimizerSubject) -> None:
     """The state has the reference's keys and shapes, floating tensors in the parameter's dtype, and nothing else."""
-    problem = hostile_for(subject, missing=False)
+    problem = hostile_problem(subject, missing=False)
     run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, F64)
     for step in problem.steps[:2]:
         run.take(step)
@@ -123,7 +123,7 @@ def check_only_declared_state(subject: OptimizerSubject) -> None:
 @check("S06", hint="state lives in the class or in a mutable default instead of in `self.state`")
 def check_two_instances_share_nothing(subject: OptimizerSubject) -> None:
     """A second optimizer, made after the first has run, begins afresh; deepcopies go their own way."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     OptimizerRun(subject, problem.starts).run(problem)
     follow(subject, problem)
     first, second = OptimizerRun(subject, problem.starts), OptimizerRun(subject, problem.starts)
@@ -136,8 +136,8 @@ def check_two_instances_share_nothing(subject: OptimizerSubject) -> None:
 @check("S07", hint="the update works in place on `p.grad`: weight decay, scaling or `neg_`")
 def check_gradients_are_not_changed(subject: OptimizerSubject) -> None:
     """`p.grad` keeps its bits, also one that is large or strided."""
-    _gradients_are_kept(subject, hostile_for(subject), DENSE)
-    _gradients_are_kept(subject, hostile_for(subject, [(4, 3), (73, 61)], missing=False, steps=2), TRANSPOSED)
+    _gradients_are_kept(subject, hostile_problem(subject), DENSE)
+    _gradients_are_kept(subject, hostile_problem(subject, [(4, 3), (73, 61)], missing=False, steps=2), TRANSPOSED)
 
 
 def _gradients_are_kept(subject: OptimizerSubject, problem: Problem, layout: Layout) -> None:
@@ -156,7 +156,7 @@ def _gradients_are_kept(subject: OptimizerSubject, problem: Problem, layout: Lay
 @check("S08", hint="the update assigns `p.data = ...` or makes a new parameter, where it should write in place")
 def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> None:
     """Parameters stay the same objects in the same memory, so that models and views of them see the updates."""
-    problem = hostile_for(subject)
+    problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts)
     addresses = [param.data_ptr() for param in run.params]
     run.run(problem)
@@ -173,7 +173,7 @@ def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> Non
 @check("S09", hint="a list of parameters or gradients that was made once is used after a gradient was taken away")
 def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
     """A parameter frozen from the start, thawed, and frozen for a while goes on where it stood."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts, frozen=[1] if subject.traits.counter == "parameter" else [])
     reference = ReferenceRun(subject, problem.starts, F64)
     for t, step in enumerate(problem.steps):
@@ -190,7 +190,7 @@ def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
 @check("S10", hint="the optimizer keeps a copy of the parameter, updates that, and writes it over the parameter")
 def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -> None:
     """A parameter written to from outside between updates is gone on from where it was put."""
-    problem = hostile_for(subject, [(6,)], missing=False)
+    problem = hostile_problem(subject, [(6,)], missing=False)
     decay = subject.hostile.get("weight_decay", 0.0)
     settings: dict[str, Any] = {}
     if decay and "weight_decay" in subject.editable:
@@ -219,7 +219,7 @@ def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -
 @check("S11", hint="the two optimizers share state: a class attribute, a module's global, a cache keyed by shape")
 def check_interleaved_instances(subject: OptimizerSubject) -> None:
     """Two optimizers stepped in turns go the way each goes alone."""
-    problems = [hostile_for(subject, seed=seed) for seed in (7, 8)]
+    problems = [hostile_problem(subject, seed=seed) for seed in (7, 8)]
     alone = [OptimizerRun(subject, problem.starts).run(problem) for problem in problems]
     runs = [OptimizerRun(subject, problem.starts) for problem in problems]
     for t in range(len(problems[0].steps)):
@@ -248,7 +248,7 @@ def check_the_callers_containers_are_left_alone(subject: OptimizerSubject) -> No
 @check("S13", hint="the constructor or `step` seeds, draws, freezes, adds hooks, or switches something global")
 def check_the_world_is_left_as_it_was(subject: OptimizerSubject) -> None:
     """Making and stepping it leave frozen parameters, hooks, random numbers and torch's switches alone."""
-    problem = hostile_for(subject, missing=False, steps=2)
+    problem = hostile_problem(subject, missing=False, steps=2)
     for enabled in (True, False):
         with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(enabled):
             torch.manual_seed(12_345)  # no subject's own seed
@@ -288,7 +288,7 @@ def _world(params: list[Parameter], subject: OptimizerSubject) -> dict[str, Any]
 @check("S14", hint="the gradient's tensor, or something that shares its memory, is kept as state or in a cache")
 def check_gradients_may_be_written_in_place(subject: OptimizerSubject) -> None:
     """Where every backward writes into the same tensors (`zero_grad(set_to_none=False)`), the reference is followed."""
-    problem = hostile_for(subject, [(6,), (4, 3)], missing=False, steps=6)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=6)
     run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, F64)
     for t, step in enumerate(problem.steps):
         grads = [np.asarray(grad) for grad in step.grads]
@@ -303,7 +303,7 @@ def check_gradients_may_be_written_in_place(subject: OptimizerSubject) -> None:
 @check("S15", hint="`zero_grad` is overridden, and forgets groups, or what `set_to_none` means")
 def check_zero_grad(subject: OptimizerSubject) -> None:
     """`zero_grad()` takes every gradient away; with `set_to_none=False` each stays the tensor it is, all zero."""
-    problem = hostile_for(subject, missing=False, steps=2)
+    problem = hostile_problem(subject, missing=False, steps=2)
     members = [list(range(0, len(problem.starts), 2)), list(range(1, len(problem.starts), 2))]
     run = OptimizerRun(subject, problem.starts, groups=[(each, {}) for each in members]).run(problem)
     tensors = [param.grad for param in run.params]

@@ -65,7 +65,7 @@ def _moves(recording: OptimizerRecording) -> list[Move]:
             resumes = False
         elif event.resumes:
             resumes = True
-        else:
+        elif not event.outside:
             return []
     return moves
 

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from optreg.conformance.explain.programs import differs, executed, imported, raises, repeated, silence, told
 from optreg.conformance.harness.code import importing, literal, on_device
-from optreg.conformance.harness.recording import ANEW, SchedulerEvidence, SchedulerRecording
+from optreg.conformance.harness.recording import Making, SchedulerEvidence, SchedulerRecording
 from optreg.conformance.harness.scheduler_run import STEP, group_options
 
 
@@ -14,7 +14,7 @@ def smallest(evidence: SchedulerEvidence) -> str | None:
     """The smallest program that shows how one group's rate differs from what is expected; None where none does."""
     recording, index = evidence.recording, evidence.index
     expected, bound = evidence.shown.expected, evidence.shown.bound
-    made = range(len(recording.made_lrs))
+    made = _groups(recording)
     for groups in (*([[index]] if index in made else []), made):
         code = f"float({evidence.shown.code.format(i=0 if len(groups) == 1 else index)})"
         program = told(_lines(recording, groups), code, expected)
@@ -31,7 +31,7 @@ def raising(recording: SchedulerRecording, error: BaseException) -> str | None:
 
 def rates_from(recording: SchedulerRecording, t: int, steps: int) -> dict[int, float]:
     """The first group's rate where a run is, at step t, and after each of some more steps, as far as it goes."""
-    program = imported(_lines(recording, range(len(recording.made_lrs))))
+    program = imported(_lines(recording, _groups(recording)))
     rates: dict[int, float] = {}
     with contextlib.suppress(Exception), silence():
         namespace = executed(program)
@@ -42,22 +42,27 @@ def rates_from(recording: SchedulerRecording, t: int, steps: int) -> dict[int, f
     return rates
 
 
+def _groups(recording: SchedulerRecording) -> range:
+    """The groups that the optimizer was made with; others may have been added."""
+    return range(min(len(line.base_lrs) for line in recording.lines if isinstance(line, Making)))
+
+
 def _lines(recording: SchedulerRecording, groups: Sequence[int]) -> list[str]:
     """What was done, as code, with some of the groups."""
     lines = [importing(recording.subject)]
     if recording.subject.pure:
         lines.append("from optreg import ScheduleLR")
     for line, repeats in groupby(recording.lines):
-        body = [_making(recording, groups)] if line == ANEW else line.splitlines()
+        body = [_making(recording, groups, line)] if isinstance(line, Making) else line.splitlines()
         lines += repeated(body, len(list(repeats)))
     return lines
 
 
-def _making(recording: SchedulerRecording, groups: Sequence[int]) -> str:
+def _making(recording: SchedulerRecording, groups: Sequence[int], making: Making) -> str:
     """The line that makes the optimizer."""
     made = []
     for index in groups:
-        options = group_options(recording.subject, index, recording.made_lrs[index], tensor=recording.tensor_lr)
+        options = group_options(recording.subject, index, making.base_lrs[index], tensor=recording.tensor_lr)
         own = "".join(f", {key!r}: {literal(value)}" for key, value in options.items())
         made.append(f"{{'params': [torch.nn.Parameter(torch.ones(1{on_device(recording.subject)}))]{own}}}")
     return f"optimizer = torch.optim.SGD([{', '.join(made)}])"

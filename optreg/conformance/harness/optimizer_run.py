@@ -141,9 +141,9 @@ class OptimizerRun:
             activity.moved = any(not torch.equal(old, new.detach()) for old, new in pairs)
         return returned
 
-    def note(self, code: str) -> None:
-        """Record something else that was done, as code."""
-        self.recording.events.append(Line(code))
+    def note(self, code: str, *, outside: bool = False) -> None:
+        """Record something else that was done, as code; perhaps outside, to neither parameters nor optimizer."""
+        self.recording.events.append(Line(code, outside=outside))
 
     def remake(self, params: Any, code: str) -> None:
         """Make the optimizer once more, from parameters or groups given in another form, which `code` says."""

@@ -37,7 +37,7 @@ class Problem:
     steps: list[Step]
 
 
-def hostile(
+def hostile_problem_of(
     shapes: list[Shape] | None = None,
     *,
     steps: int = STEPS,
@@ -73,7 +73,7 @@ def hostile(
     return Problem([np.asarray(random.normal(size=shape)) for shape in shapes], updates)
 
 
-def dyadic(shape: Shape = (4, 3), *, steps: int = 6, seed: int = 3) -> Problem:
+def dyadic_problem(shape: Shape = (4, 3), *, steps: int = 6, seed: int = 3) -> Problem:
     """Starts and gradients that are small multiples of a power of two, so that sums and halves of them are exact."""
     random = np.random.default_rng(seed)
     grads = [random.integers(1, 16, shape) * random.choice([-1.0, 1.0], shape) / 8 for _ in range(steps)]
@@ -93,7 +93,7 @@ def shapes_for(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES) -> l
     ]
 
 
-def hostile_for(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES, **options: Any) -> Problem:
+def hostile_problem(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES, **options: Any) -> Problem:
     """The hostile problem in the shapes that the subject takes; no gradient is missing where groups count together."""
     options.setdefault("missing", subject.traits.counter == "parameter")
-    return hostile(shapes_for(subject, shapes), **options)
+    return hostile_problem_of(shapes_for(subject, shapes), **options)

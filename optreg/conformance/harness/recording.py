@@ -41,12 +41,14 @@ class Line:
         resumes: the optimizer was exchanged for one that went on from its checkpoint.
         settings: what an optimizer made anew is given; what the first was, where it is not told.
         groups: likewise.
+        outside: it changes neither parameters nor optimizer, but something around them.
     """
 
     code: str
     resumes: bool = False
     settings: Mapping[str, Any] | None = None
     groups: Groups | None = None
+    outside: bool = False
 
 
 Event = Update | Line
@@ -78,6 +80,13 @@ class OptimizerRecording:
 
 
 @dataclass(frozen=True)
+class Making:
+    """An optimizer is made for a scheduler, with these learning rates of its groups."""
+
+    base_lrs: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class SchedulerRecording:
     """What was done to a scheduler and to the optimizer that it drives.
 
@@ -85,19 +94,17 @@ class SchedulerRecording:
         subject: what is judged.
         settings: the schedule's hyperparameters.
         base_lrs: each group's base learning rate.
-        made_lrs: the learning rates that the optimizer was made with, where a checkpoint has brought others.
         tensor_lr: whether the groups hold their rate in a tensor.
         resumed_at: the step at which the run was stopped and resumed, if it was.
-        lines: what was done, as code.
+        lines: what was done, as code, or the making of an optimizer.
     """
 
     subject: ScheduleSubject
     settings: dict[str, Any]
     base_lrs: tuple[float, ...]
-    made_lrs: tuple[float, ...]
     tensor_lr: bool
     resumed_at: int | None = None
-    lines: list[str] = field(default_factory=list)
+    lines: list["str | Making"] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

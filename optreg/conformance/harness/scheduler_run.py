@@ -11,17 +11,19 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance.harness.code import call, on_device
-from optreg.conformance.harness.recording import ANEW, SchedulerEvidence, SchedulerRecording, Shown
+from optreg.conformance.harness.recording import Making, SchedulerEvidence, SchedulerRecording, Shown
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL, rounding
 from optreg.conformance.results.verdict import Failed
 from optreg.conformance.subjects.schedule_settings import span
-from optreg.conformance.subjects.settings import short
+from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import ScheduleSubject
 
 BASE_LRS = (0.5, 0.3)
 """One that is a power of two, and one that is not."""
 
 STEP = "optimizer.step()\nscheduler.step()"
+SAVED = "saved = copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))"
+LOADED = ("optimizer.load_state_dict(saved[0])", "scheduler.load_state_dict(saved[1])")
 
 
 class SchedulerRun:
@@ -46,14 +48,14 @@ class SchedulerRun:
     ) -> None:
         self.subject = subject
         made = tuple(base_lrs)
-        self._keep(SchedulerRecording(subject, dict(settings), made, made, tensor, lines=[ANEW]))
+        self._keep(SchedulerRecording(subject, dict(settings), made, tensor, lines=[Making(made)]))
         self.t = 0
         self.peaks: dict[int, float] = {}
         """The largest rate that each group was to have so far."""
         self.optimizer = make_optimizer(subject, base_lrs, tensor=tensor)
         if saved is not None:
             self.optimizer.load_state_dict(copy.deepcopy(saved))
-            self.note("optimizer.load_state_dict(saved[0])")
+            self.note(LOADED[0])
         self.note(_construction(subject, settings))
         self.scheduler = subject.make(self.optimizer, **settings)
         activity = subject.activity
@@ -135,7 +137,7 @@ class SchedulerRun:
             loaded: whether the optimizer's checkpoint is loaded before the scheduler is made.
         """
         saved: tuple[Any, Any] = copy.deepcopy((self.optimizer.state_dict(), self.scheduler.state_dict()))
-        lines = ["saved = copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))"]
+        lines = [SAVED]
         if through_json:
             saved = (saved[0], json.loads(json.dumps(saved[1])))
             lines.append("saved = saved[0], json.loads(json.dumps(saved[1]))")
@@ -145,8 +147,8 @@ class SchedulerRun:
             self.subject, settings or self.settings, made, tensor=self.recording.tensor_lr, saved=first
         )
         loads: list[tuple[Callable[[], Any], str]] = [
-            (lambda: fresh.optimizer.load_state_dict(saved[0]), "optimizer.load_state_dict(saved[0])"),
-            (lambda: fresh.scheduler.load_state_dict(saved[1]), "scheduler.load_state_dict(saved[1])"),
+            (lambda: fresh.optimizer.load_state_dict(saved[0]), LOADED[0]),
+            (lambda: fresh.scheduler.load_state_dict(saved[1]), LOADED[1]),
         ]
         fresh._keep(replace(fresh.recording, lines=[*self.recording.lines, *lines, *fresh.recording.lines]))
         order = loads[1:] if loaded else loads if optimizer_first else loads[::-1]
@@ -163,7 +165,8 @@ class SchedulerRun:
         self.optimizer.load_state_dict(saved[0])
         self.scheduler.load_state_dict(saved[1])
         self.t = other.t
-        self._keep(replace(self.recording, resumed_at=other.t))
+        lines = [*other.recording.lines, SAVED, *self.recording.lines, *LOADED]
+        self._keep(replace(self.recording, resumed_at=other.t, lines=lines))
 
     def duplicate(self) -> "SchedulerRun":
         """A deepcopy of optimizer and scheduler."""
@@ -181,11 +184,10 @@ class SchedulerRun:
         fresh = copy.copy(self)
         fresh.optimizer = make_optimizer(self.subject, self.base_lrs)
         fresh.optimizer.load_state_dict(saved)
-        lines = [
-            *(ANEW, _construction(self.subject, self.settings), *[STEP] * steps),
-            *("saved = copy.deepcopy(optimizer.state_dict())", ANEW, "optimizer.load_state_dict(saved)"),
-            _construction(self.subject, self.settings, last_epoch),
-        ]
+        making = Making(self.base_lrs)
+        lines: list[str | Making] = [making, _construction(self.subject, self.settings), *[STEP] * steps]
+        lines += ["saved = copy.deepcopy(optimizer.state_dict())", making, "optimizer.load_state_dict(saved)"]
+        lines += [_construction(self.subject, self.settings, last_epoch)]
         fresh._keep(replace(self.recording, lines=lines))
         fresh.t = last_epoch + 1
         fresh.scheduler = self.subject.make(fresh.optimizer, last_epoch=last_epoch, **self.settings)
@@ -214,7 +216,7 @@ class SchedulerRun:
             peak = self.peaks[index]
             slack = SCHEDULE_ATOL if peak <= base_lr else rounding(torch.float64, self.t)  # a floor far above the base
             bound = rtol * abs(expected) + slack * peak
-            self.assert_close(index, rate, expected, bound, f"{what} of group {index} under {short(self.settings)}")
+            self.assert_close(index, rate, expected, bound, f"{what} of group {index} under {in_words(self.settings)}")
 
     def assert_close(self, index: int, rate: float, expected: float, bound: float, what: str, *, of: str = "") -> None:
         """The rate that a group holds against what it should be."""

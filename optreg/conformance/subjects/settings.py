@@ -129,6 +129,6 @@ def _is_decay(schema: dict[str, Any]) -> bool:
     return schema.get("minimum") == 0 and (schema.get("exclusiveMaximum") == 1 or schema.get("maximum") == 1)
 
 
-def short(settings: Mapping[str, Any]) -> str:
+def in_words(settings: Mapping[str, Any]) -> str:
     """Settings as a line."""
     return ", ".join(f"{name}={value!r}" for name, value in settings.items()) or "no settings"

@@ -39,6 +39,11 @@ class Subject(Assertions):
     activity: Activity = field(default_factory=Activity)
 
     @property
+    def registered(self) -> bool:
+        """Whether a plugin declares it, so that its claims can be held against it."""
+        return self.registration is not None and not self.target.like
+
+    @property
     def device(self) -> str:
         """Where parameters are: `"cpu"`, `"cuda"`."""
         return self.target.device
@@ -153,11 +158,6 @@ class OptimizerSubject(Subject):
             return self.traits.maximize
         named = {option.name for option in fields(self.options)}
         return "maximize" in named or "maximize" in Signature(self.implementation, 1).names
-
-    @property
-    def registered(self) -> bool:
-        """Whether a plugin declares it, so that its claims can be held against it."""
-        return self.registration is not None and not self.target.like
 
 
 @dataclass

@@ -1,0 +1,45 @@
+"""Promises: what every plugin declares, an optimizer or a schedule, held against what it does."""
+
+import inspect
+import subprocess
+import sys
+
+from optreg.conformance.subjects.subject import Subject
+from optreg.hyperparameters import defaults, names
+from optreg.registry import normalised
+
+
+def assert_signature(subject: Subject) -> None:
+    """The constructor takes the reference's hyperparameters by name, with the reference's defaults."""
+    taken, given = inspect.signature(subject.implementation).parameters, defaults(subject.reference)
+    for name in names(subject.reference):
+        subject.assert_true(name in taken, f"the constructor takes no '{name}'")
+        if name in given:
+            what = f"the constructor's default of '{name}'"
+            subject.assert_equal(plain(taken[name].default), given[name], what, of="the reference's is")
+
+
+def plain(value: object) -> object:
+    """A tuple for a list, and a number for a tensor that holds one."""
+    if hasattr(value, "numel") and value.numel() == 1:
+        return value.item()  # type: ignore[attr-defined]
+    return tuple(value) if isinstance(value, list) else value
+
+
+def assert_lazy(subject: Subject, module: str) -> None:
+    """A module, imported in an interpreter of its own, imports no torch and prints nothing."""
+    code = f"import sys, importlib; importlib.import_module({module!r}); print('torch' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    last = run.stderr.strip().splitlines()[-1:]
+    subject.assert_true(run.returncode == 0, f"importing '{module}' alone fails: {last}")
+    subject.assert_equal(run.stdout.strip(), "False", f"whether importing '{module}' prints anything or imports torch")
+
+
+def assert_one_name(subject: Subject) -> None:
+    """The entry point and the record have the same name, however it is spelt."""
+    assert subject.registration
+    name, entry = normalised(subject.registration.plugin.name), subject.registration.entry
+    subject.assert_equal(name, entry.name, "the record's name", of="the entry point's is")
