@@ -10,8 +10,8 @@ from optreg.conformance.subject import PATHS, OptimizerSubject, ScheduleSubject,
 from optreg.conformance.target import Target, registered
 from optreg.conformance.verdict import CannotBeJudged
 from optreg.errors import OptregError
-from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
 from optreg.hyperparameters import defaults, names
+from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.traits import OptimizerTraits
 
 

@@ -9,9 +9,9 @@ from optreg.conformance.judge import Judge
 from optreg.conformance.naming import Names, Signature, takes_an_optimizer
 from optreg.conformance.problems import hostile_settings
 from optreg.conformance.target import Target
-from optreg.hookspecs import NoOptions
+from optreg.entries import Kind
 from optreg.hyperparameters import defaults, names
-from optreg.registry import Kind, Registration
+from optreg.records import NoOptions, Registration
 from optreg.traits import OptimizerTraits, ScheduleTraits
 
 PATHS = ("foreach", "fused", "compiled", "capturable")

@@ -8,7 +8,7 @@ import torch
 
 import optreg
 from optreg import PluginError, Registry, SpecError
-from optreg.registry import Kind
+from optreg.entries import Kind
 
 GOOD = """\
 from dataclasses import dataclass

@@ -234,8 +234,7 @@ def test_a_pattern_that_cannot_be_compiled_is_refused_by_path(pattern):
 
 def test_a_mapping_can_be_given_a_source_that_its_problems_are_placed_at():
     document = read_mapping({"a": 1}, "experiment 7")
-    document.report(("a",), "is wrong")
-    assert [str(problem) for problem in document.problems] == ["experiment 7: is wrong"]
+    assert str(document.problem(("a",), "is wrong")) == "experiment 7: is wrong"
 
 
 def test_any_mapping_class_will_do_at_any_depth():

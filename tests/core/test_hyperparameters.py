@@ -13,7 +13,7 @@ from annotated_types import MinLen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optreg import Decay, NonNegative, OptregError, PluginError, Positive, SpecError, Steps, check
+from optreg import Decay, NonNegative, OptregError, PluginError, Positive, SpecError, Steps, check_hyperparameters
 from optreg.hyperparameters import complaints, defaults, describe, json_schema, names
 
 
@@ -35,7 +35,7 @@ class Paper:
 
 def told(values, owner=None, reference=Paper):
     with pytest.raises(SpecError) as caught:
-        check(reference, values, owner)
+        check_hyperparameters(reference, values, owner)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -47,11 +47,11 @@ def test_names_and_defaults_follow_the_declaration():
 
 
 def test_what_is_given_is_completed_with_the_defaults():
-    assert check(Paper, {"eta": 0.5, "start": 3}) == {**defaults(Paper), "eta": 0.5, "start": 3}
+    assert check_hyperparameters(Paper, {"eta": 0.5, "start": 3}) == {**defaults(Paper), "eta": 0.5, "start": 3}
 
 
 def test_an_int_will_do_for_a_float_and_comes_back_as_it_is():
-    eta = check(Paper, {"eta": 2})["eta"]
+    eta = check_hyperparameters(Paper, {"eta": 2})["eta"]
     assert (type(eta), eta) == (int, 2)
 
 
@@ -95,12 +95,12 @@ def test_everything_wrong_is_told_at_once_in_the_owners_name():
 
 @pytest.mark.parametrize("one", [torch.tensor(0.5), torch.tensor([0.5]), np.float64(0.5), np.array(0.5), np.float32(1)])
 def test_a_one_element_tensor_is_checked_as_its_number_and_returned_as_it_is(one):
-    assert check(Paper, {"eta": one})["eta"] is one
+    assert check_hyperparameters(Paper, {"eta": one})["eta"] is one
 
 
 @pytest.mark.parametrize("pair", [[0.5, torch.tensor(0.75)], (np.float64(0.5), 0.75)])
 def test_numbers_inside_a_sequence_may_be_tensors_too(pair):
-    assert check(Paper, {"eta": 1, "betas": pair})["betas"] is pair
+    assert check_hyperparameters(Paper, {"eta": 1, "betas": pair})["betas"] is pair
 
 
 def test_a_tensor_out_of_range_or_of_the_wrong_type_is_refused():
@@ -141,7 +141,10 @@ def test_a_reference_whose_types_cannot_be_read_is_the_plugins_fault():
         lr: torch.nn.Module = None
 
     for reference, cause in ((Unresolved, NameError), (Foreign, Exception)):
-        for use in (lambda reference=reference: check(reference, {}), lambda reference=reference: describe(reference)):
+        for use in (
+            lambda reference=reference: check_hyperparameters(reference, {}),
+            lambda reference=reference: describe(reference),
+        ):
             with pytest.raises(PluginError, match=f"the fields of '.*{reference.__name__}'") as caught:
                 use()
             assert isinstance(caught.value.__cause__, cause)
@@ -169,7 +172,7 @@ def test_the_json_schema_is_one_and_agrees_with_the_check():
     for wrong in ({}, {"eta": 0}, {"eta": True}, {"eta": 1, "betas": [0.5]}, {"eta": 1, "x": 1}, {"eta": 1, "mode": 3}):
         assert not accepts(wrong)
         with pytest.raises(SpecError):
-            check(Paper, wrong)
+            check_hyperparameters(Paper, wrong)
 
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**4000)
@@ -179,7 +182,7 @@ values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 @settings(derandomize=True, max_examples=300, deadline=None)
 def test_any_values_are_accepted_or_refused_with_a_message_that_can_be_printed(given_values):
     try:
-        assert Paper(**check(Paper, given_values))
+        assert Paper(**check_hyperparameters(Paper, given_values))
     except OptregError as error:
         assert str(error).encode()
 
@@ -194,11 +197,11 @@ class Listed:
 
 
 def test_a_field_that_is_typed_as_a_list_takes_one_and_has_its_default():
-    assert check(Listed, {}) == {"steps": (3, 5), "rates": None, "nested": ((1,), (2, 3))}
-    assert check(Listed, {"steps": [7], "rates": (1.0, 2.0), "nested": [[4]]})["steps"] == [7]
+    assert check_hyperparameters(Listed, {}) == {"steps": (3, 5), "rates": None, "nested": ((1,), (2, 3))}
+    assert check_hyperparameters(Listed, {"steps": [7], "rates": (1.0, 2.0), "nested": [[4]]})["steps"] == [7]
     for wrong in ({"steps": [1.5]}, {"rates": []}, {"rates": [-1.0]}, {"nested": [["a"]]}):
         with pytest.raises(SpecError):
-            check(Listed, wrong)
+            check_hyperparameters(Listed, wrong)
     assert {field.name: field.default for field in describe(Listed)}["steps"] == "(3, 5)"
 
 
@@ -211,4 +214,4 @@ def test_a_reference_that_fails_at_values_in_range_is_a_broken_plugin():
             raise TypeError("forgot something")
 
     with pytest.raises(PluginError, match=r"Fails' cannot be made of values that are in range: TypeError: forgot"):
-        check(Fails, {})
+        check_hyperparameters(Fails, {})

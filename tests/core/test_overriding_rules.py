@@ -5,7 +5,7 @@ import torch
 
 import optreg
 from optreg import Registry, SpecError
-from optreg.registry import Kind
+from optreg.entries import Kind
 
 PLUGIN = """\
 from dataclasses import dataclass

@@ -1,12 +1,11 @@
 """The registry over real distributions: names, collisions, lists, broken plugins, and laziness."""
 
 import sys
-import threading
 
 import pytest
 
 from optreg import PluginError, Registry, UnknownPluginError
-from optreg.registry import Kind
+from optreg.entries import Kind
 
 GOOD = """\
 from dataclasses import dataclass
@@ -42,25 +41,6 @@ def test_nothing_is_imported_before_it_is_named(site):
     assert registry.state(entry) == "available"
     assert registry.find(Kind.OPTIMIZER, "lazy") == entry
     assert "lazy" not in sys.modules
-
-
-def test_a_module_is_imported_once_by_any_number_of_threads(site):
-    site.install(
-        "counted",
-        "import builtins\nbuiltins.optreg_count = getattr(builtins, 'optreg_count', 0) + 1\n" + GOOD,
-        names=["good"],
-    )
-    registry, found = Registry(), []
-    threads = [threading.Thread(target=lambda: found.append(registry.optimizer("good"))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    import builtins
-
-    assert builtins.__dict__.pop("optreg_count") == 1
-    assert len(set(found)) == 1
-    assert len(found) == 8
 
 
 def test_an_unknown_name_is_an_error_with_a_suggestion():

@@ -14,8 +14,8 @@ from optreg.conformance.following import shapes_for
 from optreg.conformance.problems import out_of_range
 from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject, Subject
+from optreg.entries import normalised
 from optreg.hyperparameters import defaults, names
-from optreg.registry import normalised
 
 
 def _not_registered(subject: OptimizerSubject) -> str | None:

@@ -13,8 +13,8 @@ from optreg.conformance.probe import BASE_LRS, make_optimizer
 from optreg.conformance.problems import out_of_range
 from optreg.conformance.subject import ScheduleSubject
 from optreg.conformance.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
+from optreg.entries import normalised
 from optreg.hyperparameters import defaults, names
-from optreg.registry import normalised
 
 
 def _not_registered(subject: ScheduleSubject) -> str | None:

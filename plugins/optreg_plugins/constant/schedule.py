@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from optreg import check
+from optreg import check_hyperparameters
 from optreg_plugins.constant.reference import Constant as Formula
 
 
@@ -22,7 +22,7 @@ class Constant:
     factor: float = Formula.factor
 
     def __post_init__(self) -> None:
-        check(Formula, asdict(self))
+        check_hyperparameters(Formula, asdict(self))
 
     def __call__(self, step: int) -> float:
         """The multiplier at `step`."""

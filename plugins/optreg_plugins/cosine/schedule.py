@@ -3,7 +3,7 @@
 import math
 from dataclasses import asdict, dataclass
 
-from optreg import check
+from optreg import check_hyperparameters
 from optreg_plugins.cosine.reference import Cosine as Formula
 
 
@@ -25,7 +25,7 @@ class Cosine:
     min_lr_ratio: float = Formula.min_lr_ratio
 
     def __post_init__(self) -> None:
-        check(Formula, asdict(self))
+        check_hyperparameters(Formula, asdict(self))
 
     def __call__(self, step: int) -> float:
         """The multiplier at `step`."""

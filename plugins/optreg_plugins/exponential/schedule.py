@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from optreg import check
+from optreg import check_hyperparameters
 from optreg_plugins.exponential.reference import Exponential as Formula
 
 
@@ -22,7 +22,7 @@ class Exponential:
     gamma: float
 
     def __post_init__(self) -> None:
-        check(Formula, asdict(self))
+        check_hyperparameters(Formula, asdict(self))
 
     def __call__(self, step: int) -> float:
         """The multiplier at `step`."""

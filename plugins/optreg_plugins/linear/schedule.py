@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from optreg import check
+from optreg import check_hyperparameters
 from optreg_plugins.linear.reference import Linear as Formula
 
 
@@ -26,7 +26,7 @@ class Linear:
     end_factor: float = Formula.end_factor
 
     def __post_init__(self) -> None:
-        check(Formula, asdict(self))
+        check_hyperparameters(Formula, asdict(self))
 
     def __call__(self, step: int) -> float:
         """The multiplier at `step`."""

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from optreg import check
+from optreg import check_hyperparameters
 from optreg_plugins.linear_warmup.reference import LinearWarmup as Formula
 
 
@@ -22,7 +22,7 @@ class LinearWarmup:
     warmup_steps: int
 
     def __post_init__(self) -> None:
-        check(Formula, asdict(self))
+        check_hyperparameters(Formula, asdict(self))
 
     def __call__(self, step: int) -> float:
         """The multiplier at `step`."""

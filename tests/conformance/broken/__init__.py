@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from optreg.conformance.resolving import resolve
 from optreg.conformance.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.target import Target
-from optreg.registry import Entry, Kind, Registration
+from optreg.entries import Entry, Kind
+from optreg.records import Registration
 
 
 @dataclass(frozen=True)
