@@ -10,8 +10,7 @@ from typing import get_args, get_origin
 import pytest
 
 import optreg
-from optreg import hookspecs, hyperparameters
-from optreg.ranges import Fraction, NonNegative
+from optreg import hookspecs
 
 
 @pytest.mark.parametrize("name", optreg.__all__)
@@ -102,22 +101,3 @@ def test_importing_optreg_imports_nothing_heavy_and_no_plugin():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "[]\n"
-
-
-def test_fields_are_described_for_people():
-    import dataclasses
-    from typing import Literal
-
-    @dataclasses.dataclass
-    class Reference:
-        eta: NonNegative
-        mode: Literal["a", "b"] = "a"
-        pair: tuple[Fraction, NonNegative] = (0.5, 1.0)
-        flag: bool | None = None
-
-    assert [dataclasses.astuple(field) for field in hyperparameters.describe(Reference)] == [
-        ("eta", "float", ">= 0", "required"),
-        ("mode", "'a' | 'b'", "", "a"),
-        ("pair", "(float, float)", "(>= 0, <= 1, >= 0)", "(0.5, 1.0)"),
-        ("flag", "bool | null", "", "None"),
-    ]

@@ -269,3 +269,11 @@ def test_the_order_of_groups_is_the_order_of_rules_whatever_the_model_says_first
         scheduler = optreg.scheduler("constant", optimizer, factor=0.5)
         assert scheduler.base_lrs == [9.0, 1.0, 2.0]
         assert scheduler.get_last_lr() == [4.5, 0.5, 1.0]
+
+
+def test_parameters_of_which_some_have_names_are_built_without():
+    model = torch.nn.Linear(2, 2)
+    groups = [{"ndim": 1, "lr": 0.5}]
+    optimizer = optreg.optimizer("adamw", [("weight", model.weight), model.bias], groups=groups)
+    assert [group["params"] for group in optimizer.param_groups] == [[model.weight], [model.bias]]
+    assert all("param_names" not in group for group in optimizer.param_groups)

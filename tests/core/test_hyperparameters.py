@@ -13,7 +13,8 @@ from annotated_types import MinLen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optreg import Decay, NonNegative, OptregError, PluginError, Positive, SpecError, Steps, check_hyperparameters
+from optreg import Decay, Fraction, NonNegative, OptregError, PluginError, Positive, SpecError, Steps
+from optreg import check_hyperparameters as check
 from optreg.hyperparameters import complaints, defaults, describe, json_schema, names
 
 
@@ -35,7 +36,7 @@ class Paper:
 
 def told(values, owner=None, reference=Paper):
     with pytest.raises(SpecError) as caught:
-        check_hyperparameters(reference, values, owner)
+        check(reference, values, owner)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -47,11 +48,11 @@ def test_names_and_defaults_follow_the_declaration():
 
 
 def test_what_is_given_is_completed_with_the_defaults():
-    assert check_hyperparameters(Paper, {"eta": 0.5, "start": 3}) == {**defaults(Paper), "eta": 0.5, "start": 3}
+    assert check(Paper, {"eta": 0.5, "start": 3}) == {**defaults(Paper), "eta": 0.5, "start": 3}
 
 
 def test_an_int_will_do_for_a_float_and_comes_back_as_it_is():
-    eta = check_hyperparameters(Paper, {"eta": 2})["eta"]
+    eta = check(Paper, {"eta": 2})["eta"]
     assert (type(eta), eta) == (int, 2)
 
 
@@ -95,12 +96,12 @@ def test_everything_wrong_is_told_at_once_in_the_owners_name():
 
 @pytest.mark.parametrize("one", [torch.tensor(0.5), torch.tensor([0.5]), np.float64(0.5), np.array(0.5), np.float32(1)])
 def test_a_one_element_tensor_is_checked_as_its_number_and_returned_as_it_is(one):
-    assert check_hyperparameters(Paper, {"eta": one})["eta"] is one
+    assert check(Paper, {"eta": one})["eta"] is one
 
 
 @pytest.mark.parametrize("pair", [[0.5, torch.tensor(0.75)], (np.float64(0.5), 0.75)])
 def test_numbers_inside_a_sequence_may_be_tensors_too(pair):
-    assert check_hyperparameters(Paper, {"eta": 1, "betas": pair})["betas"] is pair
+    assert check(Paper, {"eta": 1, "betas": pair})["betas"] is pair
 
 
 def test_a_tensor_out_of_range_or_of_the_wrong_type_is_refused():
@@ -142,7 +143,7 @@ def test_a_reference_whose_types_cannot_be_read_is_the_plugins_fault():
 
     for reference, cause in ((Unresolved, NameError), (Foreign, Exception)):
         for use in (
-            lambda reference=reference: check_hyperparameters(reference, {}),
+            lambda reference=reference: check(reference, {}),
             lambda reference=reference: describe(reference),
         ):
             with pytest.raises(PluginError, match=f"the fields of '.*{reference.__name__}'") as caught:
@@ -160,6 +161,12 @@ def test_fields_are_described_with_type_range_and_default():
         ("mode", "'max' | 'sum'", "", "max"),
     ]
 
+    @dataclass
+    class Mixed:
+        pair: tuple[Fraction, NonNegative] = (0.5, 1.0)
+
+    assert describe(Mixed)[0].range == "(>= 0, <= 1, >= 0)"
+
 
 def test_the_json_schema_is_one_and_agrees_with_the_check():
     schema = json_schema(Paper)
@@ -172,7 +179,7 @@ def test_the_json_schema_is_one_and_agrees_with_the_check():
     for wrong in ({}, {"eta": 0}, {"eta": True}, {"eta": 1, "betas": [0.5]}, {"eta": 1, "x": 1}, {"eta": 1, "mode": 3}):
         assert not accepts(wrong)
         with pytest.raises(SpecError):
-            check_hyperparameters(Paper, wrong)
+            check(Paper, wrong)
 
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**4000)
@@ -182,7 +189,7 @@ values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_s
 @settings(derandomize=True, max_examples=300, deadline=None)
 def test_any_values_are_accepted_or_refused_with_a_message_that_can_be_printed(given_values):
     try:
-        assert Paper(**check_hyperparameters(Paper, given_values))
+        assert Paper(**check(Paper, given_values))
     except OptregError as error:
         assert str(error).encode()
 
@@ -197,11 +204,11 @@ class Listed:
 
 
 def test_a_field_that_is_typed_as_a_list_takes_one_and_has_its_default():
-    assert check_hyperparameters(Listed, {}) == {"steps": (3, 5), "rates": None, "nested": ((1,), (2, 3))}
-    assert check_hyperparameters(Listed, {"steps": [7], "rates": (1.0, 2.0), "nested": [[4]]})["steps"] == [7]
+    assert check(Listed, {}) == {"steps": (3, 5), "rates": None, "nested": ((1,), (2, 3))}
+    assert check(Listed, {"steps": [7], "rates": (1.0, 2.0), "nested": [[4]]})["steps"] == [7]
     for wrong in ({"steps": [1.5]}, {"rates": []}, {"rates": [-1.0]}, {"nested": [["a"]]}):
         with pytest.raises(SpecError):
-            check_hyperparameters(Listed, wrong)
+            check(Listed, wrong)
     assert {field.name: field.default for field in describe(Listed)}["steps"] == "(3, 5)"
 
 
@@ -214,4 +221,4 @@ def test_a_reference_that_fails_at_values_in_range_is_a_broken_plugin():
             raise TypeError("forgot something")
 
     with pytest.raises(PluginError, match=r"Fails' cannot be made of values that are in range: TypeError: forgot"):
-        check_hyperparameters(Fails, {})
+        check(Fails, {})

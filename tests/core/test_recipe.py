@@ -73,6 +73,12 @@ def test_a_tensor_rate_is_checked_and_stays_the_tensor_it_is(model):
         optreg.optimizer("adamw", model, lr=torch.tensor(-1.0))
 
 
+@pytest.mark.parametrize("rate", [torch.ones(2), torch.ones(0)])
+def test_a_rate_that_is_not_one_number_is_refused_before_anything_is_built(rate):
+    with pytest.raises(SpecError, match=r"optimizer\.lr: a Tensor is no plain value"):
+        optreg.optimizer("adamw", torch.nn.Linear(2, 2), lr=rate)
+
+
 def test_wrong_python_calls_are_told_like_wrong_specs(model):
     with pytest.raises(SpecError, match=r"optimizer.weigth_decay: lion has no parameter 'weigth_decay'; did you mean"):
         optreg.optimizer("lion", model, weigth_decay=1)
