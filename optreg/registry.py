@@ -116,7 +116,7 @@ class Registry(Entries):
                 )
 
     def _load(self, entry: Entry, hook: str, record: type[Plugin]) -> Registration[Plugin]:
-        """Call the hook of the one module behind `entry`, and take the record that bears its name."""
+        """Call the hook of the one module behind `entry`, and take the record of that name."""
         module = self._register(entry)
         with self._lock:  # another thread's registration may add to what is searched here
             callers = self._manager.get_hookcallers(module) or []
