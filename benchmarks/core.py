@@ -94,8 +94,8 @@ def measure_list(folder: Path) -> Measured:
     install_fakes(folder, 200)
     python = Interpreter(folder)
     start = statistics.median(timed(lambda: python("-c", "pass")))
-    seconds = [run - start for run in timed(lambda: python("-m", "optreg.cli", "list"))]
-    listed = python("-m", "optreg.cli", "list").stdout.count("optreg-fake-")
+    seconds = [run - start for run in timed(lambda: python("-m", "optreg", "list"))]
+    listed = python("-m", "optreg", "list").stdout.count("optreg-fake-")
     plugins = [name for name in python.modules("list") if name.startswith(("optreg_fake_", "optreg_plugins"))]
     claim = f"{listed} listed, {len(plugins)} plugin modules imported"
     return Measured(seconds, claim, listed == 200 and not plugins)
@@ -108,8 +108,8 @@ def measure_validate(folder: Path) -> Measured:
         spec.write_text(SPEC.replace("2000", f"{2000 + number}"))
     python = Interpreter(folder)
     command = ("validate", *map(str, specs))
-    seconds = timed(lambda: python("-m", "optreg.cli", *command))
-    right = python("-m", "optreg.cli", *command).stdout.count(": ok")
+    seconds = timed(lambda: python("-m", "optreg", *command))
+    right = python("-m", "optreg", *command).stdout.count(": ok")
     torch_imported = "torch" in python.modules(*command)
     claim = f"{right} ok, torch {'imported' if torch_imported else 'not imported'}"
     return Measured(seconds, claim, right == 100 and not torch_imported)

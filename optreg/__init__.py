@@ -2,14 +2,16 @@
 
     optimizer, scheduler = optreg.build("configs/run.yaml", model)
 
-Every public name stands here. Each is imported when first used, so that `import optreg` costs next to nothing and
-imports neither torch nor any plugin.
+Every public name stands here, or in `optreg.conformance` for those who judge plugins. All other modules are private:
+their names may change without notice. Each name is imported when first used, so that `import optreg` costs next to
+nothing and imports neither torch nor any plugin.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optreg.entries import Entry, Kind
     from optreg.errors import (
         OptregError,
         PluginError,
@@ -20,79 +22,74 @@ if TYPE_CHECKING:
         UnknownPluginError,
     )
     from optreg.execution import FusedPointwiseOptions, PointwiseOptions
-    from optreg.hookspecs import NoOptions, OptimizerPlugin, SchedulePlugin, hookimpl
-    from optreg.hyperparameters import check
+    from optreg.hookspecs import hookimpl
+    from optreg.hyperparameters import check_hyperparameters
+    from optreg.loading import load_spec
     from optreg.pointwise import Pointwise
+    from optreg.protocols import (
+        ConstantGradientReference,
+        OptimizerReference,
+        RateReference,
+        Schedule,
+        ScheduleReference,
+    )
     from optreg.pure_schedule import PureSchedule
     from optreg.ranges import Decay, Fraction, NonNegative, Positive, PositiveSteps, Steps
     from optreg.recipe import Recipe, Run, build, optimizer, scheduler
+    from optreg.records import NoOptions, OptimizerPlugin, Registration, SchedulePlugin
     from optreg.registry import Registry, default_registry
     from optreg.schedule import ScheduleLR
-    from optreg.spec import Spec, load_spec
+    from optreg.spec import Component, Rule, Spec
     from optreg.traits import OptimizerTraits, ScheduleTraits
 
+    __version__: str
+
 _HOMES = {
+    "optreg.entries": ("Entry", "Kind"),
     "optreg.errors": (
         "OptregError", "PluginError", "PluginWarning", "Position", "Problem", "SpecError", "UnknownPluginError",
     ),
     "optreg.execution": ("FusedPointwiseOptions", "PointwiseOptions"),
-    "optreg.hookspecs": ("NoOptions", "OptimizerPlugin", "SchedulePlugin", "hookimpl"),
-    "optreg.hyperparameters": ("check",),
+    "optreg.hookspecs": ("hookimpl",),
+    "optreg.hyperparameters": ("check_hyperparameters",),
+    "optreg.loading": ("load_spec",),
     "optreg.pointwise": ("Pointwise",),
+    "optreg.protocols": (
+        "ConstantGradientReference", "OptimizerReference", "RateReference", "Schedule", "ScheduleReference",
+    ),
     "optreg.pure_schedule": ("PureSchedule",),
     "optreg.ranges": ("Decay", "Fraction", "NonNegative", "Positive", "PositiveSteps", "Steps"),
     "optreg.recipe": ("Recipe", "Run", "build", "optimizer", "scheduler"),
+    "optreg.records": ("NoOptions", "OptimizerPlugin", "Registration", "SchedulePlugin"),
     "optreg.registry": ("Registry", "default_registry"),
     "optreg.schedule": ("ScheduleLR",),
-    "optreg.spec": ("Spec", "load_spec"),
+    "optreg.spec": ("Component", "Rule", "Spec"),
     "optreg.traits": ("OptimizerTraits", "ScheduleTraits"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Decay",
-    "Fraction",
-    "FusedPointwiseOptions",
-    "NoOptions",
-    "NonNegative",
-    "OptimizerPlugin",
-    "OptimizerTraits",
-    "OptregError",
-    "PluginError",
-    "PluginWarning",
-    "Pointwise",
-    "PointwiseOptions",
-    "Position",
-    "Positive",
-    "PositiveSteps",
-    "Problem",
-    "PureSchedule",
-    "Recipe",
-    "Registry",
-    "Run",
-    "ScheduleLR",
-    "SchedulePlugin",
-    "ScheduleTraits",
-    "Spec",
-    "SpecError",
-    "Steps",
-    "UnknownPluginError",
-    "build",
-    "check",
-    "default_registry",
-    "hookimpl",
-    "load_spec",
-    "optimizer",
-    "scheduler",
-]
+    "Component", "ConstantGradientReference", "Decay", "Entry", "Fraction", "FusedPointwiseOptions", "Kind",
+    "NoOptions", "NonNegative", "OptimizerPlugin", "OptimizerReference", "OptimizerTraits", "OptregError",
+    "PluginError", "PluginWarning", "Pointwise", "PointwiseOptions", "Position", "Positive", "PositiveSteps",
+    "Problem", "PureSchedule", "RateReference", "Recipe", "Registration", "Registry", "Rule", "Run", "Schedule",
+    "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits", "Spec", "SpecError", "Steps",
+    "UnknownPluginError", "__version__", "build", "check_hyperparameters", "default_registry", "hookimpl", "load_spec",
+    "optimizer", "scheduler",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    value: Any
+    if name == "__version__":
+        value = import_module("importlib.metadata").version("optreg")
+    elif name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    else:
         raise AttributeError(f"module 'optreg' has no attribute '{name}'")
-    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__})

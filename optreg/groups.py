@@ -1,28 +1,21 @@
 """Param groups: ordered rules applied to a model, so that every trainable parameter lands in exactly one group."""
 
 import difflib
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import translate
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
+from optreg import lazy_types
+from optreg.criteria import CRITERIA, NamedParameter, Need, matcher
 from optreg.errors import Problem, SpecError
 from optreg.spec import Rule
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.nn import Module
-
-Model: TypeAlias = "Module | Iterable[tuple[str, Tensor]] | Iterable[Tensor]"
-"""What parameters come from: a module, `(name, parameter)` pairs, or bare parameters."""
 
 
 @dataclass(slots=True)
 class Member:
     """A parameter under every name it has (tied weights have several), with the module that each name leads to."""
 
-    param: "Tensor"
+    param: "lazy_types.Tensor"
     names: list[str] = field(default_factory=list)
     owners: list[type] = field(default_factory=list)
 
@@ -46,7 +39,7 @@ class Group:
         return {"params": params, **(self.rule.settings if self.rule else {})}
 
 
-def partition(model: Model, rules: Sequence[Rule]) -> list[Group]:
+def partition(model: "lazy_types.Model", rules: Sequence[Rule]) -> list[Group]:
     """Sort a model's trainable parameters into groups: first match wins, the unmatched come first.
 
     Frozen parameters (`requires_grad=False`) are in no group; a rule may match nothing else.
@@ -67,14 +60,12 @@ def partition(model: Model, rules: Sequence[Rule]) -> list[Group]:
     problems = list(_unanswerable(members, rules))
     if problems:
         raise SpecError(problems)
-    matchers = [_matcher(rule) for rule in rules]
+    matchers = [matcher(rule.criteria) for rule in rules]
     chosen: dict[int | None, list[Member]] = {}
     hits = [0] * len(rules)
     for member in members:
-        ndim = member.param.ndim
         claims = [
-            [index for index, matches in enumerate(matchers) if matches(name, owner, ndim)]
-            for name, owner in _aliases(member)
+            [index for index, matches in enumerate(matchers) if matches(parameter)] for parameter in _aliases(member)
         ]
         for index in set().union(*claims):
             hits[index] += 1
@@ -96,7 +87,7 @@ def partition(model: Model, rules: Sequence[Rule]) -> list[Group]:
     return [Group(None if i is None else rules[i], tuple(chosen[i])) for i in order if chosen.get(i)]
 
 
-def _members(model: Model) -> list[Member]:
+def _members(model: "lazy_types.Model") -> list[Member]:
     members: dict[int, Member] = {}
     if hasattr(model, "named_modules"):
         for prefix, module in model.named_modules(remove_duplicate=False):
@@ -120,39 +111,23 @@ def _members(model: Model) -> list[Member]:
     return list(members.values())
 
 
-def _aliases(member: Member) -> list[tuple[str, type]]:
+def _aliases(member: Member) -> list[NamedParameter]:
     names = member.names or [""]
-    return list(zip(names, member.owners or [object] * len(names), strict=True))
-
-
-def _matcher(rule: Rule) -> Callable[[str, type, int], bool]:
-    """Whether all criteria of a rule hold for a parameter's name, the class of its module, its dimensions."""
-    globs = [re.compile(translate(glob)) for glob in rule.match]
-    patterns = [re.compile(pattern) for pattern in rule.regex]
-    types = [re.compile(translate(glob)) for glob in rule.type]
-
-    def matches(name: str, owner: type, ndim: int) -> bool:
-        return (
-            (not rule.ndim or ndim in rule.ndim)
-            and (not globs or any(glob.match(name) for glob in globs))
-            and (not patterns or any(pattern.search(name) for pattern in patterns))
-            and (not types or any(glob.match(base.__name__) for base in owner.__mro__ for glob in types))
-        )
-
-    return matches
+    owners = member.owners or [object] * len(names)
+    return [NamedParameter(name, owner, member.param) for name, owner in zip(names, owners, strict=True)]
 
 
 def _unanswerable(members: list[Member], rules: Sequence[Rule]) -> Iterable[Problem]:
     """Rules that ask for what the model, as it was given, does not tell."""
-    named = all(member.names for member in members)
-    owned = all(member.owners for member in members)
+    told = {
+        Need.NAMES: all(member.names for member in members),
+        Need.MODULES: all(member.owners for member in members),
+    }
     for rule in rules:
-        if (rule.match or rule.regex) and not named:
-            yield Problem(rule.where, f"the rule '{rule}' asks for names, but the parameters came without; pass the "
-                                      "model or model.named_parameters()")  # fmt: skip
-        if rule.type and not owned:
-            yield Problem(rule.where, f"the rule '{rule}' asks for module types, but only parameters came; pass the "
-                                      "model itself")  # fmt: skip
+        needs = {CRITERIA[key].need for key in rule.criteria}
+        for need in Need:
+            if need in needs and not told[need]:
+                yield Problem(rule.where, f"the rule '{rule}' asks for {need.value}")
 
 
 def _tied(member: Member, claims: list[list[int]], rules: Sequence[Rule]) -> Problem:
@@ -176,7 +151,8 @@ def _unmatched(index: int, rule: Rule, hits: int, members: list[Member]) -> Prob
         )
         return Problem(rule.where, message)
     names = [name for member in members for name in member.names]
-    wanted = next(iter((*rule.match, *rule.regex)), "").strip("*.^$")
+    asked = (item for key, items in rule.criteria.items() if CRITERIA[key].need is Need.NAMES for item in items)
+    wanted: str = next(asked, "").strip("*.^$")
     close = [name for name in names if wanted and wanted.lower() in name.lower()]
     close = close or difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
     examples = close[:3] or names[:3]

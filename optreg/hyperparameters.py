@@ -165,7 +165,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def check(reference: type, settings: Mapping[str, Any], owner: str | None = None) -> dict[str, Any]:
+def check_hyperparameters(reference: type, settings: Mapping[str, Any], owner: str | None = None) -> dict[str, Any]:
     """Return `settings` completed with the defaults of `reference`, or raise with everything that is wrong.
 
     Args:

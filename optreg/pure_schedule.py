@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
-from optreg.hyperparameters import check
+from optreg.hyperparameters import check_hyperparameters
 
 
 class PureSchedule:
@@ -53,7 +53,7 @@ class PureSchedule:
         for name, value in vars(self).items():
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
-        check(self.reference, vars(self), type(self).__name__)
+        check_hyperparameters(self.reference, vars(self), type(self).__name__)
 
     def __call__(self, step: int) -> float:
         """The multiplier at `step`."""

@@ -1,21 +1,21 @@
 """The straight line's end: a checked spec and a model become an optimizer and its scheduler."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self, overload
 
-from optreg.groups import Model, partition
-from optreg.registry import Entry, default_registry
-from optreg.spec import Component, Overrides, Rule, Source, Spec, check_optimizer, check_scheduler, load_spec
-
-if TYPE_CHECKING:
-    from torch.optim import Optimizer
-    from torch.optim.lr_scheduler import LRScheduler
+from optreg import lazy_types
+from optreg.entries import Entry
+from optreg.groups import partition
+from optreg.loading import Source, load_optimizer, load_scheduler, load_spec
+from optreg.overrides import Overrides
+from optreg.registry import Registry, default_registry
+from optreg.spec import Component, Rule, Spec
 
 
 class _Pair(NamedTuple):
-    optimizer: "Optimizer"
-    scheduler: "LRScheduler"
+    optimizer: "lazy_types.Optimizer"
+    scheduler: "lazy_types.LRScheduler"
 
 
 class Run(_Pair):
@@ -24,7 +24,7 @@ class Run(_Pair):
     spec: Spec
     """The spec with every default filled in."""
 
-    def __new__(cls, optimizer: "Optimizer", scheduler: "LRScheduler", spec: Spec) -> "Run":
+    def __new__(cls, optimizer: "lazy_types.Optimizer", scheduler: "lazy_types.LRScheduler", spec: Spec) -> "Run":
         """Pair an optimizer with its scheduler, and remember the spec."""
         run = super().__new__(cls, optimizer, scheduler)
         run.spec = spec
@@ -32,6 +32,10 @@ class Run(_Pair):
 
     def __getnewargs__(self) -> tuple[Any, ...]:
         return (self.optimizer, self.scheduler, self.spec)
+
+    def _replace(self, **changes: Any) -> Self:
+        """A run with some of its parts changed, `spec` among them."""
+        return type(self)(**{**self._asdict(), "spec": self.spec, **changes})
 
     @property
     def plugins(self) -> tuple[Entry, Entry]:
@@ -41,11 +45,18 @@ class Run(_Pair):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked spec, waiting for its model: `optimizer, scheduler = recipe(model)`. Can be pickled."""
+    """A checked spec, waiting for its model: `optimizer, scheduler = recipe(model)`. Can be pickled.
+
+    Args:
+        spec: what is to be built.
+        registry: whose observers are told of it; by default, those of all that is installed. A recipe with one of its
+            own cannot be pickled.
+    """
 
     spec: Spec
+    registry: Registry | None = field(default=None, compare=False, repr=False)
 
-    def __call__(self, model: Model) -> Run:
+    def __call__(self, model: "lazy_types.Model") -> Run:
         """Build the optimizer and the scheduler.
 
         Args:
@@ -57,19 +68,29 @@ class Recipe:
         """
         optimizer = _optimizer(self.spec.optimizer, self.spec.groups, model)
         scheduler = _scheduler(self.spec.scheduler, optimizer)
-        default_registry().notify_built(self.spec, optimizer, scheduler)
+        (self.registry or default_registry()).notify_built(self.spec, optimizer, scheduler)
         return Run(optimizer, scheduler, self.spec)
 
 
 @overload
-def build(spec: Source, model: None = None, overrides: Overrides = ()) -> Recipe: ...
+def build(
+    spec: Source, model: None = None, overrides: Overrides = (), *, registry: Registry | None = None
+) -> Recipe: ...
 
 
 @overload
-def build(spec: Source, model: Model, overrides: Overrides = ()) -> Run: ...
+def build(
+    spec: Source, model: "lazy_types.Model", overrides: Overrides = (), *, registry: Registry | None = None
+) -> Run: ...
 
 
-def build(spec: Source, model: "Model | None" = None, overrides: Overrides = ()) -> Recipe | Run:
+def build(
+    spec: Source,
+    model: "lazy_types.Model | None" = None,
+    overrides: Overrides = (),
+    *,
+    registry: Registry | None = None,
+) -> Recipe | Run:
     """Build an optimizer and its learning-rate scheduler from a spec.
 
         optimizer, scheduler = optreg.build("configs/run.yaml", model)
@@ -79,17 +100,20 @@ def build(spec: Source, model: "Model | None" = None, overrides: Overrides = ())
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters; without it the checked
             recipe is returned, to be called with a model later.
         overrides: values to set first, by dotted path: `["scheduler.total_steps=5000"]`.
+        registry: where plugins are looked up, and whose observers are told; by default, all that is installed.
 
     Raises:
         SpecError: the spec is wrong, or its rules do not fit the model; every problem is listed, each with its
             place and what to write instead.
         PluginError: a plugin that the spec names is broken.
     """
-    recipe = Recipe(load_spec(spec, overrides))
+    recipe = Recipe(load_spec(spec, overrides, registry=registry), registry)
     return recipe if model is None else recipe(model)
 
 
-def optimizer(name: str, model: Model, *, groups: Sequence[Mapping[str, Any]] = (), **settings: Any) -> "Optimizer":
+def optimizer(
+    name: str, model: "lazy_types.Model", *, groups: Sequence[Mapping[str, Any]] = (), **settings: Any
+) -> "lazy_types.Optimizer":
     """Build an optimizer without YAML: `optreg.optimizer("lion", model, lr=1e-4)`.
 
     Args:
@@ -104,11 +128,11 @@ def optimizer(name: str, model: Model, *, groups: Sequence[Mapping[str, Any]] = 
     """
     tensors = {key: value for key, value in settings.items() if hasattr(value, "numel") and value.numel() == 1}
     plain = {key: value.item() if key in tensors else value for key, value in settings.items()}
-    component, rules = check_optimizer(name, plain, groups)
+    component, rules = load_optimizer(name, plain, groups)
     return _optimizer(component, rules, model, tensors)
 
 
-def scheduler(name: str, optimizer: "Optimizer", **settings: Any) -> "LRScheduler":
+def scheduler(name: str, optimizer: "lazy_types.Optimizer", **settings: Any) -> "lazy_types.LRScheduler":
     """Build a scheduler without YAML: `optreg.scheduler("cosine", optimizer, total_steps=100)`.
 
     Args:
@@ -120,19 +144,19 @@ def scheduler(name: str, optimizer: "Optimizer", **settings: Any) -> "LRSchedule
         SpecError: a setting is unknown, of the wrong type or out of range.
         PluginError: there is no such plugin, or it is broken.
     """
-    return _scheduler(check_scheduler(name, settings), optimizer)
+    return _scheduler(load_scheduler(name, settings), optimizer)
 
 
 def _optimizer(
-    component: Component, rules: Sequence[Rule], model: Model, tensors: Mapping[str, Any] | None = None
-) -> "Optimizer":
+    component: Component, rules: Sequence[Rule], model: "lazy_types.Model", tensors: Mapping[str, Any] | None = None
+) -> "lazy_types.Optimizer":
     groups = [group.as_param_group() for group in partition(model, rules)]
     implementation = component.registration.implementation()
-    built: Optimizer = implementation(groups, **component.settings | dict(tensors or {}))
+    built: lazy_types.Optimizer = implementation(groups, **component.settings | dict(tensors or {}))
     return built
 
 
-def _scheduler(component: Component, optimizer: "Optimizer") -> "LRScheduler":
+def _scheduler(component: Component, optimizer: "lazy_types.Optimizer") -> "lazy_types.LRScheduler":
     from torch.optim.lr_scheduler import LRScheduler
 
     from optreg.schedule import ScheduleLR

@@ -1,97 +1,26 @@
-"""The registry: installed entry points as an index of names, each loaded into a record when somebody asks for it."""
+"""The registry: loads an installed component when somebody asks for its name, and tells observers what was built."""
 
 import functools
 import importlib
-import importlib.metadata
-import importlib.util
 import os
-import re
-import sys
 import threading
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from enum import StrEnum
-from importlib.metadata import EntryPoint, EntryPoints
-from typing import Any, Generic, TypeVar
+from dataclasses import fields, is_dataclass
+from importlib.metadata import EntryPoint
+from typing import Any
 
 import pluggy
 
-from optreg import hookspecs
-from optreg.errors import PluginError, PluginWarning, UnknownPluginError, closest, did_you_mean
-from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
-
-ALLOW = "OPTREG_PLUGINS"
-"""Environment variable: the distributions (or qualified names) that may be used, separated by commas."""
-
-BLOCK = "OPTREG_BLOCK"
-"""Environment variable: the distributions (or qualified names) that may not."""
-
-RESERVED = frozenset({"name", "match", "regex", "ndim", "type"})
-"""Keys that a spec gives a meaning of its own, so no hyperparameter can bear them."""
+from optreg import hookspecs, lazy_types
+from optreg.criteria import CRITERIA
+from optreg.entries import Entries, Entry, Kind, normalised
+from optreg.errors import PluginError, PluginWarning, did_you_mean
+from optreg.records import OptimizerPlugin, Plugin, Registration, SchedulePlugin
+from optreg.spec import Spec
 
 
-class Kind(StrEnum):
-    """What an entry point offers; the value is the word that specs and messages use."""
-
-    OPTIMIZER = "optimizer"
-    SCHEDULER = "scheduler"
-    HOOK = "hook"
-
-    @property
-    def group(self) -> str:
-        """The entry-point group: `optreg.optimizers`, ..."""
-        return f"optreg.{self.value}s"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A component as the metadata of its distribution describes it; nothing has been imported for it."""
-
-    kind: Kind
-    name: str
-    distribution: str
-    version: str
-    module: str
-
-    @property
-    def qualified(self) -> str:
-        """The name that always works: `distribution/name`."""
-        return f"{self.distribution}/{self.name}"
-
-    @property
-    def origin(self) -> str:
-        """Who to turn to, for messages."""
-        return f"distribution '{self.distribution}' {self.version}, module '{self.module}'"
-
-
-Plugin = TypeVar("Plugin", OptimizerPlugin, SchedulePlugin)
-
-
-@dataclass(frozen=True)
-class Registration(Generic[Plugin]):
-    """A component's record, together with where it came from."""
-
-    entry: Entry
-    plugin: Plugin
-
-    def implementation(self) -> Any:
-        """Import the class behind the record.
-
-        Raises:
-            PluginError: the import fails, or finds no such class.
-        """
-        try:
-            module, _, attribute = self.plugin.implementation.partition(":")
-            return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-        except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"{self.entry.kind} '{self.entry.name}' of {self.entry.origin} names its implementation "
-                f"'{self.plugin.implementation}', which cannot be imported: {type(error).__name__}: {error}"
-            ) from error
-
-
-class Registry:
+class Registry(Entries):
     """The installed components of one process.
 
     Reading names costs metadata alone. Asking for a component imports the one module behind its name, registers
@@ -107,68 +36,10 @@ class Registry:
         entry_points: Iterable[EntryPoint] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        installed = importlib.metadata.entry_points() if entry_points is None else EntryPoints(entry_points)
-        self._entries = [_entry(kind, point) for kind in Kind for point in installed.select(group=kind.group)]
-        self._entries.sort(key=lambda entry: (entry.kind, entry.name, entry.distribution))
-        self._allowed = _listed(environ, ALLOW)
-        self._blocked = _listed(environ, BLOCK) or frozenset()
+        super().__init__(entry_points, environ)
         self._lock = threading.RLock()
         self._manager = pluggy.PluginManager("optreg")
         self._manager.add_hookspecs(hookspecs)
-
-    def entries(self, kind: Kind | None = None) -> list[Entry]:
-        """All that is installed, hidden or not, sorted by kind, name and distribution. Imports no plugin."""
-        return [entry for entry in self._entries if kind in (None, entry.kind)]
-
-    def usable(self, kind: Kind) -> list[Entry]:
-        """The components of a kind that a bare name leads to: neither hidden nor ambiguous."""
-        visible = [entry for entry in self.entries(kind) if not self.hidden_by(entry)]
-        return [entry for entry in visible if sum(other.name == entry.name for other in visible) == 1]
-
-    def state(self, entry: Entry) -> str:
-        """What the metadata alone says of an entry, in a few words: `available`, or why it is not."""
-        if variable := self.hidden_by(entry):
-            return f"hidden by {variable}"
-        rivals = [other for other in self.entries(entry.kind) if other.name == entry.name and other != entry]
-        if any(not self.hidden_by(rival) for rival in rivals):
-            return f"ambiguous: write {entry.qualified}"
-        if not _can_be_found(entry.module):
-            return f"broken: no module '{entry.module}'"
-        return "available"
-
-    def hidden_by(self, entry: Entry) -> str | None:
-        """The environment variable that hides an entry, if one does."""
-        marks = {entry.distribution, entry.qualified}
-        if self._allowed is not None and not marks & self._allowed:
-            return ALLOW
-        return BLOCK if marks & self._blocked else None
-
-    def find(self, kind: Kind, name: str) -> Entry:
-        """The entry that a bare name, or a qualified one like `some-dist/lion`, leads to. Imports no plugin.
-
-        Raises:
-            UnknownPluginError: none or several answer to the name, or an environment variable hides it.
-        """
-        distribution, _, bare = name.rpartition("/")
-        wanted = normalised(bare)
-        matches = [
-            entry
-            for entry in self.entries(kind)
-            if entry.name == wanted and _canonical(distribution) in ("", entry.distribution)
-        ]
-        visible = [entry for entry in matches if not self.hidden_by(entry)]
-        if len(visible) == 1:
-            return visible[0]
-        answering = [entry.qualified for entry in visible or matches]
-        if visible:
-            raise UnknownPluginError(_several(kind, name, visible), matches=answering)
-        if matches:
-            hidden = ", ".join(f"{self.hidden_by(entry)} hides '{entry.qualified}'" for entry in matches)
-            message = f"{kind} '{name}' is installed, but {hidden}; change that variable to use it"
-            raise UnknownPluginError(message, matches=answering)
-        choices = [entry.name for entry in self.usable(kind)]
-        message = f"there is no {kind} '{name}'{did_you_mean(wanted, choices)}"
-        raise UnknownPluginError(message, closest=closest(wanted, choices))
 
     def optimizer(self, name: str) -> Registration[OptimizerPlugin]:
         """The optimizer of that name, its module imported.
@@ -219,7 +90,7 @@ class Registry:
                         raise PluginError(message) from error
         return modules
 
-    def notify_built(self, spec: Any, optimizer: Any, scheduler: Any) -> None:
+    def notify_built(self, spec: Spec, optimizer: "lazy_types.Optimizer", scheduler: "lazy_types.LRScheduler") -> None:
         """Tell every observer, installed under `optreg.hooks` or part of a plugin in use, what was built.
 
         An observer that fails is reported as a `PluginWarning`; the others still hear.
@@ -230,21 +101,22 @@ class Registry:
                     self._register(entry)
                 except PluginError as error:
                     warnings.warn(str(error), PluginWarning, stacklevel=3)
-        plugins = self._manager.get_plugins()
-        for implementation in self._manager.hook.optreg_built.get_hookimpls():
-            others = [plugin for plugin in plugins if plugin is not implementation.plugin]
-            call = self._manager.subset_hook_caller("optreg_built", others)
+        with self._lock:  # another thread's registration may add to what is read here
+            plugins = self._manager.get_plugins()
+            observers = self._manager.hook.optreg_built.get_hookimpls()
+        for observer in observers:
+            call = self._manager.subset_hook_caller("optreg_built", plugins - {observer.plugin})
             try:
                 call(spec=spec, optimizer=optimizer, scheduler=scheduler)
             except Exception as error:
                 warnings.warn(
-                    f"observer '{implementation.plugin_name}' failed: {type(error).__name__}: {error}",
+                    f"observer '{observer.plugin_name}' failed: {type(error).__name__}: {error}",
                     PluginWarning,
                     stacklevel=3,
                 )
 
     def _load(self, entry: Entry, hook: str, record: type[Plugin]) -> Registration[Plugin]:
-        """Call the hook of the one module behind `entry`, and take the record that bears its name."""
+        """Call the hook of the one module behind `entry`, and take the record of that name."""
         module = self._register(entry)
         with self._lock:  # another thread's registration may add to what is searched here
             callers = self._manager.get_hookcallers(module) or []
@@ -310,58 +182,24 @@ class Registry:
                 )
 
 
+_reading = threading.Lock()
+
+
 @functools.cache
-def default_registry() -> Registry:
-    """The registry of what is installed in this process, read once."""
+def _installed() -> Registry:
     return Registry()
 
 
-def _entry(kind: Kind, point: EntryPoint) -> Entry:
-    distribution: str | None = getattr(point.dist, "name", None)  # None where the metadata is damaged
-    version: str | None = getattr(point.dist, "version", None)
-    return Entry(kind, normalised(point.name), _canonical(distribution or "unknown"), version or "unknown", point.value)
-
-
-def normalised(name: str) -> str:
-    """The one spelling of a component's name: `Warmup-Cosine` is `warmup_cosine`."""
-    return re.sub(r"[-_\s]+", "_", name.strip()).lower()
-
-
-def _canonical(distribution: str) -> str:
-    """The one spelling of a distribution's name (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def _listed(environ: Mapping[str, str], variable: str) -> frozenset[str] | None:
-    if not environ.get(variable, "").strip():
-        return None
-    marks: frozenset[str] = frozenset()
-    for item in environ[variable].split(","):
-        distribution, slash, name = item.strip().partition("/")
-        marks |= {_canonical(distribution) + slash + normalised(name)}
-    return marks
-
-
-def _several(kind: Kind, name: str, entries: list[Entry]) -> str:
-    if len({entry.distribution for entry in entries}) == 1:
-        modules = " and ".join(f"'{entry.module}'" for entry in entries)
-        return (
-            f"distribution '{entries[0].distribution}' {entries[0].version} offers {kind} '{name}' twice, "
-            f"as {modules}; its author must rename one"
-        )
-    choices = ", ".join(f"'{entry.qualified}'" for entry in entries)
-    return f"{kind} '{name}' is offered by {len(entries)} distributions; write one of {choices}, or hide one by {BLOCK}"
-
-
-def _can_be_found(module: str) -> bool:
-    top = module.partition(".")[0]
-    return top in sys.modules or (top != "" and importlib.util.find_spec(top) is not None)
+def default_registry() -> Registry:
+    """The registry of what is installed in this process, read once, however many threads ask for it first."""
+    with _reading:
+        return _installed()
 
 
 def _check_fields(entry: Entry, what: str, part: Any) -> None:
     if not (isinstance(part, type) and is_dataclass(part)):
         raise PluginError(f"{entry.origin}: the {what} of '{entry.name}' is no dataclass")
-    clash = sorted(RESERVED & {field.name for field in fields(part)})
+    clash = sorted({"name", *CRITERIA} & {field.name for field in fields(part)})
     if clash:
         raise PluginError(
             f"{entry.origin}: '{entry.name}' has hyperparameters that specs use for something else: {', '.join(clash)}"

@@ -36,14 +36,14 @@ FAULTY: Final = Faulty()
 """Stands where a value could not be read; the fault has been reported already."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Document:
-    """Plain data (dicts, tuples, scalars) with the places where its keys and values stand, and what is wrong."""
+    """Plain data (dicts, tuples, scalars), the places where its keys and values stand, and the faults of the text."""
 
-    data: Any = None
-    values: dict[Path, Position] = field(default_factory=dict)
-    keys: dict[Path, Position] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
+    data: Any
+    values: Mapping[Path, Position] = field(default_factory=dict)
+    keys: Mapping[Path, Position] = field(default_factory=dict)
+    problems: Sequence[Problem] = ()
 
     def where(self, path: Path, *, key: bool = False) -> Position | None:
         """The place of a value, or of its key; failing that, of what it sits in."""
@@ -53,24 +53,25 @@ class Document:
             path = path[:-1]
         return self.values.get(path)
 
-    def report(self, path: Path, message: str, *, key: bool = False) -> None:
-        """Note a problem at the value of `path`, or at its key; data that has no positions is named by its path."""
+    def problem(self, path: Path, message: str, *, key: bool = False) -> Problem:
+        """A problem at the value of `path`, or at its key; data that has no positions is named by its path."""
         where = self.where(path, key=key)
-        self.problems.append(Problem(where, message if where or not path else f"{dotted(path)}: {message}"))
+        return Problem(where, message if where or not path else f"{dotted(path)}: {message}")
 
-    def put(self, path: Path, value: Any, where: Position) -> None:
-        """Set the value at `path`, on behalf of `where`; mappings on the way are made.
+    def put(self, path: Path, value: Any, where: Position) -> "Document":
+        """A document with `value` at `path`, on behalf of `where`; mappings on the way are made.
 
         Raises:
             SpecError: the path leads through something that is neither mapping nor list, or past a list's end.
         """
         if len(path) > MAX_DEPTH:
             raise _fatal(where, f"is nested deeper than {MAX_DEPTH} levels")
-        self.data = _put(self.data, path, value, where)
-        for places in (self.keys, self.values):
-            for place in [place for place in places if place[: len(path)] == path]:
-                del places[place]
-            places[path] = where
+        data = _put(self.data, path, value, where)
+        keys, values = (
+            {place: position for place, position in places.items() if place[: len(path)] != path} | {path: where}
+            for places in (self.keys, self.values)
+        )
+        return Document(data, values, keys, self.problems)
 
 
 def read_file(path: str | os.PathLike[str]) -> Document:
@@ -102,10 +103,9 @@ def read_file(path: str | os.PathLike[str]) -> Document:
 
 def read_text(text: str, source: str) -> Document:
     """Read YAML text; `source` is what positions call it. Faults are collected in the document's `problems`."""
-    document = Document()
+    builder = _Builder(source)
     try:
-        builder = _Builder(text, source, document)
-        document.data = builder.build()
+        return builder.build(text)
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         where = Position(source, before.count("\n") + 1, error.position - before.rfind("\n"))
@@ -116,14 +116,13 @@ def read_text(text: str, source: str) -> Document:
         where = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
         context = f" {error.context}" if error.context else ""
         hint = "; quote a text that begins with '*' or '&'" if "an alias" in context or "an anchor" in context else ""
-        raise _fatal(where, f"is no valid YAML: {error.problem}{context}{hint}", document.problems) from error
+        raise _fatal(where, f"is no valid YAML: {error.problem}{context}{hint}", builder.problems) from error
     except (ValueError, OverflowError) as error:  # PyYAML's scanner: an escape or a version beyond all bounds
         mark = builder.loader.get_mark()
         where = Position(source, mark.line + 1, mark.column + 1)
-        raise _fatal(where, "is no valid YAML: a number here is out of range", document.problems) from error
+        raise _fatal(where, "is no valid YAML: a number here is out of range", builder.problems) from error
     except _LimitError as stop:
-        raise SpecError([*document.problems, stop.problem]) from None
-    return document
+        raise SpecError([*builder.problems, stop.problem]) from None
 
 
 def read_mapping(data: Mapping[Any, Any], source: str | None = None) -> Document:
@@ -132,11 +131,9 @@ def read_mapping(data: Mapping[Any, Any], source: str | None = None) -> Document
     Raises:
         SpecError: something in it is none of these, or it is nested too deep.
     """
-    document = Document()
-    document.data = _plain(data, (), document.problems)
-    if source:
-        document.values[()] = Position(source)
-    return document
+    problems: list[Problem] = []
+    plain = _plain(data, (), problems)
+    return Document(plain, {(): Position(source)} if source else {}, problems=problems)
 
 
 def dotted(path: Path) -> str:
@@ -144,8 +141,8 @@ def dotted(path: Path) -> str:
     return ".".join(str(part) for part in path)
 
 
-def _fatal(where: Position, message: str, earlier: list[Problem] | None = None) -> SpecError:
-    return SpecError([*(earlier or []), Problem(where, message)])
+def _fatal(where: Position, message: str, earlier: Sequence[Problem] = ()) -> SpecError:
+    return SpecError([*earlier, Problem(where, message)])
 
 
 class _LimitError(Exception):
@@ -159,13 +156,18 @@ class _LimitError(Exception):
 class _Builder:
     """Builds one document from the parser's events, depth first, no deeper than `MAX_DEPTH`."""
 
-    def __init__(self, text: str, source: str, document: Document) -> None:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.values: dict[Path, Position] = {}
+        self.keys: dict[Path, Position] = {}
+        self.problems: list[Problem] = []
+
+    def build(self, text: str) -> Document:
         self.loader = yaml.SafeLoader(text)
         self.events: Iterator[Any] = iter(self.loader.get_event, None)
-        self.source = source
-        self.document = document
+        return Document(self._document(), self.values, self.keys, self.problems)
 
-    def build(self) -> Any:
+    def _document(self) -> Any:
         next(self.events)  # the stream starts
         start = next(self.events)
         if isinstance(start, yaml.StreamEndEvent):
@@ -181,7 +183,7 @@ class _Builder:
         return value
 
     def _value(self, event: Any, path: Path) -> Any:
-        self.document.values[path] = self._position(event)
+        self.values[path] = self._position(event)
         if isinstance(event, yaml.AliasEvent):
             self._problem(event, f"aliases (*{event.anchor}) are not allowed; write the value out")
             return FAULTY
@@ -212,9 +214,9 @@ class _Builder:
             here = (*path, key)
             if key in items:
                 self._problem(event, f"'{key}' stands here for the second time; it is also on line "
-                                     f"{self.document.keys[here].line}, keep one")  # fmt: skip
+                                     f"{self.keys[here].line}, keep one")  # fmt: skip
                 continue
-            self.document.keys[here] = self._position(event)
+            self.keys[here] = self._position(event)
             items[key] = value
         return items
 
@@ -251,7 +253,7 @@ class _Builder:
         return Position(self.source, event.start_mark.line + 1, event.start_mark.column + 1)
 
     def _problem(self, event: Any, message: str) -> None:
-        self.document.problems.append(Problem(self._position(event), message))
+        self.problems.append(Problem(self._position(event), message))
 
 
 _SCALARS: Final = (

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from optreg import default_registry
+from optreg import registry
 
 # Read by torch when it is imported; or else threads that wait for work keep those of the other test process from theirs.
 os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -55,9 +55,9 @@ def site(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     before = set(sys.modules)
-    default_registry.cache_clear()
+    registry._installed.cache_clear()
     yield Site(folder)
-    default_registry.cache_clear()
+    registry._installed.cache_clear()
     for name in set(sys.modules) - before:
         origin = getattr(sys.modules[name], "__file__", None) or ""
         if origin.startswith(str(folder)):

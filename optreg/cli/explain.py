@@ -11,7 +11,8 @@ import yaml
 
 from optreg.cli.curve import Curve, StepError, curve
 from optreg.cli.output import overrides_option, table
-from optreg.spec import Spec, load_spec
+from optreg.loading import load_spec
+from optreg.spec import Spec
 
 
 @click.command("explain")

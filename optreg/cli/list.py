@@ -6,8 +6,9 @@ from dataclasses import asdict
 import click
 
 from optreg.cli.output import table
+from optreg.entries import Entry
 from optreg.errors import PluginError
-from optreg.registry import Entry, Registry, default_registry
+from optreg.registry import Registry, default_registry
 
 
 @click.command("list")

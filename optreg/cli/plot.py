@@ -9,7 +9,7 @@ import click
 from optreg.cli.curve import Curve, StepError, curve
 from optreg.cli.output import overrides_option
 from optreg.errors import PluginError
-from optreg.spec import load_spec
+from optreg.loading import load_spec
 
 POINTS = 1000
 """How many points of a curve are drawn; a joint between two of them is drawn all the same."""

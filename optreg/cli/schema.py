@@ -7,20 +7,12 @@ from typing import Any
 
 import click
 
+from optreg.criteria import CRITERIA
+from optreg.entries import Entry, Kind
 from optreg.errors import PluginError
-from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
 from optreg.hyperparameters import json_schema
-from optreg.registry import Entry, Kind, Registry, default_registry
-
-_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
-_NUMBERS = {"anyOf": [{"type": "integer"}, {"type": "array", "items": {"type": "integer"}, "minItems": 1}]}
-
-CRITERIA = {
-    "match": _TEXTS | {"description": "Globs on the parameter's name; one must match. * crosses dots."},
-    "regex": _TEXTS | {"description": "Regular expressions; one must be found in the parameter's name."},
-    "ndim": _NUMBERS | {"description": "Numbers of dimensions; one must be the parameter's."},
-    "type": _TEXTS | {"description": "Globs on the class name of the module that holds the parameter, or of a base."},
-}
+from optreg.records import OptimizerPlugin, SchedulePlugin
+from optreg.registry import Registry, default_registry
 
 
 @click.command("schema")
@@ -127,7 +119,8 @@ def _settings(description: _Description) -> dict[str, Any]:
 
 def _rules_of(name: str, description: _Description) -> dict[str, Any]:
     """What a rule may set under an optimizer."""
-    rule = {"properties": {**CRITERIA, **description.properties}, "additionalProperties": False}
+    criteria = {key: criterion.json_schema for key, criterion in CRITERIA.items()}
+    rule = {"properties": criteria | description.properties, "additionalProperties": False}
     return {
         "if": {"properties": {"optimizer": _named(name)}, "required": ["optimizer"]},
         "then": {"properties": {"groups": {"items": rule}}},

@@ -5,10 +5,11 @@ import inspect
 import click
 
 from optreg.cli.output import table
+from optreg.entries import Kind
 from optreg.errors import UnknownPluginError
-from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
 from optreg.hyperparameters import describe
-from optreg.registry import Kind, Registration, default_registry
+from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
+from optreg.registry import default_registry
 
 
 @click.command("show")

@@ -4,7 +4,7 @@ import click
 
 from optreg.cli.output import overrides_option
 from optreg.errors import OptregError, SpecError
-from optreg.spec import load_spec
+from optreg.loading import load_spec
 
 
 @click.command("validate")

@@ -14,7 +14,7 @@ from torch.optim.optimizer import ParamsT
 
 from optreg.errors import did_you_mean
 from optreg.execution import FusedPointwiseOptions, PointwiseOptions
-from optreg.hyperparameters import check
+from optreg.hyperparameters import check_hyperparameters
 from optreg.pointwise import blocks, compiled, lists
 from optreg.pointwise.packs import Pack, Plan
 from optreg.pointwise.rounding import PackRounding, Rounding, TensorRounding, key_of
@@ -119,7 +119,8 @@ class Pointwise(Optimizer):
             if name not in known[0] and name not in known[1]:
                 raise TypeError(f"{owner} has no argument '{name}'{did_you_mean(name, known[0] + known[1])}")
         for part, names in zip((self.reference, self.options), known, strict=True):
-            complete |= check(part, {name: value for name, value in settings.items() if name in names}, owner)
+            own = {name: value for name, value in settings.items() if name in names}
+            complete |= check_hyperparameters(part, own, owner)
         return complete
 
     def _begin(self) -> None:
@@ -136,7 +137,7 @@ class Pointwise(Optimizer):
         """
         merged = {**self.defaults, **param_group}
         for part in (self.reference, self.options):
-            check(part, {f.name: merged[f.name] for f in fields(part)}, type(self).__name__)
+            check_hyperparameters(part, {f.name: merged[f.name] for f in fields(part)}, type(self).__name__)
         super().add_param_group(param_group)
 
     def state_dict(self) -> dict[str, Any]:

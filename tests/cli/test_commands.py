@@ -58,7 +58,7 @@ def run(*arguments):
 
 
 def process(*arguments):
-    return subprocess.run([sys.executable, "-m", "optreg.cli", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-m", "optreg", *arguments], capture_output=True, text=True, check=False)
 
 
 def test_help_names_every_command():
@@ -272,9 +272,7 @@ def test_a_command_imports_no_more_than_it_needs(here, arguments, unwanted):
 
 def test_on_a_terminal_the_list_is_a_drawn_table():
     terminal, end = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-m", "optreg.cli", "list"], stdout=end, env={**os.environ, "COLUMNS": "100"}
-    ):
+    with subprocess.Popen([sys.executable, "-m", "optreg", "list"], stdout=end, env={**os.environ, "COLUMNS": "100"}):
         os.close(end)
         output = b""
         try:

@@ -9,7 +9,8 @@ from optreg.conformance.catalogue import of_tier
 from optreg.conformance.running.check import judge, judge_subject
 from optreg.conformance.subjects.subject import OptimizerSubject
 from optreg.conformance.subjects.target import kind_of
-from optreg.registry import Entry, Kind, Registration
+from optreg.entries import Entry, Kind
+from optreg.records import Registration
 from optreg_plugins.lion.reference import Lion
 
 OURS = [entry.name for kind in (Kind.OPTIMIZER, Kind.SCHEDULER) for entry in default_registry().entries(kind)

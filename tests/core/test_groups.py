@@ -12,6 +12,11 @@ from optreg.groups import partition
 from optreg.spec import Rule
 
 
+def asking(where=None, **criteria):
+    """A rule that sets nothing."""
+    return Rule(tuple(criteria.items()), where=where)
+
+
 class Block(nn.Module):
     def __init__(self):
         super().__init__()
@@ -46,14 +51,14 @@ def test_without_rules_all_parameters_are_one_group():
 @pytest.mark.parametrize(
     ("rule", "names"),
     [
-        (Rule(match=("*.bias",)), ["block.norm.bias", "block.linear.bias"]),
-        (Rule(match=("head.*", "embed.weight")), ["embed.weight", "head.weight"]),
-        (Rule(regex=("norm|head",)), ["block.norm.weight", "block.norm.bias", "head.weight"]),
-        (Rule(ndim=(1,)), ["block.norm.weight", "block.norm.bias", "block.linear.bias"]),
-        (Rule(type=("LayerNorm",)), ["block.norm.weight", "block.norm.bias"]),
-        (Rule(type=("*Norm", "Embedding")), ["embed.weight", "block.norm.weight", "block.norm.bias"]),
-        (Rule(type=("Linear",), ndim=(2,)), ["block.linear.weight", "head.weight"]),
-        (Rule(match=("*.weight",), type=("Linear",), regex=("^head",)), ["head.weight"]),
+        (asking(match=("*.bias",)), ["block.norm.bias", "block.linear.bias"]),
+        (asking(match=("head.*", "embed.weight")), ["embed.weight", "head.weight"]),
+        (asking(regex=("norm|head",)), ["block.norm.weight", "block.norm.bias", "head.weight"]),
+        (asking(ndim=(1,)), ["block.norm.weight", "block.norm.bias", "block.linear.bias"]),
+        (asking(type=("LayerNorm",)), ["block.norm.weight", "block.norm.bias"]),
+        (asking(type=("*Norm", "Embedding")), ["embed.weight", "block.norm.weight", "block.norm.bias"]),
+        (asking(type=("Linear",), ndim=(2,)), ["block.linear.weight", "head.weight"]),
+        (asking(match=("*.weight",), type=("Linear",), regex=("^head",)), ["head.weight"]),
     ],
 )
 def test_a_rule_matches_by_name_dimensions_and_type_all_of_them(rule, names):
@@ -64,11 +69,11 @@ def test_a_type_also_matches_subclasses():
     class MyNorm(nn.LayerNorm):
         pass
 
-    assert grouped(nn.Sequential(nn.Linear(2, 2), MyNorm(2)), Rule(type=("LayerNorm",)))[0] == ["1.weight", "1.bias"]
+    assert grouped(nn.Sequential(nn.Linear(2, 2), MyNorm(2)), asking(type=("LayerNorm",)))[0] == ["1.weight", "1.bias"]
 
 
 def test_the_first_match_wins_and_the_unmatched_come_first():
-    rules = Rule(match=("*.bias",)), Rule(ndim=(1,)), Rule(match=("head.*",))
+    rules = asking(match=("*.bias",)), asking(ndim=(1,)), asking(match=("head.*",))
     assert list(grouped(Small(), *rules).items()) == [
         (None, ["embed.weight", "block.linear.weight"]),
         (0, ["block.norm.bias", "block.linear.bias"]),
@@ -78,15 +83,15 @@ def test_the_first_match_wins_and_the_unmatched_come_first():
 
 
 def test_a_rule_that_matches_nothing_is_an_error_with_its_place_and_examples():
-    rule = Rule(match=("*.layernorm.*", "*bais"), where=Position("run.yaml", 7, 5))
-    (problem,) = refused(Small(), Rule(ndim=(1,)), rule)
+    rule = asking(match=("*.layernorm.*", "*bais"), where=Position("run.yaml", 7, 5))
+    (problem,) = refused(Small(), asking(ndim=(1,)), rule)
     assert problem.startswith("run.yaml:7:5: the rule 'match: *.layernorm.*, *bais' (number 2) matches no parameter; ")
     assert "the model has, for example, '" in problem
-    assert "'block.linear.weight'" in refused(Small(), Rule(match=("*linear.wieght",)))[0]
+    assert "'block.linear.weight'" in refused(Small(), asking(match=("*linear.wieght",)))[0]
 
 
 def test_a_rule_whose_parameters_are_all_taken_is_an_error():
-    (problem,) = refused(Small(), Rule(ndim=(1,)), Rule(match=("*.bias",)))
+    (problem,) = refused(Small(), asking(ndim=(1,)), asking(match=("*.bias",)))
     assert (
         problem
         == "the rule 'match: *.bias' matches 2 parameters, but earlier rules take them all; move it up or remove it"
@@ -105,23 +110,23 @@ def test_a_tied_parameter_is_in_one_group_once():
 
 
 def test_a_rule_may_use_any_name_of_a_tied_parameter():
-    assert grouped(tied(), Rule(match=("head.*",)))[0] == ["embed.weight"]
-    assert grouped(tied(), Rule(match=("embed.*", "head.*")))[0] == ["embed.weight"]
+    assert grouped(tied(), asking(match=("head.*",)))[0] == ["embed.weight"]
+    assert grouped(tied(), asking(match=("embed.*", "head.*")))[0] == ["embed.weight"]
 
 
 def test_rules_that_disagree_about_a_tied_parameter_are_an_error():
-    rules = Rule(match=("embed.*",)), Rule(match=("head.*",), where=Position("run.yaml", 9, 5))
+    rules = asking(match=("embed.*",)), asking(match=("head.*",), where=Position("run.yaml", 9, 5))
     problem = refused(tied(), *rules)[0]
     assert problem.startswith("run.yaml:9:5: a tied parameter has several names and rules disagree about it: ")
     assert "'embed.weight' falls to rule 1 (match: embed.*), 'head.weight' falls to rule 2 (match: head.*)" in problem
-    assert grouped(tied(), Rule(match=("embed.*", "head.*")), Rule(ndim=(1,)))[0] == ["embed.weight"]
+    assert grouped(tied(), asking(match=("embed.*", "head.*")), asking(ndim=(1,)))[0] == ["embed.weight"]
 
 
 def test_frozen_parameters_are_left_out_and_a_rule_may_match_them_alone():
     model = Small()
     model.embed.requires_grad_(False)
     assert "embed.weight" not in grouped(model)[None]
-    assert 0 not in grouped(model, Rule(match=("embed.*",)))
+    assert 0 not in grouped(model, asking(match=("embed.*",)))
 
 
 def test_a_model_with_nothing_to_train_is_an_error():
@@ -132,16 +137,16 @@ def test_a_model_with_nothing_to_train_is_an_error():
 
 def test_named_parameters_and_bare_ones_will_do():
     model = Small()
-    assert grouped(model.named_parameters(), Rule(match=("*.bias",))) == grouped(model, Rule(match=("*.bias",)))
-    groups = partition(model.parameters(), [Rule(ndim=(1,))])
+    assert grouped(model.named_parameters(), asking(match=("*.bias",))) == grouped(model, asking(match=("*.bias",)))
+    groups = partition(model.parameters(), [asking(ndim=(1,))])
     assert [len(group.members) for group in groups] == [3, 3]
     assert all(isinstance(param, nn.Parameter) for param in groups[0].as_param_group()["params"])
 
 
 def test_rules_that_ask_for_more_than_was_given_are_errors():
     model = Small()
-    assert "pass the model or model.named_parameters()" in refused(model.parameters(), Rule(match=("*",)))[0]
-    assert "pass the model itself" in refused(model.named_parameters(), Rule(type=("Linear",)))[0]
+    assert "pass the model or model.named_parameters()" in refused(model.parameters(), asking(match=("*",)))[0]
+    assert "pass the model itself" in refused(model.named_parameters(), asking(type=("Linear",)))[0]
     with pytest.raises(TypeError, match="this holds a int"):
         partition([1], [])
 
@@ -157,12 +162,14 @@ def test_groups_carry_names_and_settings_into_the_optimizer():
 
 
 globs = st.sampled_from(["*", "*.bias", "*norm*", "head.*", "embed.*", "nothing", "*.weight"])
-rules = st.builds(
-    Rule,
-    match=st.lists(globs, max_size=2).map(tuple),
-    ndim=st.lists(st.integers(0, 3), max_size=2).map(tuple),
-    type=st.lists(st.sampled_from(["Linear", "LayerNorm", "Module"]), max_size=1).map(tuple),
-)
+rules = st.fixed_dictionaries(
+    {},
+    optional={
+        "match": st.lists(globs, min_size=1, max_size=2).map(tuple),
+        "ndim": st.lists(st.integers(0, 3), min_size=1, max_size=2).map(tuple),
+        "type": st.lists(st.sampled_from(["Linear", "LayerNorm", "Module"]), min_size=1, max_size=1).map(tuple),
+    },
+).map(lambda criteria: asking(**criteria))
 
 
 @given(st.lists(rules, max_size=4), st.booleans(), st.sets(st.integers(0, 5), max_size=5))
@@ -193,3 +200,80 @@ def test_every_trainable_parameter_is_in_exactly_one_group(chosen, tie, frozen):
 def test_what_is_no_model_is_told_so(model, message):
     with pytest.raises(TypeError, match=f"a model is a module, named parameters or parameters.*{message}"):
         partition(model, [])
+
+
+class Twice(nn.Module):
+    """One block under two names, and a parameter of the model's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = self.second = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+        self.scale = nn.Parameter(torch.ones(()))
+
+
+def test_a_module_under_two_names_gives_each_of_its_parameters_two():
+    (group,) = partition(Twice(), [])
+    assert [member.names for member in group.members] == [
+        ["scale"],
+        ["first.0.weight", "second.0.weight"],
+        ["first.0.bias", "second.0.bias"],
+        ["first.1.weight", "second.1.weight"],
+        ["first.1.bias", "second.1.bias"],
+    ]
+
+
+def test_a_rule_on_the_second_name_of_a_module_takes_its_parameters():
+    rest, chosen = partition(Twice(), [asking(match=("second.*",))])
+    assert [member.name for member in rest.members] == ["scale"]
+    assert [member.name for member in chosen.members] == [
+        "first.0.weight", "first.0.bias", "first.1.weight", "first.1.bias",
+    ]  # fmt: skip
+
+
+def test_rules_that_split_a_shared_module_by_type_agree_about_it():
+    groups = partition(Twice(), [asking(type=("*Norm",)), asking(match=("second.*",)), asking(ndim=(0,))])
+    assert [[member.name for member in group.members] for group in groups] == [
+        ["first.1.weight", "first.1.bias"], ["first.0.weight", "first.0.bias"], ["scale"],
+    ]  # fmt: skip
+
+
+def test_every_tied_parameter_that_rules_disagree_about_is_told():
+    with pytest.raises(SpecError) as caught:
+        partition(Twice(), [asking(match=("first.*",)), asking(match=("second.*",))])
+    said = [str(problem) for problem in caught.value.problems if "disagree" in str(problem)]
+    assert len(said) == 4
+    assert (
+        "'first.1.bias' falls to rule 1 (match: first.*), 'second.1.bias' falls to rule 2 (match: second.*)" in said[3]
+    )
+
+
+def test_pairs_that_give_a_parameter_two_names_hold_it_once():
+    weight, bias = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
+    rest, chosen = partition([("a", weight), ("b", bias), ("c", weight)], [asking(match=("c",))])
+    assert [member.name for member in rest.members] == ["b"]
+    assert [member.names for member in chosen.members] == [["a", "c"]]
+
+
+def test_a_parameter_given_twice_without_names_is_held_once():
+    weight = nn.Parameter(torch.ones(2))
+    (group,) = partition(iter([weight, weight]), [])
+    assert [id(param) for param in group.as_param_group()["params"]] == [id(weight)]
+
+
+def test_the_order_of_groups_is_the_order_of_rules_whatever_the_model_says_first():
+    model = Twice()
+    for rules in ([{"ndim": 0}, {"ndim": 1}], [{"ndim": 1}, {"ndim": 0}]):
+        rules = [{**rule, "lr": float(number + 1)} for number, rule in enumerate(rules)]
+        optimizer = optreg.optimizer("lion", model, lr=9.0, groups=rules)
+        assert [group["lr"] for group in optimizer.param_groups] == [9.0, 1.0, 2.0]
+        scheduler = optreg.scheduler("constant", optimizer, factor=0.5)
+        assert scheduler.base_lrs == [9.0, 1.0, 2.0]
+        assert scheduler.get_last_lr() == [4.5, 0.5, 1.0]
+
+
+def test_parameters_of_which_some_have_names_are_built_without():
+    model = torch.nn.Linear(2, 2)
+    groups = [{"ndim": 1, "lr": 0.5}]
+    optimizer = optreg.optimizer("adamw", [("weight", model.weight), model.bias], groups=groups)
+    assert [group["params"] for group in optimizer.param_groups] == [[model.weight], [model.bias]]
+    assert all("param_names" not in group for group in optimizer.param_groups)

@@ -2,8 +2,6 @@
 
 import enum
 import os
-import types
-from collections import UserDict
 from decimal import Decimal
 from fractions import Fraction
 
@@ -234,21 +232,18 @@ def test_a_pattern_that_cannot_be_compiled_is_refused_by_path(pattern):
 
 def test_a_mapping_can_be_given_a_source_that_its_problems_are_placed_at():
     document = read_mapping({"a": 1}, "experiment 7")
-    document.report(("a",), "is wrong")
-    assert [str(problem) for problem in document.problems] == ["experiment 7: is wrong"]
-
-
-def test_any_mapping_class_will_do_at_any_depth():
-    rules = [UserDict(ndim=1, lr=0.5)]
-    data = types.MappingProxyType({"optimizer": UserDict(OPTIMIZER), "groups": rules, "scheduler": SCHEDULER})
-    assert load_spec(data).as_dict()["groups"] == [{"ndim": [1], "lr": 0.5}]
+    assert str(document.problem(("a",), "is wrong")) == "experiment 7: is wrong"
 
 
 YAML = st.text("[]{}:,-&*!|>'\"%@`#?\n\t 01xoaneUu\\.~<_\ud800\ufeff\x85\x00é", max_size=40)
 
 
-@given(st.lists(YAML | st.sampled_from(["optimizer:", "\n  ", "name: adamw", "\nscheduler: ", "lr: "]), max_size=9))
-@settings(derandomize=True, max_examples=400, deadline=None)
+@given(
+    st.lists(
+        st.text() | YAML | st.sampled_from(["optimizer:", "\n  ", "name: adamw", "\nscheduler: ", "lr: "]), max_size=9
+    )
+)
+@settings(derandomize=True, max_examples=800, deadline=None)
 def test_any_pieces_of_yaml_are_a_document_or_a_printable_error(pieces):
     try:
         assert isinstance(read_text("".join(pieces), "x"), Document)

@@ -13,7 +13,8 @@ from annotated_types import MinLen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optreg import Decay, NonNegative, OptregError, PluginError, Positive, SpecError, Steps, check
+from optreg import Decay, Fraction, NonNegative, OptregError, PluginError, Positive, SpecError, Steps
+from optreg import check_hyperparameters as check
 from optreg.hyperparameters import complaints, defaults, describe, json_schema, names
 
 
@@ -141,7 +142,10 @@ def test_a_reference_whose_types_cannot_be_read_is_the_plugins_fault():
         lr: torch.nn.Module = None
 
     for reference, cause in ((Unresolved, NameError), (Foreign, Exception)):
-        for use in (lambda reference=reference: check(reference, {}), lambda reference=reference: describe(reference)):
+        for use in (
+            lambda reference=reference: check(reference, {}),
+            lambda reference=reference: describe(reference),
+        ):
             with pytest.raises(PluginError, match=f"the fields of '.*{reference.__name__}'") as caught:
                 use()
             assert isinstance(caught.value.__cause__, cause)
@@ -156,6 +160,12 @@ def test_fields_are_described_with_type_range_and_default():
         ("nesterov", "bool", "", "False"),
         ("mode", "'max' | 'sum'", "", "max"),
     ]
+
+    @dataclass
+    class Mixed:
+        pair: tuple[Fraction, NonNegative] = (0.5, 1.0)
+
+    assert describe(Mixed)[0].range == "(>= 0, <= 1, >= 0)"
 
 
 def test_the_json_schema_is_one_and_agrees_with_the_check():

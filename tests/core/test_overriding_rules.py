@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import optreg
-from optreg import Registry, SpecError
-from optreg.registry import Kind
+from optreg import SpecError
 
 PLUGIN = """\
 from dataclasses import dataclass
@@ -73,13 +72,3 @@ def test_a_rule_sets_what_it_says_and_inherits_the_rest():
     bias, weight = optreg.build(spec, model).optimizer.param_groups
     assert (bias["betas"], bias["lr"], bias["execution"]) == ((0.25, 0.5), 0.5, "auto")
     assert (weight["betas"], weight["lr"], weight["execution"]) == ((0.5, 0.75), 0.5, "loop")
-
-
-def test_a_hook_entry_can_be_loaded_and_a_broken_one_told(site):
-    site.install("watcher", "import optreg", group="optreg.hooks", names=["watcher"])
-    site.install("broken-hook", "1 / 0", group="optreg.hooks", names=["broken"])
-    registry = Registry()
-    broken, watcher = registry.entries(Kind.HOOK)
-    registry.load(watcher)
-    with pytest.raises(optreg.PluginError, match="hook 'broken' is broken: distribution 'broken-hook'"):
-        registry.load(broken)

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import sys
 
 import pytest
 import torch
@@ -56,6 +57,8 @@ def test_a_yaml_file_a_mapping_and_python_calls_build_the_same(model, tmp_path):
 
 def test_copies_and_pickles_of_a_run_go_on_by_themselves(model):
     run = optreg.build(SPEC, model)
+    assert copy.copy(run) == run == run._replace()
+    assert copy.copy(run).spec is run._replace(scheduler=None).spec is run.spec
     for twin in (copy.deepcopy(run), pickle.loads(pickle.dumps(run))):
         assert twin.spec == run.spec
         assert twin.scheduler.optimizer is twin.optimizer
@@ -68,6 +71,12 @@ def test_a_tensor_rate_is_checked_and_stays_the_tensor_it_is(model):
     assert optreg.optimizer("adamw", model, lr=rate).param_groups[0]["lr"] is rate
     with pytest.raises(SpecError, match=r"lr must be greater than or equal to 0, not -1.0"):
         optreg.optimizer("adamw", model, lr=torch.tensor(-1.0))
+
+
+@pytest.mark.parametrize("rate", [torch.ones(2), torch.ones(0)])
+def test_a_rate_that_is_not_one_number_is_refused_before_anything_is_built(rate):
+    with pytest.raises(SpecError, match=r"optimizer\.lr: a Tensor is no plain value"):
+        optreg.optimizer("adamw", torch.nn.Linear(2, 2), lr=rate)
 
 
 def test_wrong_python_calls_are_told_like_wrong_specs(model):
@@ -126,6 +135,21 @@ def test_observers_are_told_once_of_every_build(site, model):
     import observer
 
     assert observer.seen == [(run.spec, run.optimizer, run.scheduler) for run in runs]
+
+
+def test_a_registry_of_ones_own_is_looked_up_in_and_its_observers_are_told(site, model):
+    site.install("observer", OBSERVER, group="optreg.hooks", names=["observer"])
+    default = optreg.default_registry()
+    run = optreg.build(SPEC, model, registry=optreg.Registry(environ={"OPTREG_BLOCK": "observer"}))
+    assert run.spec == optreg.load_spec(SPEC, registry=default)
+    assert "observer" not in sys.modules
+    with pytest.raises(SpecError, match="there is no optimizer 'lion'"):
+        optreg.build(SPEC, model, registry=optreg.Registry(entry_points=[]))
+    recipe = optreg.build(SPEC, registry=optreg.Registry())
+    run = recipe(model)
+    import observer
+
+    assert observer.seen == [(run.spec, run.optimizer, run.scheduler)]
 
 
 @pytest.mark.parametrize(

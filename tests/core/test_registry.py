@@ -1,12 +1,15 @@
 """The registry over real distributions: names, collisions, lists, broken plugins, and laziness."""
 
+import importlib
 import sys
-import threading
 
 import pytest
 
-from optreg import PluginError, Registry, UnknownPluginError
-from optreg.registry import Kind
+import optreg
+from optreg import PluginError, Registry, SpecError, UnknownPluginError
+from optreg.entries import Kind
+
+SCHEDULER = {"name": "constant"}
 
 GOOD = """\
 from dataclasses import dataclass
@@ -17,10 +20,14 @@ class Reference:
     '''One sentence.'''
     lr: float = 0.1
 
+@dataclass
+class Options:
+    nesterov: bool = False
+
 @hookimpl
 def optreg_optimizers():
     return [
-        OptimizerPlugin(name=name, implementation="torch.optim:SGD", reference=Reference)
+        OptimizerPlugin(name=name, implementation="torch.optim:SGD", reference=Reference, options=Options)
         for name in ("good", "other-good")
     ]
 """
@@ -29,7 +36,7 @@ def optreg_optimizers():
 def test_names_are_normalised_and_can_be_qualified(site):
     site.install("My.Dist", GOOD, module="my_dist", names=["Good", "other-good"])
     registry = Registry()
-    for name in ("good", "GOOD", "my-dist/good", "my-dist/Good"):
+    for name in ("good", "GOOD", "my-dist/good", "My.Dist/good", "my_dist/Good", "MY-_-DIST/GOOD"):
         assert registry.optimizer(name).entry.qualified == "my-dist/good"
     assert registry.optimizer("other_good").plugin.name == "other-good"
     assert "my_dist" in sys.modules
@@ -42,25 +49,6 @@ def test_nothing_is_imported_before_it_is_named(site):
     assert registry.state(entry) == "available"
     assert registry.find(Kind.OPTIMIZER, "lazy") == entry
     assert "lazy" not in sys.modules
-
-
-def test_a_module_is_imported_once_by_any_number_of_threads(site):
-    site.install(
-        "counted",
-        "import builtins\nbuiltins.optreg_count = getattr(builtins, 'optreg_count', 0) + 1\n" + GOOD,
-        names=["good"],
-    )
-    registry, found = Registry(), []
-    threads = [threading.Thread(target=lambda: found.append(registry.optimizer("good"))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    import builtins
-
-    assert builtins.__dict__.pop("optreg_count") == 1
-    assert len(set(found)) == 1
-    assert len(found) == 8
 
 
 def test_an_unknown_name_is_an_error_with_a_suggestion():
@@ -129,8 +117,13 @@ HOOK = "from optreg import OptimizerPlugin, SchedulePlugin, hookimpl\n@hookimpl\
         (HOOK + "return ['lion']", "returned a str, not an OptimizerPlugin"),
         (HOOK + "return []", "needs one record of that name; 'optreg_optimizers' returned nothing"),
         (GOOD.replace('"good"', '"bad"'), "needs one record of that name; 'optreg_optimizers' returned 'bad', 'other-good'"),
-        (GOOD.replace("@dataclass\n", ""), "the reference of 'good' is no dataclass"),
+        (GOOD.replace("@dataclass\nclass Reference", "class Reference"), "the reference of 'good' is no dataclass"),
         (GOOD.replace("lr:", "match:"), "has hyperparameters that specs use for something else: match"),
+        (GOOD.replace("reference=Reference", "reference=Reference()"), "the reference of 'good' is no dataclass"),
+        (GOOD.replace("options=Options", "options=dict"), "the options class of 'good' is no dataclass"),
+        (GOOD.replace("options=Options", "options=None"), "the options class of 'good' is no dataclass"),
+        (GOOD.replace("nesterov", "name"), "'good' has hyperparameters that specs use for something else: name"),
+        (GOOD.replace("name=name", "name=None"), "needs one record of that name; 'optreg_optimizers' returned 'None', 'None'"),
         (GOOD.replace("def optreg_optimizers", "def optreg_optimisers"), "'optreg_optimisers', which is no hook of optreg; did you mean 'optreg_optimizers'"),
         (GOOD.replace("def optreg_optimizers()", "def optreg_optimizers(extra)"), "extra"),
     ],
@@ -156,20 +149,24 @@ def test_the_cause_of_a_failed_import_is_chained(site):
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
-@pytest.mark.parametrize("place", ["no_such_module:Class", "torch.optim:NoSuchClass", "torch.optim"])
+@pytest.mark.parametrize("place", ["'no_such_module:Class'", "'torch.optim:NoSuchClass'", "'torch.optim'", "Reference"])
 def test_an_implementation_that_is_not_there_is_told_with_its_distribution(site, place):
-    site.install("bad-dist", GOOD.replace("torch.optim:SGD", place), names=["good"])
+    site.install("bad-dist", GOOD.replace('"torch.optim:SGD"', place), names=["good"])
     registration = Registry().optimizer("good")
-    with pytest.raises(PluginError, match=f"distribution 'bad-dist' 1.0.*names its implementation '{place}'"):
+    shown = "'<class 'bad_dist.Reference'>'" if place == "Reference" else place
+    with pytest.raises(PluginError, match=f"distribution 'bad-dist' 1.0.*names its implementation {shown}"):
         registration.implementation()
 
 
-def test_a_module_that_is_not_there_shows_without_importing_anything(site):
-    site.install("gone", names=["gone"])
-    (site.folder / "gone.py").unlink()
+@pytest.mark.parametrize("target", ["gone", ".relative", "", "no.such.module", "no_such:attribute"])
+def test_an_entry_point_that_leads_nowhere_shows_as_broken(site, target):
+    site.install("astray", names=["x"])
+    (site.folder / "astray-1.0.dist-info" / "entry_points.txt").write_text(f"[optreg.optimizers]\nx = {target}\n")
     registry = Registry()
-    (entry,) = [entry for entry in registry.entries() if entry.name == "gone"]
-    assert registry.state(entry) == "broken: no module 'gone'"
+    (entry,) = [entry for entry in registry.entries() if entry.distribution == "astray"]
+    assert registry.state(entry).startswith("broken: no module")
+    with pytest.raises(PluginError, match=r"optimizer 'x' is broken: distribution 'astray' 1\.0"):
+        registry.load(entry)
 
 
 def test_given_entry_points_stand_in_for_what_is_installed():
@@ -180,3 +177,65 @@ def test_every_kind_of_entry_can_be_loaded():
     registry = Registry()
     for entry in registry.entries():
         registry.load(entry)
+
+
+def test_the_options_of_a_plugin_are_checked_and_reach_its_class(site):
+    site.install("solo", GOOD, names=["good"])
+    spec = optreg.load_spec({"optimizer": {"name": "good", "nesterov": False}, "scheduler": SCHEDULER})
+    assert spec.optimizer.settings == {"lr": 0.1, "nesterov": False}
+    with pytest.raises(SpecError, match=r"optimizer\.nesterov: good: nesterov must be a valid boolean, not 1"):
+        optreg.load_spec({"optimizer": {"name": "good", "nesterov": 1}, "scheduler": SCHEDULER})
+
+
+def test_fields_that_cannot_be_checked_against_harm_only_who_names_the_plugin(site):
+    site.install("bad-dist", GOOD.replace("lr: float", "lr: 'NoSuchType'"), names=["good"])
+    with pytest.raises(PluginError, match="the fields of 'bad_dist:Reference': NameError"):
+        optreg.load_spec({"optimizer": {"name": "good"}, "scheduler": SCHEDULER})
+    assert optreg.load_spec({"optimizer": {"name": "lion"}, "scheduler": SCHEDULER})
+
+
+def test_a_distribution_without_metadata_harms_nobody(site):
+    module = site.install("nameless", GOOD, names=["good"])
+    (site.folder / f"{module}-1.0.dist-info" / "METADATA").unlink()
+    registry = Registry()
+    assert registry.optimizer("lion").entry.distribution == "optreg"
+    entry = registry.optimizer("good").entry
+    assert (entry.distribution, entry.version) == ("unknown", "unknown")
+
+
+def test_a_module_refused_by_pluggy_is_refused_again_and_can_be_loaded_once_mended(site):
+    wrong = GOOD.replace("optreg_optimizers()", "optreg_optimizers(extra)")
+    module = site.install("bad-dist", wrong, names=["good"])
+    registry = Registry()
+    for _ in range(2):
+        with pytest.raises(PluginError, match="extra"):
+            registry.optimizer("good")
+    sys.modules.pop(module)
+    (site.folder / f"{module}.py").write_text(GOOD)
+    importlib.invalidate_caches()
+    assert registry.optimizer("good").entry.distribution == "bad-dist"
+
+
+def test_one_module_may_offer_several_kinds_and_is_registered_once(site):
+    code = GOOD + (
+        "\nfrom optreg import SchedulePlugin\n\n@hookimpl\ndef optreg_schedulers():\n"
+        "    return [SchedulePlugin(name='good', implementation='bad:Nothing', reference=Reference)]\n"
+    )
+    site.install("solo", code, names=["good"])
+    points = site.folder / "solo-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text() + "[optreg.schedulers]\ngood = solo\n")
+    registry = Registry()
+    assert registry.optimizer("good").plugin.implementation == "torch.optim:SGD"
+    assert registry.scheduler("good").entry.kind is Kind.SCHEDULER
+    with pytest.raises(PluginError, match="scheduler 'good' of distribution 'solo'"):
+        registry.scheduler("good").implementation()
+
+
+def test_a_hook_entry_can_be_loaded_and_a_broken_one_told(site):
+    site.install("watcher", "import optreg", group="optreg.hooks", names=["watcher"])
+    site.install("broken-hook", "1 / 0", group="optreg.hooks", names=["broken"])
+    registry = Registry()
+    broken, watcher = registry.entries(Kind.HOOK)
+    registry.load(watcher)
+    with pytest.raises(PluginError, match="hook 'broken' is broken: distribution 'broken-hook'"):
+        registry.load(broken)

@@ -188,7 +188,7 @@ def test_overrides_set_values_by_dotted_path(file, overrides):
 
 def test_overrides_make_what_is_not_there():
     assert load_spec({"optimizer": {"name": "lion"}}, "scheduler.name=constant").scheduler.name == "constant"
-    assert load_spec(DATA, {"groups": [{"ndim": 1}]}).groups[0].ndim == (1,)
+    assert load_spec(DATA, {"groups": [{"ndim": 1}]}).groups[0].criteria == {"ndim": (1,)}
 
 
 @pytest.mark.parametrize(

@@ -173,15 +173,6 @@ def test_what_pyyaml_writes_is_read_back(value):
     assert document.data == {"a": as_tuples(value)}
 
 
-@given(st.text() | st.text("[]{}:,-&*!|>'\"%@`#?\n\t 01anoe.~<"))
-@settings(derandomize=True, max_examples=500, deadline=None)
-def test_any_text_is_a_document_or_the_projects_own_error(text):
-    try:
-        assert isinstance(read_text(text, "x"), Document)
-    except OptregError as error:
-        assert str(error)
-
-
 @given(st.binary())
 @settings(derandomize=True, max_examples=200, deadline=None)
 def test_any_file_is_a_document_or_the_projects_own_error(tmp_path_factory, content):

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 from optreg.conformance.subjects.subject import Subject
+from optreg.entries import normalised
 from optreg.hyperparameters import defaults, names
-from optreg.registry import normalised
 
 
 def assert_signature(subject: Subject) -> None:

@@ -10,8 +10,8 @@ from optreg.conformance.subjects.naming import Names, Signature, field_of, takes
 from optreg.conformance.subjects.subject import PATHS, OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target, registered
 from optreg.errors import OptregError
-from optreg.hookspecs import OptimizerPlugin, SchedulePlugin
 from optreg.hyperparameters import defaults, names
+from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.traits import OptimizerTraits
 
 

@@ -14,9 +14,9 @@ from optreg.conformance.subjects.naming import Names, Signature, takes_an_optimi
 from optreg.conformance.subjects.schedule_settings import span, typical
 from optreg.conformance.subjects.settings import hostile_settings, perturbed
 from optreg.conformance.subjects.target import Target
-from optreg.hookspecs import NoOptions
+from optreg.entries import Kind
 from optreg.hyperparameters import defaults, names
-from optreg.registry import Kind, Registration
+from optreg.records import NoOptions, Registration
 from optreg.traits import OptimizerTraits, ScheduleTraits
 
 PATHS = ("foreach", "fused", "compiled", "capturable")

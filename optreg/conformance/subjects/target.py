@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from optreg.conformance.results.verdict import CannotBeJudged
 from optreg.errors import OptregError, UnknownPluginError
-from optreg.hookspecs import OptimizerPlugin
-from optreg.registry import Registration, default_registry
+from optreg.records import OptimizerPlugin, Registration
+from optreg.registry import default_registry
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from optreg.conformance.subjects.resolving import resolve
 from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target
-from optreg.registry import Entry, Kind, Registration
+from optreg.entries import Entry, Kind
+from optreg.records import Registration
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,191 @@
+"""Checking: a document's sections become records, and whatever is wrong with them becomes problems with their places.
+
+Every function returns what it could make of its part, and the problems that it found there.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from optreg.criteria import CRITERIA, Criterion
+from optreg.entries import Kind
+from optreg.errors import Problem, UnknownPluginError, did_you_mean
+from optreg.hyperparameters import complaints, defaults, names
+from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
+from optreg.registry import Registry
+from optreg.spec import Component, Pairs, Rule, Spec
+from optreg.yaml_reader import FAULTY, Document, Path
+
+SECTIONS = ("optimizer", "groups", "scheduler")
+
+AnyRegistration = Registration[OptimizerPlugin] | Registration[SchedulePlugin]
+
+
+def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, list[Problem]]:
+    """The spec that a document states; None where there is a problem."""
+    if document.data is FAULTY:
+        return None, []
+    if not isinstance(document.data, dict):
+        return None, [document.problem((), f"a spec is a mapping with the sections {', '.join(SECTIONS)}")]
+    problems = [
+        document.problem((key,), f"there is no section '{key}'{did_you_mean(key, SECTIONS)}", key=True)
+        for key in document.data
+        if key not in SECTIONS
+    ]
+    optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry)
+    rules, in_rules = check_rules(document, optimizer)
+    scheduler, in_scheduler = check_component(document, Kind.SCHEDULER, registry)
+    problems += [*in_optimizer, *in_rules, *in_scheduler]
+    if optimizer is None or scheduler is None or problems:
+        return None, problems
+    return Spec(optimizer, scheduler, rules), []
+
+
+def check_component(document: Document, kind: Kind, registry: Registry) -> tuple[Component | None, list[Problem]]:
+    """The component of the section named by its kind; with the plugin's defaults alone where its settings are wrong."""
+    section = kind.value
+    if section not in document.data:
+        message = f"the section '{section}' is missing; write '{section}:' and below it 'name: ...'"
+        return None, [document.problem((), message)]
+    data = document.data[section]
+    if data is FAULTY:
+        return None, []
+    if not isinstance(data, dict):
+        message = f"'{section}' must be a mapping: 'name: ...' and the hyperparameters"
+        return None, [document.problem((section,), message)]
+    registration, problems = _find(document, kind, registry, data)
+    if registration is None:
+        return None, problems
+    name, plugin = data["name"], registration.plugin
+    settings = {key: value for key, value in data.items() if key != "name"}
+    problems = [
+        *_unknown_keys(document, (section,), name, settings, _names(plugin)),
+        *_wrong_values(document, (section,), name, plugin, settings),
+    ]
+    right = {} if problems or any(_is_faulty(value) for value in settings.values()) else settings
+    return Component(name, registration, _complete(plugin, right)), problems
+
+
+def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[Rule, ...], list[Problem]]:
+    """The rules of the section `groups`, as far as they are right; without an optimizer, by their criteria alone."""
+    data = document.data.get("groups", ())
+    if data is FAULTY:
+        return (), []
+    if not isinstance(data, tuple):
+        message = "'groups' must be a list of rules, each beginning with '- match: ...'"
+        return (), [document.problem(("groups",), message)]
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    for index, item in enumerate(data):
+        path = ("groups", index)
+        if isinstance(item, dict):
+            rule, in_rule = _check_rule(document, path, item, optimizer)
+            rules.append(rule)
+            problems += in_rule
+        elif item is not FAULTY:
+            problems.append(document.problem(path, "a rule must be a mapping: criteria, and what to set"))
+    return tuple(rules), problems
+
+
+def _find(
+    document: Document, kind: Kind, registry: Registry, data: dict[str, Any]
+) -> tuple[AnyRegistration | None, list[Problem]]:
+    """The plugin that a section names."""
+    name, path = data.get("name"), (kind.value, "name")
+    if name is FAULTY:
+        return None, []
+    if not isinstance(name, str):
+        choices = ", ".join(entry.name for entry in registry.usable(kind))
+        said = "must be text" if "name" in data else "is missing"
+        return None, [document.problem(path, f"the {kind}'s 'name' {said}; choose from: {choices}")]
+    try:
+        return registry.optimizer(name) if kind is Kind.OPTIMIZER else registry.scheduler(name), []
+    except UnknownPluginError as error:
+        return None, [document.problem(path, str(error))]
+
+
+def _check_rule(
+    document: Document, path: Path, item: dict[str, Any], optimizer: Component | None
+) -> tuple[Rule, list[Problem]]:
+    asked: list[tuple[str, tuple[Any, ...]]] = []
+    problems: list[Problem] = []
+    for key, criterion in CRITERIA.items():
+        if key in item:
+            items, in_criterion = _check_criterion(document, (*path, key), criterion, item[key])
+            asked.append((key, items))
+            problems += in_criterion
+    if not asked:
+        problems.append(document.problem(path, f"the rule has no criterion; add one of: {', '.join(CRITERIA)}"))
+    settings = {key: value for key, value in item.items() if key not in CRITERIA}
+    if optimizer is not None:
+        name, plugin = optimizer.name, optimizer.registration.plugin
+        problems += _unknown_keys(document, path, name, settings, _names(plugin), also=CRITERIA)
+        problems += _wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
+    return Rule(tuple(asked), tuple(settings.items()), document.where(path)), problems
+
+
+def _check_criterion(
+    document: Document, path: Path, criterion: Criterion, value: Any
+) -> tuple[tuple[Any, ...], list[Problem]]:
+    if _is_faulty(value):
+        return (), []
+    items = criterion.form.read(value)
+    if items is None:
+        return (), [document.problem(path, f"'{criterion.key}' must be {criterion.form.words}")]
+    faults = {index: fault for index, item in enumerate(items) if (fault := criterion.fault(item))}
+    listed = isinstance(value, tuple)
+    return items, [document.problem((*path, index) if listed else path, fault) for index, fault in faults.items()]
+
+
+def _unknown_keys(
+    document: Document, path: Path, owner: str, keys: Mapping[str, Any], known: list[str], also: Iterable[str] = ()
+) -> Iterator[Problem]:
+    """Keys that the plugin `owner` does not know; `also` are others that may stand there."""
+    for key in keys:
+        if key not in known:
+            message = f"{owner} has no parameter '{key}'{did_you_mean(key, [*also, *known])}"
+            yield document.problem((*path, key), message, key=True)
+
+
+def _wrong_values(
+    document: Document,
+    path: Path,
+    owner: str,
+    plugin: OptimizerPlugin | SchedulePlugin,
+    settings: Mapping[str, Any],
+    inherited: Mapping[str, Any] | None = None,
+) -> Iterator[Problem]:
+    """What is wrong with the values of settings; with what is `inherited`, only what these settings bring about."""
+    faulty = {key for key, value in settings.items() if _is_faulty(value)}
+    for part in _parts(plugin):
+        own = {key: settings[key] for key in names(part) if key in settings and key not in faulty}
+        if inherited is None:
+            told_elsewhere, values = faulty, own
+        else:
+            told_elsewhere = {*names(part)} - own.keys()
+            values = {key: inherited[key] for key in names(part) if key in inherited} | own
+            if not own:
+                continue
+        for complaint in complaints(part, values, owner):
+            if not complaint.path or complaint.path[0] not in told_elsewhere:
+                yield document.problem((*path, *complaint.path), complaint.message)
+
+
+def _parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
+    """The dataclasses that a component's settings are checked against."""
+    return [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
+
+
+def _names(plugin: OptimizerPlugin | SchedulePlugin) -> list[str]:
+    """The names of a component's settings, in the order of declaration."""
+    return [name for part in _parts(plugin) for name in names(part)]
+
+
+def _complete(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> Pairs:
+    everything = {key: value for part in _parts(plugin) for key, value in defaults(part).items()} | settings
+    return tuple((name, everything[name]) for name in _names(plugin) if name in everything)
+
+
+def _is_faulty(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return any(_is_faulty(item) for item in value)
+    return value is FAULTY

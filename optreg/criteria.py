@@ -1,0 +1,158 @@
+"""Criteria: what a rule can ask of a parameter, in one table.
+
+A criterion is one row of `CRITERIA`. The reader of specs, the matcher, the names that no hyperparameter may have, the
+JSON Schema and the page `docs/groups.md` follow from it.
+"""
+
+import functools
+import re
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import translate
+from typing import Any, NamedTuple
+
+from optreg import lazy_types
+
+_warnings_become_errors = threading.Lock()
+
+
+class NamedParameter(NamedTuple):
+    """A parameter under one of its names: what criteria are asked about."""
+
+    name: str
+    """Its full name; empty where the parameter came without one."""
+    module: type
+    """The class of the module that holds it; `object` where that is not known."""
+    tensor: "lazy_types.Tensor"
+
+
+Matcher = Callable[[NamedParameter], bool]
+
+
+class Need(Enum):
+    """What a criterion needs to know of the model; the value says what is missing and what to pass instead."""
+
+    NAMES = "names, but the parameters came without; pass the model or model.named_parameters()"
+    MODULES = "module types, but only parameters came; pass the model itself"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a criterion's value is: one item of a type, or a list of them."""
+
+    item: type
+    words: str
+    """For messages: `"text, or a list of texts"`."""
+    schema: Mapping[str, Any]
+    """The JSON Schema of one item."""
+
+    def read(self, value: Any) -> tuple[Any, ...] | None:
+        """The items of a value; None where it does not have this form."""
+        items = value if isinstance(value, tuple) else (value,)
+        right = all(isinstance(item, self.item) and not isinstance(item, bool) for item in items)
+        return items if items and right else None
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One thing that a rule can ask of a parameter.
+
+    Args:
+        key: its name in a spec.
+        form: what its value is.
+        matcher: given the items of a value, returns the test of a parameter.
+        says: one sentence for the JSON Schema and the documentation.
+        fault: says what is wrong with an item of the right form; None where nothing is.
+        need: what the model has to tell, besides the parameters themselves.
+    """
+
+    key: str
+    form: Form
+    matcher: Callable[[tuple[Any, ...]], Matcher]
+    says: str
+    fault: Callable[[Any], str | None] = lambda item: None
+    need: Need | None = None
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema (draft 2020-12) of the value."""
+        item = dict(self.form.schema)
+        return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}], "description": self.says}
+
+
+def matcher(asked: Mapping[str, tuple[Any, ...]]) -> Matcher:
+    """The test of a parameter by all criteria that a rule asks."""
+    tests = [CRITERIA[key].matcher(items) for key, items in asked.items()]
+    return tests[0] if len(tests) == 1 else lambda parameter: all(test(parameter) for test in tests)
+
+
+def _glob(globs: tuple[str, ...]) -> Callable[[str], bool]:
+    pattern = re.compile("|".join(map(translate, globs)))
+    return lambda text: pattern.match(text) is not None
+
+
+def _match(globs: tuple[str, ...]) -> Matcher:
+    matches = _glob(globs)
+    return lambda parameter: matches(parameter.name)
+
+
+def _regex(patterns: tuple[str, ...]) -> Matcher:
+    searches = [re.compile(pattern).search for pattern in patterns]
+    return lambda parameter: any(search(parameter.name) for search in searches)
+
+
+def _ndim(numbers: tuple[int, ...]) -> Matcher:
+    return lambda parameter: parameter.tensor.ndim in numbers
+
+
+def _type(globs: tuple[str, ...]) -> Matcher:
+    matches = _glob(globs)
+
+    @functools.cache
+    def is_one(module: type) -> bool:
+        return any(matches(base.__name__) for base in module.__mro__)
+
+    return lambda parameter: is_one(parameter.module)
+
+
+def _regex_fault(pattern: str) -> str | None:
+    try:
+        with _warnings_become_errors, warnings.catch_warnings():  # they change the filters of every thread
+            warnings.simplefilter("error", FutureWarning)  # as of `[[a]`: its meaning is to change
+            re.compile(pattern)
+    except (re.error, RecursionError, OverflowError, FutureWarning) as error:
+        return f"is no regular expression: {error}"
+    return None
+
+
+TEXTS = Form(str, "text, or a list of texts", {"type": "string"})
+DIMENSIONS = Form(int, "a number of dimensions, or a list of them", {"type": "integer"})
+
+CRITERIA = {
+    row.key: row
+    for row in (
+        Criterion(
+            "match", TEXTS, _match, "Globs on the parameter's name; one must match. * crosses dots.", need=Need.NAMES
+        ),
+        Criterion(
+            "regex",
+            TEXTS,
+            _regex,
+            "Regular expressions; one must be found in the parameter's name.",
+            fault=_regex_fault,
+            need=Need.NAMES,
+        ),
+        Criterion("ndim", DIMENSIONS, _ndim, "Numbers of dimensions; one must be the parameter's."),
+        Criterion(
+            "type",
+            TEXTS,
+            _type,
+            "Globs on the class name of the module that holds the parameter, or of a base.",
+            need=Need.MODULES,
+        ),
+    )
+}
+"""Every criterion by its key, in the order in which rules are printed."""

@@ -1,0 +1,90 @@
+"""Protocols: what authors write, in types. References are the mathematics; a schedule is a function of the step.
+
+Nobody has to derive from them: any class with these methods will do. Every reference is a dataclass whose typed,
+bounded fields are the hyperparameters with their defaults, and whose docstring is the sentence, the paper and the
+equations that `optreg show` prints. In the types, `Array` is a numpy array and `mp` an mpmath context.
+"""
+
+from collections.abc import Generator
+from typing import Any, Protocol
+
+from optreg import lazy_types
+
+
+class OptimizerReference(Protocol):
+    """An optimizer as its paper states it, in float64."""
+
+    def trajectory(
+        self, theta: "lazy_types.Array"
+    ) -> Generator[tuple["lazy_types.Array", dict[str, "lazy_types.Array"]], "lazy_types.Array", None]:
+        """Run the algorithm on one parameter: send a gradient, receive the next parameters and the state.
+
+        The hyperparameters are read from `self` in every update, since a schedule changes them on the way.
+
+        Args:
+            theta: the start, float64, of any shape; it is not written to.
+
+        Yields:
+            First `theta` with the state before any update; then, for each gradient sent (float64, of the shape of
+            `theta`), the parameters after that update, with the state by its key in the torch optimizer.
+        """
+        ...
+
+
+class ConstantGradientReference(OptimizerReference, Protocol):
+    """A reference that also has a closed form, by which conformance checks judge the reference itself."""
+
+    def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
+        """One coordinate after `t` updates that all had the same gradient.
+
+        Args:
+            theta: the start, a number of `mp`.
+            g: the gradient, a number of `mp`.
+            t: the number of updates, >= 1.
+            mp: the mpmath context whose functions and precision are used.
+
+        Returns:
+            theta_t, a number of `mp`.
+        """
+        ...
+
+
+class ScheduleReference(Protocol):
+    """A schedule's formula, in arbitrary precision."""
+
+    def multiplier(self, t: int, mp: Any) -> Any:
+        """What the base learning rate is multiplied by in update `t`.
+
+        Args:
+            t: the number of the update, 0, 1, 2, ...
+            mp: the mpmath context whose functions and precision are used.
+
+        Returns:
+            f(t), a number of `mp`; without unit.
+        """
+        ...
+
+
+class RateReference(Protocol):
+    """The formula of a schedule whose rate is not a multiple of the base learning rate, in arbitrary precision."""
+
+    def rate(self, base_lr: float, t: int, mp: Any) -> Any:
+        """The learning rate of update `t`.
+
+        Args:
+            base_lr: the optimizer's learning rate before the schedule.
+            t: the number of the update, 0, 1, 2, ...
+            mp: the mpmath context whose functions and precision are used.
+
+        Returns:
+            The learning rate, a number of `mp`.
+        """
+        ...
+
+
+class Schedule(Protocol):
+    """A pure function of the step: no clock, no memory, no torch."""
+
+    def __call__(self, step: int, /) -> float:
+        """What the base learning rate is multiplied by in update number `step` = 0, 1, 2, ..."""
+        ...
