@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from optreg.pure_schedule import PureSchedule
     from optreg.ranges import Decay, Fraction, NonNegative, Positive, PositiveSteps, Steps
     from optreg.recipe import Recipe, Run, build, optimizer, scheduler
-    from optreg.records import NoOptions, OptimizerPlugin, Registration, SchedulePlugin
+    from optreg.records import CheckPlugin, NoOptions, OptimizerPlugin, Registration, SchedulePlugin
     from optreg.registry import Registry, default_registry
     from optreg.schedule import ScheduleLR
     from optreg.spec import Component, Rule, Spec
@@ -60,7 +60,7 @@ _HOMES = {
     "optreg.pure_schedule": ("PureSchedule",),
     "optreg.ranges": ("Decay", "Fraction", "NonNegative", "Positive", "PositiveSteps", "Steps"),
     "optreg.recipe": ("Recipe", "Run", "build", "optimizer", "scheduler"),
-    "optreg.records": ("NoOptions", "OptimizerPlugin", "Registration", "SchedulePlugin"),
+    "optreg.records": ("CheckPlugin", "NoOptions", "OptimizerPlugin", "Registration", "SchedulePlugin"),
     "optreg.registry": ("Registry", "default_registry"),
     "optreg.schedule": ("ScheduleLR",),
     "optreg.spec": ("Component", "Rule", "Spec"),
@@ -69,8 +69,8 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Component", "ConstantGradientReference", "Decay", "Entry", "Fraction", "FusedPointwiseOptions", "Kind",
-    "NoOptions", "NonNegative", "OptimizerPlugin", "OptimizerReference", "OptimizerTraits", "OptregError",
+    "CheckPlugin", "Component", "ConstantGradientReference", "Decay", "Entry", "Fraction", "FusedPointwiseOptions",
+    "Kind", "NoOptions", "NonNegative", "OptimizerPlugin", "OptimizerReference", "OptimizerTraits", "OptregError",
     "PluginError", "PluginWarning", "Pointwise", "PointwiseOptions", "Position", "Positive", "PositiveSteps",
     "Problem", "PureSchedule", "RateReference", "Recipe", "Registration", "Registry", "Rule", "Run", "Schedule",
     "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits", "Spec", "SpecError", "Steps",

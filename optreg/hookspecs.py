@@ -10,12 +10,11 @@ A module is found by the entry point that names it, and imported when somebody a
 """
 
 from collections.abc import Iterable
-from types import ModuleType
 
 import pluggy
 
 from optreg import lazy_types
-from optreg.records import OptimizerPlugin, SchedulePlugin
+from optreg.records import CheckPlugin, OptimizerPlugin, SchedulePlugin
 from optreg.spec import Spec
 
 hookspec = pluggy.HookspecMarker("optreg")
@@ -35,11 +34,8 @@ def optreg_schedulers() -> Iterable[SchedulePlugin]:
 
 
 @hookspec
-def optreg_checks() -> Iterable[ModuleType]:
-    """Return modules of more conformance checks, for families of plugins: functions marked by `conformance.check`.
-
-    A module also says what it judges: `KIND = "optimizer"` or `KIND = "scheduler"`.
-    """
+def optreg_checks() -> Iterable[CheckPlugin]:
+    """Return more chapters of conformance checks. Heard in modules of the entry-point group `optreg.hooks` alone."""
     raise NotImplementedError
 
 

@@ -3,7 +3,7 @@
 import functools
 import importlib
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from optreg.entries import Entry
 from optreg.errors import PluginError
@@ -62,6 +62,20 @@ class SchedulePlugin:
     implementation: str
     reference: type[ScheduleReference] | type[RateReference]
     traits: ScheduleTraits = field(default_factory=ScheduleTraits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckPlugin:
+    """A chapter of conformance checks, for all optimizers or for all schedules.
+
+    Args:
+        module: `"package.module"` whose functions marked by `optreg.conformance.check` are the checks; the part of its
+            docstring before the first colon is the chapter's title. Imported by the suite alone.
+        kind: what is judged, an `"optimizer"` or a `"scheduler"`.
+    """
+
+    module: str
+    kind: Literal["optimizer", "scheduler"]
 
 
 Plugin = TypeVar("Plugin", OptimizerPlugin, SchedulePlugin)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -16,8 +16,12 @@ from optreg import hookspecs, lazy_types
 from optreg.criteria import CRITERIA
 from optreg.entries import Entries, Entry, Kind, normalised
 from optreg.errors import PluginError, PluginWarning, did_you_mean
-from optreg.records import OptimizerPlugin, Plugin, Registration, SchedulePlugin
+from optreg.records import CheckPlugin, OptimizerPlugin, Plugin, Registration, SchedulePlugin
 from optreg.spec import Spec
+
+CHECKS = "optreg_checks"
+
+Record = TypeVar("Record")
 
 
 class Registry(Entries):
@@ -72,23 +76,22 @@ class Registry(Entries):
         else:
             self._register(entry)
 
-    def checks(self) -> list[Any]:
-        """The modules of conformance checks that ambient plugins (group `optreg.hooks`) offer.
+    def checks(self) -> list[tuple[Entry, CheckPlugin]]:
+        """The chapters of conformance checks that ambient plugins (group `optreg.hooks`) offer.
 
         Raises:
             PluginError: one of them is broken: checks that are not run must not look as if they had passed.
         """
-        modules: list[Any] = []
-        for entry in self.entries(Kind.HOOK):
-            if not self.hidden_by(entry):
-                module = self._register(entry)
-                if hasattr(module, "optreg_checks"):
-                    try:
-                        modules += module.optreg_checks()
-                    except Exception as error:
-                        message = f"{entry.origin}: hook 'optreg_checks' failed: {type(error).__name__}: {error}"
-                        raise PluginError(message) from error
-        return modules
+        ambient = [entry for entry in self.entries(Kind.HOOK) if not self.hidden_by(entry)]
+        found = [(entry, chapter) for entry in ambient for chapter in self._records(entry, CHECKS, CheckPlugin) or ()]
+        kinds = [kind.value for kind in (Kind.OPTIMIZER, Kind.SCHEDULER)]
+        for entry, chapter in found:
+            if chapter.kind not in kinds:
+                raise PluginError(
+                    f"{entry.origin}: hook '{CHECKS}' returned checks of kind {chapter.kind!r}; a kind is "
+                    f"{' or '.join(map(repr, kinds))}"
+                )
+        return found
 
     def notify_built(self, spec: Spec, optimizer: "lazy_types.Optimizer", scheduler: "lazy_types.LRScheduler") -> None:
         """Tell every observer, installed under `optreg.hooks` or part of a plugin in use, what was built.
@@ -117,6 +120,22 @@ class Registry(Entries):
 
     def _load(self, entry: Entry, hook: str, record: type[Plugin]) -> Registration[Plugin]:
         """Call the hook of the one module behind `entry`, and take the record of that name."""
+        records = self._records(entry, hook, record)
+        if records is None:
+            raise PluginError(f"{entry.origin} offers {entry.kind} '{entry.name}', but implements no hook '{hook}'")
+        named = [plugin for plugin in records if normalised(str(plugin.name)) == entry.name]
+        if len(named) != 1:
+            offered = ", ".join(f"'{plugin.name}'" for plugin in records) or "nothing"
+            raise PluginError(
+                f"{entry.origin}: entry point '{entry.name}' needs one record of that name; '{hook}' returned {offered}"
+            )
+        _check_fields(entry, "reference", named[0].reference)
+        if isinstance(named[0], OptimizerPlugin):
+            _check_fields(entry, "options class", named[0].options)
+        return Registration(entry, named[0])
+
+    def _records(self, entry: Entry, hook: str, record: type[Record]) -> list[Record] | None:
+        """What a hook of the one module behind `entry` returns; None where the module does not implement it."""
         module = self._register(entry)
         with self._lock:  # another thread's registration may add to what is searched here
             callers = self._manager.get_hookcallers(module) or []
@@ -128,26 +147,18 @@ class Registry(Entries):
             if implementation.plugin is module
         ]
         if not functions:
-            raise PluginError(f"{entry.origin} offers {entry.kind} '{entry.name}', but implements no hook '{hook}'")
+            return None
         try:
             records: list[Any] = [plugin for function in functions for plugin in function()]
         except Exception as error:
             raise PluginError(f"{entry.origin}: hook '{hook}' failed: {type(error).__name__}: {error}") from error
         for plugin in records:
             if not isinstance(plugin, record):
+                article = "an" if record.__name__[0] in "AEIOU" else "a"
                 raise PluginError(
-                    f"{entry.origin}: hook '{hook}' returned a {type(plugin).__name__}, not an {record.__name__}"
+                    f"{entry.origin}: hook '{hook}' returned a {type(plugin).__name__}, not {article} {record.__name__}"
                 )
-        named = [plugin for plugin in records if normalised(str(plugin.name)) == entry.name]
-        if len(named) != 1:
-            offered = ", ".join(f"'{plugin.name}'" for plugin in records) or "nothing"
-            raise PluginError(
-                f"{entry.origin}: entry point '{entry.name}' needs one record of that name; '{hook}' returned {offered}"
-            )
-        _check_fields(entry, "reference", named[0].reference)
-        if isinstance(named[0], OptimizerPlugin):
-            _check_fields(entry, "options class", named[0].options)
-        return Registration(entry, named[0])
+        return records
 
     def _register(self, entry: Entry) -> Any:
         """Import the module behind an entry and hand it to pluggy, once."""
@@ -162,7 +173,7 @@ class Registry(Entries):
             try:
                 if not self._manager.is_registered(module):
                     self._manager.register(module, name=f"{entry.distribution}:{entry.module}")
-                self._refuse_unknown_hooks(entry, module)
+                self._refuse_unheard_hooks(entry, module)
             except (pluggy.PluginValidationError, PluginError) as error:
                 if self._manager.is_registered(module):  # pluggy before 1.7 keeps one that it has refused
                     self._manager.unregister(module)
@@ -171,14 +182,23 @@ class Registry(Entries):
                 raise PluginError(f"{entry.origin}: {error}") from error
             return module
 
-    def _refuse_unknown_hooks(self, entry: Entry, module: Any) -> None:
-        """pluggy accepts a misspelt hook until somebody asks; we ask at once, of this one module."""
+    def _refuse_unheard_hooks(self, entry: Entry, module: Any) -> None:
+        """pluggy accepts a misspelt hook until somebody asks; we ask at once, of this one module.
+
+        Checks are asked for in ambient plugins alone; elsewhere they would never be run.
+        """
+        ambient = {other.module for other in self.entries(Kind.HOOK)}
         known = [name for name in vars(hookspecs) if name.startswith("optreg_")]
         for caller in self._manager.get_hookcallers(module) or []:
             if not caller.has_spec():
                 raise PluginError(
                     f"{entry.origin} implements '{caller.name}', which is no hook of optreg"
                     f"{did_you_mean(caller.name, known)}"
+                )
+            if caller.name == CHECKS and entry.module not in ambient:
+                raise PluginError(
+                    f"{entry.origin} implements '{CHECKS}', which is heard under the entry-point group "
+                    f"'{Kind.HOOK.group}' alone; name the module there too"
                 )
 
 

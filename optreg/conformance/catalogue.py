@@ -33,6 +33,7 @@ class Check:
         kind: what it is a claim about.
         tier: how much it weighs.
         chapter: the title of its chapter.
+        distribution: where it came from.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Check:
     kind: SuiteKind
     tier: Tier
     chapter: str
+    distribution: str
 
     def __str__(self) -> str:
         return f"{self.id}-{self.name}"
@@ -51,7 +53,7 @@ class LiveCheck(Check):
     """A check that can be run.
 
     Args:
-        function: `check_...(subject)`; raises what it finds through `subject.judge`.
+        function: `check_...(subject)`; asserts its claim by `subject.assert_...`.
         needs: says why the check does not apply to a subject, or None.
         still: the check makes no update that moves anything.
         hint: one sentence on what is likely wrong where the check fails and nothing tells more.

@@ -1,10 +1,14 @@
 """The chapters: plain functions `check_...`, each with one sentence of claim; and the list of all of them."""
 
 import functools
+import re
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from optreg.conformance.catalogue import LiveCheck, SuiteKind
+from optreg.entries import Entry
+from optreg.errors import PluginError
+from optreg.records import CheckPlugin
 from optreg.registry import default_registry
 
 
@@ -49,19 +53,53 @@ def checks(kind: SuiteKind | None = None) -> tuple[LiveCheck, ...]:
     """All checks of a kind, in the order of the chapters, then those that ambient plugins add. Imports torch.
 
     Raises:
-        PluginError: an ambient plugin is broken.
+        PluginError: an ambient plugin is broken, or a check of its has an id that is taken.
     """
     found: list[LiveCheck] = []
     for chapter in CHAPTERS:
-        if kind in (None, chapter.kind):
-            found += checks_of(import_module(f"{__name__}.{chapter.module}"), chapter.kind)
-    for module in default_registry().checks():
-        if kind in (None, module.KIND):
-            found += checks_of(module, module.KIND)
-    return tuple(found)
+        found += _marked(import_module(f"{__name__}.{chapter.module}"), chapter.kind, "optreg")
+    for entry, plugin in default_registry().checks():
+        found += _third_party(entry, plugin)
+    taken: dict[str, LiveCheck] = {}
+    for check in found:
+        other = taken.setdefault(check.id, check)
+        if other is not check:
+            raise PluginError(
+                f"distribution '{check.distribution}' has a check '{check}', and distribution '{other.distribution}' "
+                f"a check '{other}' of the same id; one of them needs another"
+            )
+    return tuple(check for check in found if kind in (None, check.kind))
 
 
-def checks_of(module: Any, kind: SuiteKind) -> list[LiveCheck]:
+def _third_party(entry: Entry, plugin: CheckPlugin) -> list[LiveCheck]:
+    """The checks of a chapter that a distribution adds; it is refused whole where one of them would not be run."""
+    try:
+        module = import_module(plugin.module)
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise PluginError(f"{entry.origin}: its checks in '{plugin.module}' cannot be imported: {reason}") from error
+    marked = _marked(module, plugin.kind, entry.distribution)
+    named = {f"check_{check.name}" for check in marked}
+    unmarked = [
+        name
+        for name, function in vars(module).items()
+        if name.startswith("check_") and getattr(function, "__module__", "") == module.__name__ and name not in named
+    ]
+    if unmarked or not marked:
+        what = f"function '{unmarked[0]}' is not" if unmarked else "no function is"
+        raise PluginError(
+            f"{entry.origin}: in '{plugin.module}', {what} marked as a check, by @optreg.conformance.check"
+        )
+    for check in marked:
+        if not re.fullmatch(r"[A-Z]+[0-9]+", check.id) or not check.claim.endswith("."):
+            raise PluginError(
+                f"{entry.origin}: check '{check}' of '{plugin.module}' needs an id of capital letters and a number, "
+                "say 'Z01', and a docstring whose first line is a sentence"
+            )
+    return marked
+
+
+def _marked(module: Any, kind: SuiteKind, distribution: str) -> list[LiveCheck]:
     """The checks that a module defines."""
     title = (module.__doc__ or module.__name__).partition(":")[0].strip()
     return [
@@ -72,13 +110,14 @@ def checks_of(module: Any, kind: SuiteKind) -> list[LiveCheck]:
             kind=kind,
             tier=function.about.tier,
             chapter=title,
+            distribution=distribution,
             function=function,
             needs=function.about.needs,
             still=function.about.still,
             hint=function.about.hint,
         )
         for function in vars(module).values()
-        if hasattr(function, "about")
+        if hasattr(function, "about") and function.__module__ == module.__name__
     ]
 
 
