@@ -44,7 +44,6 @@ def test_the_default_registry_is_one_whoever_asks_first(site):
 
 COUNTED = """
     import builtins
-import itertools
     builtins.optreg_count = getattr(builtins, "optreg_count", 0) + 1
     from dataclasses import dataclass
     from optreg import OptimizerPlugin, hookimpl
