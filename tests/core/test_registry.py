@@ -179,4 +179,5 @@ def test_given_entry_points_stand_in_for_what_is_installed():
 def test_every_kind_of_entry_can_be_loaded():
     registry = Registry()
     for entry in registry.entries():
-        registry.load(entry)
+        if not registry.state(entry).startswith("not available"):
+            registry.load(entry)
