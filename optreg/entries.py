@@ -11,6 +11,7 @@ from enum import StrEnum
 from importlib.metadata import EntryPoint, EntryPoints
 
 from optreg.errors import UnknownPluginError, closest, did_you_mean
+from optreg.requirements import missing
 
 ALLOW = "OPTREG_PLUGINS"
 """Environment variable: the distributions (or qualified names) that may be used, separated by commas."""
@@ -77,9 +78,10 @@ class Entries:
         return [entry for entry in self._entries if kind in (None, entry.kind)]
 
     def usable(self, kind: Kind) -> list[Entry]:
-        """The components of a kind that a bare name leads to: neither hidden nor ambiguous."""
+        """The components of a kind that a bare name leads to: not hidden, not ambiguous, nothing missing."""
         visible = [entry for entry in self.entries(kind) if not self.hidden_by(entry)]
-        return [entry for entry in visible if sum(other.name == entry.name for other in visible) == 1]
+        unique = [entry for entry in visible if sum(other.name == entry.name for other in visible) == 1]
+        return [entry for entry in unique if not missing(entry.distribution, entry.name)]
 
     def state(self, entry: Entry) -> str:
         """What the metadata alone says of an entry, in a few words: `available`, or why it is not."""
@@ -88,6 +90,8 @@ class Entries:
         rivals = [other for other in self.entries(entry.kind) if other.name == entry.name and other != entry]
         if any(not self.hidden_by(rival) for rival in rivals):
             return f"ambiguous: write {entry.qualified}"
+        if lacking := missing(entry.distribution, entry.name):
+            return f"not available: needs {lacking}"
         if not _can_be_found(entry.module):
             return f"broken: no module '{entry.module}'"
         return "available"
@@ -103,7 +107,8 @@ class Entries:
         """The entry that a bare name, or a qualified one like `some-dist/lion`, leads to. Imports no plugin.
 
         Raises:
-            UnknownPluginError: none or several answer to the name, or an environment variable hides it.
+            UnknownPluginError: none or several answer to the name, an environment variable hides it, or what it
+                requires is not installed.
         """
         distribution, _, bare = name.rpartition("/")
         wanted = normalised(bare)
@@ -113,9 +118,14 @@ class Entries:
             if entry.name == wanted and _canonical(distribution) in ("", entry.distribution)
         ]
         visible = [entry for entry in matches if not self.hidden_by(entry)]
-        if len(visible) == 1:
-            return visible[0]
         answering = [entry.qualified for entry in visible or matches]
+        if len(visible) == 1:
+            entry = visible[0]
+            if lacking := missing(entry.distribution, entry.name):
+                remedy = f"pip install '{entry.distribution}[{entry.name}]'"
+                message = f"{kind} '{name}' is not available: it needs {lacking}; {remedy}"
+                raise UnknownPluginError(message, matches=answering)
+            return entry
         if visible:
             raise UnknownPluginError(_several(kind, name, visible), matches=answering)
         if matches:

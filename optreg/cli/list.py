@@ -29,7 +29,7 @@ def command(context: click.Context, as_json: bool, check: bool) -> None:
 
 def _checked(registry: Registry, entry: Entry) -> str:
     state = registry.state(entry)
-    if state.startswith(("hidden", "broken")):
+    if state.startswith(("hidden", "not available", "broken")):
         return state
     try:
         registry.load(entry)

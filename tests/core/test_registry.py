@@ -176,7 +176,8 @@ def test_given_entry_points_stand_in_for_what_is_installed():
 def test_every_kind_of_entry_can_be_loaded():
     registry = Registry()
     for entry in registry.entries():
-        registry.load(entry)
+        if not registry.state(entry).startswith("not available"):
+            registry.load(entry)
 
 
 def test_the_options_of_a_plugin_are_checked_and_reach_its_class(site):

@@ -8,6 +8,7 @@ from optreg.conformance import Status, Target, Tier, checks
 from optreg.conformance.catalogue import of_tier
 from optreg.conformance.running.check import judge
 from optreg.conformance.subjects.target import kind_of
+from optreg.requirements import missing
 from optreg_plugins import torch_optim
 
 ISSUES = "https://github.com/pytorch/pytorch/issues/"
@@ -94,6 +95,14 @@ EXPECTED = {
     "torch.ConstantLR": {**SCHEDULER, "R13": RECURSIVE},
     "torch.OneCycleLR": SCHEDULER,
 }
+
+
+@pytest.fixture(autouse=True)
+def only_what_this_torch_has(request):
+    """Skip the tests of a component that the installed torch lacks."""
+    name = getattr(getattr(request.node, "callspec", None), "params", {}).get("name")
+    if name and (lacking := missing("optreg", name)):
+        pytest.skip(f"{name} is not available: it needs {lacking}")
 
 
 @pytest.mark.parametrize("name", EXPECTED)

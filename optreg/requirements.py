@@ -1,0 +1,42 @@
+"""What a component requires beyond the dependencies of its distribution, and whether that is installed.
+
+A distribution says it by an extra that has the component's name, `"torch.Muon" = ["torch>=2.9"]` among its optional
+dependencies. So metadata alone tells, and `pip install 'optreg[torch.muon]'` is the remedy.
+"""
+
+import importlib.metadata
+import re
+
+
+def missing(distribution: str, component: str) -> str | None:
+    """The first requirement of a component that is not met, and what is installed instead; None if all are met."""
+    try:
+        stated = importlib.metadata.requires(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    own = [text for text in stated if _canonical(component) in map(_canonical, _EXTRA.findall(text))]
+    return next(filter(None, (_unmet(text, component) for text in own)), None)
+
+
+_EXTRA = re.compile(r"extra *== *['\"]([^'\"]+)")
+
+
+def _unmet(text: str, extra: str) -> str | None:
+    from packaging.requirements import Requirement  # takes longer to import than all that is asked of it
+
+    requirement = Requirement(text)
+    if not requirement.marker or not requirement.marker.evaluate({"extra": extra}):
+        return None
+    needed = f"{requirement.name}{requirement.specifier}"
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{needed}, which is not installed"
+    if requirement.specifier.contains(version, prereleases=True):
+        return None
+    return f"{needed}, and {requirement.name} {version} is installed"
+
+
+def _canonical(name: str) -> str:
+    """The one spelling of the name of an extra (PEP 685)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
