@@ -50,7 +50,7 @@ class Sizes(TorchDispatchMode):
 
 @pytest.mark.parametrize("at_once", [1, 7, 64, 2**21])
 def test_every_tensor_is_updated_as_if_it_were_alone(at_once, monkeypatch):
-    monkeypatch.setattr(lists, "AT_ONCE", at_once)
+    monkeypatch.setattr(lists, "MEMORY", at_once)
     given = tensors(SHAPES)
     param, state = each(Lion.update, given, lr=0.1, betas=(0.9, 0.99), weight_decay=0.1)
     grads = [grad.clone() for grad in given[1]]
