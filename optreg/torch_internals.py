@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode  # documented, by this name alone
 
 # Functions on many tensors at once
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.following import shapes_for, undeclared_state
@@ -16,6 +15,7 @@ from optreg.conformance.problems import Shape
 from optreg.conformance.rig import Rig
 from optreg.conformance.subject import OptimizerSubject
 from optreg.conformance.twin import Twin
+from optreg.torch_internals import TorchDispatchMode
 
 
 @check(
