@@ -6,13 +6,14 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+
+from optreg.torch_internals import DirectScheduler
 
 Schedule = Callable[[int], float]
 """A pure function of the step t = 0, 1, 2, ... that returns the multiplier of the base learning rate."""
 
 
-class ScheduleLR(LRScheduler):
+class ScheduleLR(DirectScheduler):
     """Drive every param group's learning rate by `base_lr * schedule(t)`.
 
     Update number t = 0, 1, 2, ... runs at `base_lr * schedule(t)`. Right after construction t is 0 and the
@@ -57,17 +58,9 @@ class ScheduleLR(LRScheduler):
         rates = [group["lr"] for group in self.optimizer.param_groups]
         return [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
 
-    def step(self, epoch: int | None = None) -> None:
-        """Move on to the next step, or to step `epoch`.
-
-        torch's own check that `optimizer.step()` came first is left out: it also fires where a gradient
-        scaler rightly skipped the update.
-        """
-        self._step_count += 1
-        self._update_lr(epoch)
-
-    def _update_lr(self, epoch: int | None = None) -> None:
-        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+    def move_to(self, epoch: int) -> None:
+        """Go to step `epoch`: every group's learning rate is set to what the formula says there."""
+        self.last_epoch = epoch
         factor = self.schedule(self.last_epoch)
         for group in self.optimizer.param_groups:
             rate = group["lr"]
@@ -120,7 +113,7 @@ class ScheduleLR(LRScheduler):
         self.base_lrs = state_dict["base_lrs"]
         self.last_epoch = state_dict["last_epoch"]
         if self.last_epoch >= 0:  # SequentialLR parks at -1 those whose turn is yet to come
-            self._update_lr(self.last_epoch)
+            self.move_to(self.last_epoch)
 
 
 def _parameters(schedule: object) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from optreg.pointwise.rounding import Noise, Rounding
+from optreg.pointwise.slots import GRAD
 
 Body = Callable[..., None]
 """`body(param, grad, *state)`: updates a block of the parameter and of its state in place."""
@@ -123,7 +124,7 @@ def run(
     """
     device = tensors[0].device
     size = block_size(device)
-    low = [place for place, tensor in enumerate(tensors) if tensor.dtype is not dtype]
+    low = [slot for slot, tensor in enumerate(tensors) if tensor.dtype is not dtype]
     body: Body | None = None
     shape, start = torch.Size(), 0
     for block in walk(tensors, size):
@@ -132,12 +133,12 @@ def run(
             body = make_body(functools.partial(workspace.take, "scratch", shape, device))
             wide = workspace.take("wide", shape, device, len(low), dtype)
         given = list(block)
-        for place, tensor in zip(low, wide, strict=True):
-            given[place] = tensor.copy_(block[place])
+        for slot, tensor in zip(low, wide, strict=True):
+            given[slot] = tensor.copy_(block[slot])
         body(*given)
-        for place in low:
-            if rounding and place in rounding.roles:
-                rounding.store(workspace.noise(device), block[place], given[place], start, place)
-            elif place != 1:  # the gradient
-                block[place].copy_(given[place])
+        for slot in low:
+            if rounding and slot in rounding.roles:
+                rounding.store(workspace.noise(device), block[slot], given[slot], start, slot)
+            elif slot != GRAD:
+                block[slot].copy_(given[slot])
         start += block[0].numel()

@@ -7,21 +7,21 @@ rate compiles it anew.
 import functools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from optreg.pointwise.rounding import Rounding, TensorRounding, rounded
-from optreg.pointwise.trace import Number, Operand, Operation, Program, Value
+from optreg import torch_internals
+from optreg.pointwise.rounding import TensorRounding, rounded
+from optreg.pointwise.slots import written
+from optreg.pointwise.trace import Program
 
 SMALLEST = 2
 """Elements of the smallest vector: torch.compile makes special kernels for those of one element and of none."""
 
-
-def bears(rounding: Rounding | None, elements: int) -> TypeGuard[TensorRounding | None]:
-    """Whether a kernel can make the noise: that of one tensor, whose places it counts in 31 bits."""
-    return rounding is None or (isinstance(rounding, TensorRounding) and elements < 2**31)
+LARGEST_ROUNDED = 2**31 - 1
+"""Elements of the largest vector that is rounded at random: their places are counted in 31 bits."""
 
 
 def run(
@@ -47,13 +47,12 @@ def run(
     kernel = _kernel(program, dtype, roles, tuple((tensor.device.type, tensor.dtype) for tensor in tensors))
     device = tensors[0].device
     given = torch.tensor(numbers, dtype=dtype, device="cpu").to(device, non_blocking=True)
-    torch._dynamo.mark_static(given, 0)  # or torch takes it for one length with parameters that are as long by chance
+    torch_internals.mark_static(given, 0)  # or torch takes it for one length with parameters that are as long by chance
     keys = torch.tensor([rounding.key if rounding else 0 for _, rounding in updates], dtype=torch.int32, device="cpu")
     for (tensors, _), key in zip(updates, torch.split(keys.to(device, non_blocking=True), 1), strict=True):
         kernel(*map(_vector, tensors), given, _vector(key))
-        for place, tensor in enumerate(tensors):
-            if place != 1:  # the gradient
-                torch.autograd.graph.increment_version(tensor)
+        for slot in written(len(tensors)):
+            torch.autograd.graph.increment_version(tensors[slot])
 
 
 def _vector(tensor: Tensor) -> Tensor:
@@ -77,14 +76,14 @@ class _Kernel:
                 self._compiled(*tensors)
                 return
         except Exception as error:
-            if not _is_of_compiling(error):
+            if not torch_internals.is_of_compiling(error):
                 raise  # else torch has compiled it often enough, say for other numbers of threads, and gives it up
         with warnings.catch_warnings():  # what torch says of itself while it compiles is not for our users
             warnings.simplefilter("ignore")
             self._compiled = self._first_run(tensors)
 
     def _first_run(self, tensors: tuple[Tensor, ...]) -> Callable[..., None]:
-        attempts = _options(tensors[0].device)
+        attempts = torch_internals.compiler_options(tensors[0].device)
         for options in attempts:
             namespace: dict[str, Any] = {"torch": torch, "rounded": rounded, "wide": self._dtype}
             exec(compile(self._text, "<kernel>", "exec"), namespace)
@@ -94,32 +93,13 @@ class _Kernel:
                 )
                 compiled(*tensors)
             except Exception as error:
-                if options is attempts[-1] and _is_of_compiling(error):
+                if options is attempts[-1] and torch_internals.is_of_compiling(error):
                     raise RuntimeError(_told(error)) from error
                 if options is attempts[-1]:
                     raise
             else:
                 return compiled
         raise AssertionError("unreachable")
-
-
-def _options(device: torch.device) -> list[dict[str, Any]]:
-    """Options of the compiler, to be tried one after the other.
-
-    A kernel is used for vectors of all lengths; but torch would make it for one thread if the first was short.
-
-    torch finds out whether the processor's vector instructions can be used by compiling and running a program, which
-    takes longer than the kernel; but it has looked at the processor already, to choose its own. So first without.
-    """
-    if device.type != "cpu":
-        return [{}]
-    always = {"cpp.dynamic_threads": True}
-    known = torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
-    return [{**always, "cpp.vec_isa_ok": True}, always] if known else [always]
-
-
-def _is_of_compiling(error: Exception) -> bool:
-    return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
 
 
 def _told(error: Exception) -> str:
@@ -143,31 +123,11 @@ def source(program: Program, random: frozenset[int]) -> str:
     names = [f"x{index}" for index in range(program.inputs)]
     lines = [f"def kernel({', '.join(names)}, numbers, key):"]
     lines += [f"v{index} = {name}.to(wide)" for index, name in enumerate(names)]
-    lines += [f"v{program.inputs + index} = {_expression(op)}" for index, op in enumerate(program.operations)]
-    results = {0 if k == 0 else k + 1: f"v{output.index}" for k, output in enumerate(program.outputs)}
-    for place, name in results.items():
-        result = f"rounded({name}.float(), key, {place})" if place in random else name
-        lines.append(f"x{place}.copy_({result})")
+    for index, operation in enumerate(program.operations):
+        operands = operation.texts(lambda value: f"v{value.index}", lambda number: f"numbers[{number.index}]")
+        lines.append(f"v{program.inputs + index} = {operation.function.compiled(operands)}")
+    values = {slot: f"v{output.index}" for slot, output in program.results}
+    for slot, value in values.items():
+        result = f"rounded({value}.float(), key, {slot})" if slot in random else value
+        lines.append(f"x{slot}.copy_({result})")
     return "\n    ".join(lines)
-
-
-def _expression(operation: Operation) -> str:
-    name, args = operation.name, [_operand(arg) for arg in operation.args]
-    match name:
-        case "axpy":
-            return f"{args[0]} + {args[2]} * {args[1]}"
-        case "mean":
-            return f"{args[2]} * {args[0]} + {args[3]} * {args[1]}"
-        case "addcmul" | "addcdiv":
-            factor = f"{args[3]} * " if len(args) == 4 else ""
-            return f"{args[0]} + {factor}({args[1]} {'*' if name == 'addcmul' else '/'} {args[2]})"
-        case _:
-            return f"torch.{name}({', '.join(args)})"
-
-
-def _operand(operand: Operand) -> str:
-    if isinstance(operand, Value):
-        return f"v{operand.index}"
-    if isinstance(operand, Number):
-        return f"numbers[{operand.index}]"
-    return operand or "None"

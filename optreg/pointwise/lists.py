@@ -1,16 +1,25 @@
-"""Lists: a program run on many tensors at once by torch's multi-tensor functions, for accelerators."""
+"""Lists: a program run on many tensors at once by torch's multi-tensor functions, for accelerators.
 
-from collections.abc import Iterator, Sequence
+Its code is made once for each program. What is computed in between is given up as soon as nobody reads it any more.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from optreg import torch_internals
 from optreg.pointwise.blocks import walk
-from optreg.pointwise.trace import Number, Operand, Operation, Program, Value
+from optreg.pointwise.trace import Operation, Program, Value
 
-AT_ONCE = 2**21
-"""Elements that are worked on at once, so that what is computed in between stays below 64 MiB."""
+MEMORY = 2**26
+"""Bytes that what is computed in between takes at most: 64 MiB."""
+
+_GRAIN = 512
+"""Bytes that accelerators' allocators give at least."""
 
 Tensors = list[Tensor]
 
@@ -24,60 +33,73 @@ def run(program: Program, numbers: Sequence[float], tensors: Sequence[Tensors], 
         tensors: the parameters, the gradients, and for each kind of state theirs; lists of equal length.
         dtype: what is computed in.
     """
-    for part in _portions(tensors):
-        wide = [[tensor.to(dtype) for tensor in some] if some[0].dtype is not dtype else some for some in part]
-        values = {Value(index): some for index, some in enumerate(wide)}
-        for index, operation in enumerate(program.operations):
-            values[Value(program.inputs + index)] = _result(operation, values, numbers)
-        results = [values[output] for output in program.outputs]
-        for targets, some in zip((part[0], *part[2:]), results, strict=True):
-            if targets is not some:
-                torch._foreach_copy_(targets, some)
+    if not tensors[0]:
+        return
+    converted = tuple(slot for slot, some in enumerate(tensors) if some[0].dtype is not dtype)
+    code = _code(program, converted)
+    for portion in _portions(tensors, MEMORY // max(code.most, 1), dtype.itemsize):
+        code.update(portion, numbers, dtype)
 
 
-def _portions(tensors: Sequence[Tensors]) -> Iterator[list[Tensors]]:
-    """The lists in portions; tensors that are too large by themselves in blocks."""
+def _portions(tensors: Sequence[Tensors], memory: int, itemsize: int) -> Iterator[list[Tensors]]:
+    """The lists in portions, results of whose size fit the memory; tensors that are too large in blocks."""
     portion: list[Tensors] = [[] for _ in tensors]
-    elements = 0
+    taken = 0
+    most = max(memory // _GRAIN * _GRAIN // itemsize, 1)
     for group in zip(*tensors, strict=True):
-        for block in walk(group, AT_ONCE) if group[0].numel() > AT_ONCE else [group]:
-            if elements and elements + block[0].numel() > AT_ONCE:
+        for block in walk(group, most) if group[0].numel() > most else [group]:
+            size = -(-block[0].numel() * itemsize // _GRAIN) * _GRAIN
+            if taken and taken + size > memory:
                 yield portion
-                portion, elements = [[] for _ in tensors], 0
+                portion, taken = [[] for _ in tensors], 0
             for some, tensor in zip(portion, block, strict=True):
                 some.append(tensor)
-            elements += block[0].numel()
+            taken += size
     if portion[0]:
         yield portion
 
 
-def _result(operation: Operation, values: dict[Value, Tensors], numbers: Sequence[float]) -> Tensors:
-    name, args = operation.name, [_operand(arg, values, numbers) for arg in operation.args]
-    if name == "axpy":
-        return list(torch._foreach_add(args[0], args[1], alpha=args[2]))
-    if name == "mean":
-        return list(torch._foreach_lerp(args[0], args[1], args[3]))
-    at_once = getattr(torch, f"_foreach_{name}", None) if name in _AT_ONCE else None
-    if at_once is not None and isinstance(args[0], list):
-        return list(at_once(*args))
-    keywords = {"value": args.pop()} if name in {"addcmul", "addcdiv"} and len(args) == 4 else {}
-    count = len(next(arg for arg in args if isinstance(arg, list)))
-    one = getattr(torch, name)
-    return [one(*(arg[index] if isinstance(arg, list) else arg for arg in args), **keywords) for index in range(count)]
+@dataclass(frozen=True, slots=True)
+class _Code:
+    update: Callable[[list[Tensors], Sequence[float], torch.dtype], None]
+    """Updates a portion."""
+    most: int
+    """How many lists are in memory at once at most, besides those that are given."""
 
 
-_AT_ONCE = frozenset(
-    {
-        "abs", "add", "ceil", "cos", "div", "erf", "exp", "expm1", "floor", "log", "log1p", "maximum", "minimum", "mul",
-        "neg", "pow", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "sin", "sqrt", "sub", "tan", "tanh", "trunc",
-    }
-)  # fmt: skip
-"""Functions that torch has for many tensors at once."""
+@functools.lru_cache(maxsize=256)
+def _code(program: Program, converted: tuple[int, ...]) -> _Code:
+    """The code of a program for tensors of which some are converted to the dtype that is computed in."""
+    last = program.last_readings()
+    names = {"copy": torch_internals.copy_each}
+    lines = ["def update(tensors, numbers, dtype):"]
+    lines += [f"v{slot} = tensors[{slot}]" for slot in range(program.inputs)]
+    made: set[Value] = set()
+    most = 0
+    for index, operation in enumerate(program.operations):
+        for value in dict.fromkeys(operation.values):
+            if value.index in converted and value not in made:
+                lines.append(f"v{value.index} = [tensor.to(dtype) for tensor in v{value.index}]")
+                made.add(value)
+        lines.append(f"v{program.result(index).index} = {_call(operation, names)}")
+        made.add(program.result(index))
+        most = max(most, len(made))
+        for value in [value for value in made if last.get(value, -1) <= index and value not in program.outputs]:
+            lines.append(f"del v{value.index}")
+            made.remove(value)
+    lines += [f"copy(tensors[{slot}], v{value.index})" for slot, value in program.results if value.index != slot]
+    namespace: dict[str, Any] = dict(names)
+    exec(compile("\n    ".join(lines), f"<update of {len(program.operations)} operations>", "exec"), namespace)
+    return _Code(namespace["update"], most)
 
 
-def _operand(operand: Operand, values: dict[Value, Tensors], numbers: Sequence[float]) -> Any:
-    if isinstance(operand, Value):
-        return values[operand]
-    if isinstance(operand, Number):
-        return numbers[operand.index]
-    return None if operand is None else float(operand)
+def _call(operation: Operation, names: dict[str, Any]) -> str:
+    """A call on lists, whose function is put among the names."""
+    function = operation.function
+    shown = function.call(operation.texts(lambda value: "tensors", lambda number: "0.5"))
+    at_once = function.at_once and isinstance(operation.args[0], Value)
+    name = f"f{len(names)}"
+    names[name] = (
+        torch_internals.multi_tensor(function.called, shown) if at_once else torch_internals.loop(function.called)
+    )
+    return f"{name}({function.call(operation.texts(lambda v: f'v{v.index}', lambda n: f'numbers[{n.index}]'))})"

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from optreg import torch_internals
+
 SMALL = 2**14
 """Elements of the largest tensor that is packed: above, its own arithmetic outweighs the call."""
 
@@ -53,7 +55,7 @@ class Pack:
         self.state = []
         for name in names:
             vector, views = self._vector(states[0][name].dtype)
-            torch._foreach_copy_(views, [state[name] for state in states])
+            torch_internals.copy_each(views, [state[name] for state in states])
             self.state.append(vector)
             self._views[name] = views
         self.steps: Tensor | None = None
@@ -107,13 +109,13 @@ class Pack:
             torch.cat(self.params, out=self.param)
             torch.cat(grads, out=self.grad)
         else:
-            torch._foreach_copy_(self._param_views, self.params)
-            torch._foreach_copy_(self._grad_views, grads)
+            torch_internals.copy_each(self._param_views, self.params)
+            torch_internals.copy_each(self._grad_views, grads)
         return True
 
     def scatter(self) -> None:
         """Copy the parameters back."""
-        torch._foreach_copy_(self.params, self._param_views)
+        torch_internals.copy_each(self.params, self._param_views)
 
     def dissolve(self) -> None:
         """Give every parameter state of its own again."""

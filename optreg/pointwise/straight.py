@@ -12,15 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optreg.pointwise.trace import Number, Operand, Operation, Program, Value
-
-_HAVE_OUT = {
-    "abs", "acos", "acosh", "add", "asin", "asinh", "atan", "atanh", "ceil", "copysign", "cos", "cosh", "div", "eq",
-    "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "floor", "fmod", "frac", "ge", "gt", "le", "lerp", "lgamma",
-    "log", "log10", "log1p", "log2", "logical_not", "lt", "mul", "ne", "neg", "reciprocal", "remainder", "round",
-    "rsqrt", "sigmoid", "sign", "signbit", "sin", "sinh", "sqrt", "square", "sub", "tan", "tanh", "trunc",
-}  # fmt: skip
-"""Functions of torch that write where they are told, whether they are given tensors or numbers."""
+from optreg.pointwise.trace import Operation, Program, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +43,24 @@ class _Writer:
         self.free: dict[str, list[str]] = {"s": [], "b": []}
         self.made = {"s": 0, "b": 0}
         self.functions: set[str] = set()
-        self.last = self._last_readings()
-
-    def _last_readings(self) -> dict[Value, int]:
-        """After which operation each value is not read any more; results are read at the end."""
-        last: dict[Value, int] = {}
-        for index, operation in enumerate(self.program.operations):
-            last.update(dict.fromkeys(operation.values, index))
-        return last
+        self.last = program.last_readings()
 
     def written(self) -> Straight:
         program = self.program
-        destinations = {output: (0 if k == 0 else k + 1) for k, output in reversed(list(enumerate(program.outputs)))}
+        destinations = {output: slot for slot, output in reversed(program.results)}
         lines = []
         for index, operation in enumerate(program.operations):
-            value = Value(program.inputs + index)
+            value = program.result(index)
             lines.append(self._line(index, operation, value, destinations.get(value)))
-        for k, output in enumerate(program.outputs):
-            target = f"x{0 if k == 0 else k + 1}"
-            if self.places[output] != target:
-                lines.append(f"{target}.copy_({self.places[output]})")
-        numbers = sum(isinstance(o, Number) for operation in program.operations for o in operation.args)
+        for slot, output in program.results:
+            if self.places[output] != f"x{slot}":
+                lines.append(f"x{slot}.copy_({self.places[output]})")
         names = [f"x{index}" for index in range(program.inputs)]
         head = [
             "def bind(scratch, truths, numbers):",
             *_unpacked("scratch", "s", self.made["s"]),
             *_unpacked("truths", "b", self.made["b"]),
-            *_unpacked("numbers", "k", numbers),
+            *_unpacked("numbers", "k", program.numbers),
             f"    def body({', '.join(names)}):",
         ]
         source = "\n".join([*head, *(f"        {line}" for line in lines or ["pass"]), "    return body"])
@@ -86,8 +69,11 @@ class _Writer:
         return Straight(namespace["bind"], self.made["s"], self.made["b"], source)
 
     def _line(self, index: int, operation: Operation, value: Value, destination: int | None) -> str:
-        call, out = self._call(operation)
-        if not out:
+        function = operation.function
+        self.functions.add(function.called)
+        arguments = function.call(operation.texts(self.places.__getitem__, lambda number: f"k{number.index}"))
+        call = f"{function.called}({arguments}"
+        if function.out is None or not all(isinstance(operand, Value) for operand in operation.args[: function.out]):
             self._release(index, operation)
             self.places[value] = f"t{index}"
             return f"t{index} = {call})"
@@ -110,37 +96,6 @@ class _Writer:
             place = self.places[value]
             if place[0] in self.free and self.last[value] == index and value not in self.program.outputs:
                 self.free[place[0]].append(place)
-
-    def _call(self, operation: Operation) -> tuple[str, bool]:
-        """The call without its end, and whether it can be told where to write."""
-        name, args = operation.name, [self._operand(arg) for arg in operation.args]
-        tensors = [isinstance(arg, Value) for arg in operation.args]
-        match name:
-            case "axpy":
-                return self._named("add", [args[0], args[1], f"alpha={args[2]}"]), True
-            case "mean":
-                return self._named("lerp", [args[0], args[1], args[3]]), True
-            case "addcmul" | "addcdiv" if len(args) == 4:
-                return self._named(name, [*args[:3], f"value={args[3]}"]), all(tensors[:3])
-            case "pow" | "clamp":
-                return self._named(name, args), True
-            case "where":
-                return self._named(name, args), all(tensors)
-            case "maximum" | "minimum" | "atan2" | "hypot" | "logical_and" | "logical_or" | "logical_xor":
-                return self._named(name, args), all(tensors)
-            case _:
-                return self._named(name, args), tensors[0] and name in _HAVE_OUT
-
-    def _named(self, name: str, parts: list[str]) -> str:
-        self.functions.add(name)
-        return f"{name}({', '.join(parts)}"
-
-    def _operand(self, operand: Operand) -> str:
-        if isinstance(operand, Value):
-            return self.places[operand]
-        if isinstance(operand, Number):
-            return f"k{operand.index}"
-        return operand or "None"
 
 
 def _unpacked(name: str, prefix: str, count: int) -> list[str]:

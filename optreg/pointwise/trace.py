@@ -12,6 +12,8 @@ from numbers import Real
 from typing import Any, NoReturn
 
 from optreg.errors import PluginError
+from optreg.pointwise.operations import FUNCTIONS, NAMES, Function
+from optreg.pointwise.slots import STATE, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,56 +36,30 @@ Operand = Value | Number | str | None
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A function of torch, by name, with its operands in order. Two names are ours: `axpy` and `mean`, see `FOLDED`."""
+    """A function, by its name in `FUNCTIONS`, with its operands in order."""
 
     name: str
     args: tuple[Operand, ...]
+
+    @property
+    def function(self) -> Function:
+        """The function's row."""
+        return FUNCTIONS[self.name]
 
     @property
     def values(self) -> tuple[Value, ...]:
         """The tensors that it takes."""
         return tuple(operand for operand in self.args if isinstance(operand, Value))
 
-
-FOLDED = {
-    "axpy": "x + a y, for x and y tensors and a a number",
-    "mean": "a x + b y, for numbers a + b = 1",
-}
-"""Operations that two or three recorded ones become, since torch does them in one."""
-
-COMPARISONS = frozenset({"eq", "ge", "gt", "le", "lt", "ne", "isfinite", "isinf", "isnan", "signbit"})
-_LOGIC = frozenset({"logical_and", "logical_not", "logical_or", "logical_xor"})
-TRUTHS = COMPARISONS | _LOGIC
-"""Operations whose result is a truth value for every element."""
-
-_ONE = (
-    "abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "ceil", "cos", "cosh", "erf", "erfc", "erfinv",
-    "exp", "exp2", "expm1", "floor", "frac", "isfinite", "isinf", "isnan", "lgamma", "log", "log10", "log1p", "log2",
-    "logical_not", "neg", "reciprocal", "round", "rsqrt", "sigmoid", "sign", "signbit", "sin", "sinh", "sqrt", "square",
-    "tan", "tanh", "trunc",
-)  # fmt: skip
-_TWO = (
-    "add", "atan2", "copysign", "div", "eq", "fmod", "ge", "gt", "hypot", "le", "logical_and", "logical_or",
-    "logical_xor", "lt", "maximum", "minimum", "mul", "ne", "remainder", "sub",
-)  # fmt: skip
-PARAMETERS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(_ONE, ("input",)),
-    **dict.fromkeys(_TWO, ("input", "other")),
-    "pow": ("input", "exponent"),
-    "lerp": ("input", "end", "weight"),
-    "addcmul": ("input", "tensor1", "tensor2", "value"),
-    "addcdiv": ("input", "tensor1", "tensor2", "value"),
-    "clamp": ("input", "min", "max"),
-    "where": ("condition", "input", "other"),
-}
-"""The functions of torch that a rule may use: they treat every element by itself. With the names of their operands."""
-
-_ALIASES = {
-    "absolute": "abs", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arctan2": "atan2", "clip": "clamp",
-    "divide": "div", "eq": "eq", "fix": "trunc", "greater": "gt", "greater_equal": "ge", "less": "lt",
-    "less_equal": "le", "max": "maximum", "min": "minimum", "multiply": "mul", "negative": "neg", "not_equal": "ne",
-    "sgn": "sign", "special_expit": "sigmoid", "subtract": "sub", "true_divide": "div",
-}  # fmt: skip
+    def texts(self, value: Callable[[Value], str], number: Callable[[Number], str]) -> list[str]:
+        """The operands as source text, given that of tensors and of numbers."""
+        texts = []
+        for operand in self.args:
+            if isinstance(operand, Value):
+                texts.append(value(operand))
+            else:
+                texts.append(number(operand) if isinstance(operand, Number) else operand or "None")
+        return texts
 
 
 @dataclass(frozen=True)
@@ -94,9 +70,30 @@ class Program:
     operations: tuple[Operation, ...]
     outputs: tuple[Value, ...]
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers it takes."""
+        return sum(isinstance(operand, Number) for operation in self.operations for operand in operation.args)
+
+    @property
+    def results(self) -> list[tuple[int, Value]]:
+        """The slots that are written to, with their new values."""
+        return list(zip(written(self.inputs), self.outputs, strict=True))
+
+    def result(self, index: int) -> Value:
+        """What operation number `index` gives."""
+        return Value(self.inputs + index)
+
     def is_truth(self, value: Value) -> bool:
         """Whether a tensor holds truth values."""
-        return value.index >= self.inputs and self.operations[value.index - self.inputs].name in TRUTHS
+        return value.index >= self.inputs and self.operations[value.index - self.inputs].function.is_truth
+
+    def last_readings(self) -> dict[Value, int]:
+        """Which operation is the last to read each value; results are read once more, at the end."""
+        last: dict[Value, int] = {}
+        for index, operation in enumerate(self.operations):
+            last.update(dict.fromkeys(operation.values, index))
+        return last
 
 
 class Symbol:
@@ -199,7 +196,7 @@ def trace(
     Raises:
         PluginError: the rule does what cannot be done element by element, or returns something else.
     """
-    recorder = _Recorder(update, 2 + states)
+    recorder = _Recorder(update, STATE + states)
     param, grad, *state = (Symbol(recorder, Value(index)) for index in range(recorder.inputs))
     results = update(param, -grad if maximize else grad, *state, **hyperparameters)
     results = results if isinstance(results, tuple) else (results,)
@@ -235,14 +232,15 @@ class _Recorder:
     def refuse_coupling(self, what: str) -> NoReturn:
         self.refuse(
             f"uses {what}, which is none of the functions that treat every element by itself "
-            f"({', '.join(PARAMETERS)}); write it with these, or as an ordinary torch.optim.Optimizer"
+            f"({', '.join(dict.fromkeys(NAMES.values()))}); "
+            "write it with these, or as an ordinary torch.optim.Optimizer"
         )
 
     def check(self, name: str) -> None:
         """Refuse what no rule may do."""
         if name.endswith("_"):
             self.refuse(f"changes a tensor in place by '{name}'; a rule is pure: write c = c.{name.rstrip('_')}(...)")
-        if _ALIASES.get(name, name) not in PARAMETERS and name not in _REWRITTEN:
+        if name not in NAMES and name not in _REWRITTEN:
             self.refuse_coupling(f"'{name}'")
 
     def call(self, name: str, *args: Any, **keywords: Any) -> Symbol:
@@ -252,18 +250,19 @@ class _Recorder:
             return self._rewritten(name, *args, **keywords)
         if name in {"max", "min"} and not all(isinstance(operand, Symbol) for operand in (*args, *keywords.values())):
             self.refuse_coupling(f"'{name}' of one tensor")
-        name = _ALIASES.get(name, name)
+        name = NAMES[name]
+        function = FUNCTIONS[name]
         if name == "where" and args and not self._is_truth(args[0]):  # x.where(condition, other)
             args = (args[1], args[0], *args[2:]) if len(args) > 1 else args
         if name in {"add", "sub"} and set(keywords) <= {"other", "alpha"}:
             return self._sum(name, *args, **keywords)
-        operands = self._bound(name, args, keywords)
+        operands = self._bound(function, args, keywords)
         if name == "where" and not self._is_truth(operands[0]):
             self.refuse("uses 'where' with a condition that is no comparison")
-        for operand in operands:
-            if operand is None and name != "clamp":
+        for operand, role in zip(operands, function.operands, strict=True):
+            if operand is None and function.defaults.get(role, 0.0) is not None:
                 self.refuse("mixes a tensor with a NoneType")
-            if self._is_truth(operand) and name not in _LOGIC and not (name == "where" and operand is operands[0]):
+            if self._is_truth(operand) and role not in function.truths:
                 self.refuse(f"calculates with truth values by '{name}'; use torch.where(condition, x, 0.0)")
         if name == "div" and _is_number(operands[1]) and _TINY <= abs(operands[1]) <= 1 / _TINY:
             return self.call("mul", operands[0], 1.0 / float(operands[1]))
@@ -285,21 +284,20 @@ class _Recorder:
         except TypeError:
             self.refuse_coupling(f"'{name}' with other arguments than are understood here")
 
-    def _bound(self, name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
-        """The operands in the order of the function's parameters; those at the end that are not given are left out."""
-        names = PARAMETERS[name]
+    def _bound(self, function: Function, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
+        """The operands in the order of the function's."""
+        names = function.operands
         unknown = keywords.keys() - set(names)
-        least = 1 if name == "clamp" else 2 if name == "where" else min(3, len(names))
         given = {**dict(zip(names, args, strict=False)), **keywords}
-        if unknown or len(args) > len(names) or len(given) < least or (name == "where" and len(given) < 3):
+        if unknown or len(args) > len(names) or not given.keys() | function.defaults.keys() >= set(names):
             told = f" with '{min(unknown)}'" if unknown else f" of {len(given)} operands"
-            self.refuse_coupling(f"'{name}'{told}")
-        return [given.get(parameter) for parameter in names if parameter in given or parameter == "min"]
+            self.refuse_coupling(f"'{function.name}'{told}")
+        return [given[name] if name in given else function.defaults[name] for name in names]
 
     def _is_truth(self, operand: Any) -> bool:
         if not isinstance(operand, Symbol) or operand.value.index < self.inputs:
             return False
-        return self.operations[operand.value.index - self.inputs].name in TRUTHS
+        return self.operations[operand.value.index - self.inputs].function.is_truth
 
     def _sum(self, name: str, input: Any, other: Any, *, alpha: float = 1.0) -> Symbol:
         x, y, sign = input, other, float(alpha) if name == "add" else -float(alpha)
@@ -346,9 +344,8 @@ class _Recorder:
 
     def program(self, outputs: list[Value]) -> tuple[Program, tuple[float, ...]]:
         """What was recorded, without that which nothing depends on; results that are other inputs, as copies."""
-        for position, output in enumerate(outputs):
-            place = position + (position > 0)  # the gradient is the second input, and no output
-            if output.index < self.inputs and output.index != place:
+        for position, (slot, output) in enumerate(zip(written(self.inputs), outputs, strict=True)):
+            if output.index < self.inputs and output.index != slot:
                 outputs[position] = self._append(Operation("mul", (output, self._number(1.0)))).value
         needed = set(outputs)
         for index in reversed(range(len(self.operations))):

@@ -9,18 +9,18 @@ import pytest
 import torch
 import torch._dynamo
 import torch._inductor.config
+from executors import by_blocks, by_kernel
 from torch._dynamo.utils import counters
 from torch._inductor.utils import run_and_get_code
 from torch.nn import Parameter
 
 from optreg.pointwise import compiled
-from optreg.pointwise.blocks import Workspace
-from optreg.pointwise.blocks import run as run_blocks
-from optreg.pointwise.rounding import TILE, PackRounding, TensorRounding
-from optreg.pointwise.straight import straight
+from optreg.pointwise.rounding import TILE, TensorRounding
 from optreg.pointwise.trace import trace
 from optreg_plugins.adamw.optimizer import AdamW
 from optreg_plugins.lion.optimizer import Lion
+
+pytestmark = pytest.mark.cpu
 
 LION = {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.1}
 ADAMW = {**LION, "eps": 1e-3}
@@ -40,16 +40,6 @@ def step(optimizer, params):
     for param in params:
         param.grad = torch.ones_like(param) if param.grad is None else param.grad
     optimizer.step()
-
-
-def kernel_and_blocks(cls, settings, tensors, dtype, rounding=None):
-    """The tensors after the kernel, and after straight-line code in blocks."""
-    program, numbers = trace(cls.update, len(cls.state_names), settings)
-    code = straight(program)
-    left, right = ([tensor.clone() for tensor in tensors] for _ in range(2))
-    compiled.run(program, numbers, [(left, rounding)], dtype)
-    run_blocks(right, lambda take: code.bind(take(code.scratch, dtype), [], numbers), dtype, Workspace(), rounding)
-    return left, right
 
 
 # One kernel
@@ -119,7 +109,8 @@ def test_other_numbers_of_threads_never_wear_a_kernel_out():
 def test_a_kernel_gives_what_blocks_give_within_rounding(size):
     random = torch.Generator().manual_seed(size)
     tensors = [torch.rand(size, generator=random, dtype=torch.float64) + 0.5 for _ in range(4)]
-    left, right = kernel_and_blocks(AdamW, {"t": 3, **ADAMW}, tensors, torch.float64)
+    program, numbers = trace(AdamW.update, 2, {"t": 3, **ADAMW})
+    left, right = (run(program, numbers, tensors) for run in (by_kernel, by_blocks))
     for have, want in zip(left, right, strict=True):
         torch.testing.assert_close(have, want, rtol=1e-14, atol=0.0)
     assert torch.equal(left[1], tensors[1]), "the gradient was written to"
@@ -131,19 +122,11 @@ def test_a_kernel_rounds_with_the_same_noise_as_blocks():
     random = torch.Generator().manual_seed(0)
     tensors = [torch.randn(2 * TILE + 1000, generator=random).bfloat16() for _ in range(3)]
     rounding = TensorRounding(12345, frozenset({0, 2}))
-    left, right = kernel_and_blocks(Lion, LION, tensors, torch.float32, rounding)
+    left, right = (run(*trace(Lion.update, 1, LION), tensors, rounding) for run in (by_kernel, by_blocks))
     for have, want, before in zip(left, right, tensors, strict=True):
         assert (have != want).sum() <= 20
         if before is not tensors[1]:
             assert (have != before).float().mean() > 0.1
-
-
-def test_a_kernel_makes_the_noise_of_one_tensor_whose_places_are_31_bits():
-    of_one, of_many = TensorRounding(1, frozenset({0})), PackRounding([1], [8], frozenset({0}))
-    assert compiled.bears(None, 2**31)
-    assert compiled.bears(of_one, 2**31 - 1)
-    assert not compiled.bears(of_one, 2**31)
-    assert not compiled.bears(of_many, 8)
 
 
 def test_parameters_that_are_no_vectors_or_too_small_are_updated_too():

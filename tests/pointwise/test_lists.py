@@ -1,8 +1,13 @@
 """Lists: a program on many tensors at once gives what it gives on each, a bounded portion at a time."""
 
+import functools
+import itertools
+import json
+
 import pytest
 import torch
-from torch import Tensor
+from executors import drawn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from optreg.pointwise import lists
@@ -16,9 +21,7 @@ SHAPES = [(), (3,), (0,), (50,), (4, 5), (1, 30), (30, 1), (2, 3, 4), (), (2, 0)
 
 def tensors(shapes, count=3, dtype=torch.float64):
     random = torch.Generator().manual_seed(0)
-    return [
-        [torch.randn(shape, generator=random, dtype=torch.float64).to(dtype) for shape in shapes] for _ in range(count)
-    ]
+    return [[drawn(shape, random, dtype) for shape in shapes] for _ in range(count)]
 
 
 def each(rule, lists_of, **hyperparameters):
@@ -27,30 +30,21 @@ def each(rule, lists_of, **hyperparameters):
     return [list(column) for column in zip(*results, strict=True)]
 
 
-class Sizes(TorchDispatchMode):
-    """The elements of every list that a multi-tensor function is given, and how many calls there are."""
+class Calls(TorchDispatchMode):
+    """How many calls of torch's functions there are."""
 
     def __init__(self):
         super().__init__()
-        self.sizes = []
         self.calls = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.calls += 1
-        if "_foreach_" in str(func):
-            self.sizes.append(sum(tensor.numel() for tensor in args[0]))
-        elif (
-            args
-            and isinstance(args[0], Tensor)
-            and not any(view in str(func) for view in ("split", "view", "as_strided"))
-        ):
-            self.sizes.append(args[0].numel())
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 64, 2**21])
-def test_every_tensor_is_updated_as_if_it_were_alone(at_once, monkeypatch):
-    monkeypatch.setattr(lists, "AT_ONCE", at_once)
+@pytest.mark.parametrize("memory", [1, 7 * 2**10, 2**14, 2**26])
+def test_every_tensor_is_updated_as_if_it_were_alone(memory, monkeypatch):
+    monkeypatch.setattr(lists, "MEMORY", memory)
     given = tensors(SHAPES)
     param, state = each(Lion.update, given, lr=0.1, betas=(0.9, 0.99), weight_decay=0.1)
     grads = [grad.clone() for grad in given[1]]
@@ -59,17 +53,63 @@ def test_every_tensor_is_updated_as_if_it_were_alone(at_once, monkeypatch):
         torch.testing.assert_close(have, want, rtol=0.0, atol=1e-14)  # of numbers below 10, in a few roundings
 
 
-@pytest.mark.parametrize("shapes", [SHAPES, [(1000,)], [(1, 1000)], [(3, 500)], [(2, 3, 400)], [()] * 500], ids=str)
-def test_no_more_is_worked_on_at_once_than_is_allowed(shapes, monkeypatch):
-    monkeypatch.setattr(lists, "AT_ONCE", 100)
-    given = tensors(shapes)
-    with Sizes() as seen:
-        lists.run(*LION, given, torch.float64)
-    assert max(seen.sizes) <= 100
+def many_at_once(p, g, m, v, *, lr):
+    several = [torch.where(p > 0.1 * place, p, g) for place in range(12)]
+    return sum(several), m + v * g, v
+
+
+def one_by_one(p, g, m, v, *, lr):
+    """Uses functions that torch has for single tensors alone."""
+    return p - torch.atan2(g, p).clamp(-1, 1) + torch.copysign(m, p).lerp(g, 0.3) + p % 3.0, torch.addcdiv(m, g, v), v
+
+
+RULES = {
+    "Lion": LION,
+    "AdamW": trace(AdamW.update, 2, {"t": 3, "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}),
+    "many at once": trace(many_at_once, 2, {"lr": 0.1}),
+    "one by one": trace(one_by_one, 2, {"lr": 0.1}),
+}
+
+
+def most_memory(run, tmp_path):
+    """The most bytes that are allocated at once while something runs, as torch's profiler sees them."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        run()
+    seen.export_chrome_trace(str(tmp_path / "trace.json"))
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    changes = [event["args"]["Bytes"] for event in events if event["name"] == "[memory]"]
+    assert sum(changes) == 0
+    return max(itertools.accumulate(changes))
+
+
+@pytest.mark.cpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shapes", [[(2**20,)], [(3, 2**18)], [(2**14,)] * 70, [(64,)] * 500], ids=lambda x: str(x[:1]))
+@pytest.mark.parametrize("what", RULES)
+def test_what_is_computed_in_between_takes_no_more_memory_than_is_allowed(what, shapes, dtype, monkeypatch, tmp_path):
+    """A sixteenth of what is allowed, of tensors that are a sixteenth as large."""
+    monkeypatch.setattr(lists, "MEMORY", lists.MEMORY // 16)
+    program, numbers = RULES[what]
+    given = [[torch.ones(shape, dtype=dtype) for shape in shapes] for _ in range(program.inputs)]
+    wide = torch.float64 if dtype is torch.float64 else torch.float32
+    lists.run(program, numbers, [some[:1] for some in given], wide)  # what is looked at once is looked at
+    most = most_memory(functools.partial(lists.run, program, numbers, given, wide), tmp_path)
+    assert most <= lists.MEMORY
+    if sum(tensor.numel() for tensor in given[0]) >= 2**20:
+        assert most > lists.MEMORY / 2, "portions are smaller than they have to be"
+
+
+@pytest.mark.parametrize("shapes", [[(2**18,)], [(64,)] * 4000], ids=["large", "many"])
+def test_accelerators_give_no_tensor_less_than_their_grain(shapes):
+    """So many small ones are counted as what they take there."""
+    given = [[torch.ones(shape) for shape in shapes] for _ in range(3)]
+    portions = list(lists._portions(given, 2**18, 4))
+    assert sum(some.numel() for portion in portions for some in portion[0]) == sum(x.numel() for x in given[0])
+    assert max(sum(max(4 * some.numel(), 512) for some in portion[0]) for portion in portions) <= 2**18
 
 
 def test_tensors_of_any_layout_are_updated(monkeypatch):
-    monkeypatch.setattr(lists, "AT_ONCE", 10)
+    monkeypatch.setattr(lists, "MEMORY", 2**10)
     given = tensors([(6, 7), (3, 4, 5)])
     given = [[some[0].t().contiguous().t(), some[1].movedim(-1, 0).contiguous().movedim(0, -1)] for some in given]
     given[2][0] = given[2][0].contiguous()
@@ -82,10 +122,11 @@ def test_tensors_of_any_layout_are_updated(monkeypatch):
 def test_many_tensors_cost_as_many_calls_as_one():
     def calls(count):
         given = tensors([(4,)] * count)
-        with Sizes() as seen:
+        with Calls() as seen:
             lists.run(*LION, given, torch.float64)
         return seen.calls
 
+    calls(1)  # when functions are looked at
     assert calls(50) == calls(1)
 
 

@@ -1,20 +1,19 @@
-"""Tracing: what is recorded of a rule, what is folded, what is refused; and that every executor does what the rule says."""
+"""Tracing: what is recorded of a rule, what is folded, what is refused; and that every way to run it does what the rule says."""
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from executors import DEVICE, by_blocks, by_kernel, by_lists, drawn, plainly
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from optreg.errors import PluginError
-from optreg.pointwise import blocks, compiled, lists
-from optreg.pointwise.straight import straight
 from optreg.pointwise.trace import Number, Program, Value, trace
 from optreg_plugins.adamw.optimizer import AdamW
 from optreg_plugins.lion.optimizer import Lion
@@ -26,41 +25,6 @@ Rule = Callable[..., Any]
 
 def names(program: Program) -> list[str]:
     return [operation.name for operation in program.operations]
-
-
-def plainly(rule: Rule, tensors: Sequence[Tensor], **hyperparameters: Any) -> list[Tensor]:
-    """What the rule says: new parameter and state; the gradient as it was."""
-    results = rule(*[tensor.clone() for tensor in tensors], **hyperparameters)
-    param, *state = [result.clone() for result in (results if isinstance(results, tuple) else (results,))]
-    return [param, tensors[1].clone(), *state]
-
-
-def by_blocks(program: Program, numbers: Sequence[float], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The same by straight-line code in blocks."""
-    given = [tensor.clone() for tensor in tensors]
-    code = straight(program)
-    dtype = given[0].dtype
-    blocks.run(
-        given,
-        lambda take: code.bind(take(code.scratch, dtype), take(code.truths, torch.bool), numbers),
-        dtype,
-        blocks.Workspace(),
-    )
-    return given
-
-
-def by_lists(program: Program, numbers: Sequence[float], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The same by multi-tensor functions."""
-    given = [[tensor[:1].clone(), tensor[1:].clone()] for tensor in tensors]
-    lists.run(program, numbers, given, tensors[0].dtype)
-    return [torch.cat(some) for some in given]
-
-
-def by_kernel(program: Program, numbers: Sequence[float], tensors: Sequence[Tensor]) -> list[Tensor]:
-    """The same by one compiled kernel."""
-    given = [tensor.clone() for tensor in tensors]
-    compiled.run(program, numbers, [(given, None)], given[0].dtype)
-    return given
 
 
 # What is recorded
@@ -400,7 +364,7 @@ def test_every_way_of_writing_means_the_same(what):
     """Or is refused: what is not understood must not fail with another error, and never be done otherwise."""
     rule = WRITTEN[what]
     random = torch.Generator().manual_seed(0)
-    tensors = [torch.randn(64, generator=random, dtype=torch.float64) for _ in range(2)]
+    tensors = [drawn((64,), random) for _ in range(2)]
     tensors[1][::7] = 0.0
     wanted = plainly(rule, tensors, lr=0.5)
     try:
@@ -513,7 +477,7 @@ EXACT = [name for name in OPERATIONS if name not in set(ROUNDED) - {"x + y", "x 
 ]  # fmt: skip
 
 
-def drawn(names: list[str], numbers: list[float]) -> st.SearchStrategy[Drawn]:
+def rules(names: list[str], numbers: list[float]) -> st.SearchStrategy[Drawn]:
     index = st.integers(0, 11)
     three = st.tuples(index, index, index)
     step = st.builds(Step, st.sampled_from(names), three, st.sampled_from(numbers))
@@ -523,7 +487,7 @@ def drawn(names: list[str], numbers: list[float]) -> st.SearchStrategy[Drawn]:
 def dyadic() -> list[Tensor]:
     """Multiples of 1/4 from -4 to 4, zeros among them; 16 elements of every input."""
     random = torch.Generator().manual_seed(1)
-    return [torch.randint(-16, 17, (16,), generator=random).double() / 4 for _ in range(4)]
+    return [torch.randint(-16, 17, (16,), generator=random).to(DEVICE).double() / 4 for _ in range(4)]
 
 
 def is_exact(rule: Drawn) -> bool:
@@ -551,7 +515,7 @@ def is_exact(rule: Drawn) -> bool:
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(drawn(EXACT, [-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0]))
+@given(rules(EXACT, [-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0]))
 def test_random_rules_in_exact_arithmetic_are_the_same_on_every_executor(rule):
     """Dyadic numbers of few bits: nothing is rounded, so that not even a sign or a comparison may differ."""
     if not is_exact(rule):
@@ -566,11 +530,11 @@ def test_random_rules_in_exact_arithmetic_are_the_same_on_every_executor(rule):
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(drawn(ROUNDED, [0.3, 0.7, 1.1, 2.0]))
+@given(rules(ROUNDED, [0.3, 0.7, 1.1, 2.0]))
 def test_random_rules_of_positive_numbers_are_the_same_within_rounding(rule):
     """Without subtraction an operation multiplies relative errors by at most 3, and adds 4 units of its own."""
     random = torch.Generator().manual_seed(2)
-    tensors = [torch.rand(16, generator=random, dtype=torch.float64) + 0.5 for _ in range(4)]
+    tensors = [torch.rand(16, generator=random, dtype=torch.float64).to(DEVICE) + 0.5 for _ in range(4)]
     wanted = plainly(rule, tensors, lr=1.0)
     program, numbers = trace(rule, 2, {"lr": 1.0})
     tolerance = 4 * UNIT * 3.0 ** len(rule.steps)

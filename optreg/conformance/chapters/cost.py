@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.harness.following import undeclared_state
@@ -16,6 +15,7 @@ from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import Shape, shapes_for
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.subjects.subject import OptimizerSubject
+from optreg.torch_internals import TorchDispatchMode
 
 
 @check(

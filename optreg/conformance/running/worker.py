@@ -98,7 +98,9 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
 def _import_compiler() -> None:
     """Import it before any fork, so that not every check that compiles has to; if it is broken, those checks tell."""
     with contextlib.suppress(Exception):
-        import torch._inductor.compile_fx  # noqa: F401
+        from optreg.torch_internals import import_compiler
+
+        import_compiler()
     gc.freeze()
 
 

@@ -2,8 +2,6 @@
 
 from typing import Any, ClassVar
 
-import torch
-
 import optreg
 from optreg_plugins.adam.checkpoint import refuse_variants
 from optreg_plugins.adam.reference import Adam as Paper
@@ -31,6 +29,7 @@ class Adam(optreg.Pointwise):
     reference = Paper
     state_names = ("exp_avg", "exp_avg_sq")
     counts_steps = True
+    fused_kernel = "adam"
     marks: ClassVar = {"decoupled_weight_decay": False}  # as torch.optim's checkpoints have it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -52,10 +51,10 @@ class Adam(optreg.Pointwise):
         return p, v, s
 
     @staticmethod
-    def update_fused(ps, gs, vs, ss, steps, *, maximize, lr, betas, eps, weight_decay):
+    def update_fused(ps, gs, vs, ss, steps, *, kernel, maximize, lr, betas, eps, weight_decay):
         """The same by torch's kernel."""
         beta1, beta2 = betas
-        torch._fused_adam_(
+        kernel(
             ps, gs, vs, ss, [], steps, amsgrad=False, maximize=maximize,
             lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay,
         )  # fmt: skip

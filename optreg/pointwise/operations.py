@@ -1,0 +1,182 @@
+"""Operations: the functions that a rule may use, each one row with all that tracing and the paths know of it.
+
+They treat every element by itself. A new operation is a new row: `tests/pointwise/test_operations.py` runs every row
+on every path.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of torch, or one of two that are ours, which tracing makes of several.
+
+    Args:
+        name: torch's, or ours.
+        operands: their names, in order.
+        defaults: what operands are that may be left out.
+        is_truth: whether the result is a truth value for every element.
+        truths: those of the operands that may be truth values.
+        out: how many of the first operands have to be tensors for the function to write where it is told (`out=`);
+            None: it always makes a new tensor.
+        at_once: whether torch has the function for many tensors at once.
+        aliases: other names.
+        torch_name: the function that is called in torch, if it has another name.
+        arguments: how the operands are given to it, as a format of their places; all in order if it is empty.
+        expression: what a compiled kernel computes, as a format of their places; the call itself if it is empty.
+        summary: of ours, what it computes.
+    """
+
+    name: str
+    operands: tuple[str, ...]
+    defaults: Mapping[str, float | None] = field(default_factory=dict)
+    is_truth: bool = False
+    truths: tuple[str, ...] = ()
+    out: int | None = 1
+    at_once: bool = False
+    aliases: tuple[str, ...] = ()
+    torch_name: str = ""
+    arguments: str = ""
+    expression: str = ""
+    summary: str = ""
+
+    @property
+    def called(self) -> str:
+        """The name of the function that is called in torch."""
+        return self.torch_name or self.name
+
+    def call(self, operands: Sequence[str]) -> str:
+        """The arguments of a call as source text."""
+        return self.arguments.format(*operands) if self.arguments else ", ".join(operands)
+
+    def compiled(self, operands: Sequence[str]) -> str:
+        """What a compiled kernel computes, as source text."""
+        return self.expression.format(*operands) if self.expression else f"torch.{self.called}({self.call(operands)})"
+
+
+def _unary(name: str, *aliases: str, at_once: bool = False, out: int | None = 1, is_truth: bool = False) -> Function:
+    return Function(name, ("input",), out=out, at_once=at_once, aliases=aliases, is_truth=is_truth)
+
+
+def _binary(name: str, *aliases: str, at_once: bool = False, out: int = 1, is_truth: bool = False) -> Function:
+    return Function(name, ("input", "other"), out=out, at_once=at_once, aliases=aliases, is_truth=is_truth)
+
+
+def _logical(name: str, *operands: str) -> Function:
+    return Function(name, operands, out=len(operands), is_truth=True, truths=operands)
+
+
+FUNCTIONS: dict[str, Function] = {
+    function.name: function
+    for function in (
+        _unary("abs", "absolute", at_once=True),
+        _unary("acos", "arccos"),
+        _unary("acosh"),
+        _unary("asin", "arcsin"),
+        _unary("asinh"),
+        _unary("atan", "arctan"),
+        _unary("atanh"),
+        _unary("ceil", at_once=True),
+        _unary("cos", at_once=True),
+        _unary("cosh"),
+        _unary("erf", at_once=True),
+        _unary("erfc"),
+        _unary("erfinv"),
+        _unary("exp", at_once=True),
+        _unary("exp2"),
+        _unary("expm1", at_once=True),
+        _unary("floor", at_once=True),
+        _unary("frac"),
+        _unary("isfinite", out=None, is_truth=True),
+        _unary("isinf", out=None, is_truth=True),
+        _unary("isnan", out=None, is_truth=True),
+        _unary("lgamma"),
+        _unary("log", at_once=True),
+        _unary("log10"),
+        _unary("log1p", at_once=True),
+        _unary("log2"),
+        _logical("logical_not", "input"),
+        _unary("neg", "negative", at_once=True),
+        _unary("reciprocal", at_once=True),
+        _unary("round", at_once=True),
+        _unary("rsqrt", at_once=True),
+        _unary("sigmoid", "special_expit", at_once=True),
+        _unary("sign", "sgn", at_once=True),
+        _unary("signbit", is_truth=True),
+        _unary("sin", at_once=True),
+        _unary("sinh"),
+        _unary("sqrt", at_once=True),
+        _unary("square"),
+        _unary("tan", at_once=True),
+        _unary("tanh", at_once=True),
+        _unary("trunc", "fix", at_once=True),
+        _binary("add", at_once=True),
+        _binary("atan2", "arctan2", out=2),
+        _binary("copysign"),
+        _binary("div", "divide", "true_divide", at_once=True),
+        _binary("eq", is_truth=True),
+        _binary("fmod"),
+        _binary("ge", "greater_equal", is_truth=True),
+        _binary("gt", "greater", is_truth=True),
+        _binary("hypot", out=2),
+        _binary("le", "less_equal", is_truth=True),
+        _logical("logical_and", "input", "other"),
+        _logical("logical_or", "input", "other"),
+        _logical("logical_xor", "input", "other"),
+        _binary("lt", "less", is_truth=True),
+        _binary("maximum", "max", at_once=True, out=2),
+        _binary("minimum", "min", at_once=True, out=2),
+        _binary("mul", "multiply", at_once=True),
+        _binary("ne", "not_equal", is_truth=True),
+        _binary("remainder"),
+        _binary("sub", "subtract", at_once=True),
+        Function("pow", ("input", "exponent"), out=0, at_once=True),
+        Function("lerp", ("input", "end", "weight")),
+        Function(
+            "addcmul",
+            ("input", "tensor1", "tensor2", "value"),
+            {"value": 1.0},
+            out=3,
+            arguments="{0}, {1}, {2}, value={3}",
+            expression="{0} + {3} * ({1} * {2})",
+        ),
+        Function(
+            "addcdiv",
+            ("input", "tensor1", "tensor2", "value"),
+            {"value": 1.0},
+            out=3,
+            arguments="{0}, {1}, {2}, value={3}",
+            expression="{0} + {3} * ({1} / {2})",
+        ),
+        Function("clamp", ("input", "min", "max"), {"min": None, "max": None}, out=0, aliases=("clip",)),
+        Function("where", ("condition", "input", "other"), truths=("condition",), out=3),
+        Function(
+            "axpy",
+            ("x", "y", "a"),
+            at_once=True,
+            torch_name="add",
+            arguments="{0}, {1}, alpha={2}",
+            expression="{0} + {2} * {1}",
+            summary="x + a y, for x and y tensors and a a number",
+        ),
+        Function(
+            "mean",
+            ("x", "y", "a", "b"),
+            at_once=True,
+            torch_name="lerp",
+            arguments="{0}, {1}, {3}",
+            expression="{2} * {0} + {3} * {1}",
+            summary="a x + b y, for numbers a + b = 1",
+        ),
+    )
+}
+"""The functions by name."""
+
+NAMES = {
+    name: function.name
+    for function in FUNCTIONS.values()
+    if not function.summary
+    for name in (function.name, *function.aliases)
+}
+"""The names that a rule may call functions by."""
