@@ -21,7 +21,7 @@ class PointwiseOptions:
             `"compiled"` makes one kernel of it, which takes seconds at the first step, and on the CPU a C++
             compiler. `"auto"` takes the fastest of those that need no compiler.
         stochastic_rounding: round bfloat16 parameters, and their state, up or down at random, so that on the average
-            nothing is lost. Parameters of other dtypes are rounded as ever.
+            nothing is lost. Parameters of other dtypes are rounded to nearest.
         state_dtype: the dtype that state is kept in; None: its parameter's. What is kept in bfloat16 by this option is
             rounded at random too, since averages would stand still otherwise.
         seed: of the random rounding, which is a function of the seed, the parameter's place, the number of the

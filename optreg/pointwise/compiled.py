@@ -56,8 +56,8 @@ def run(
 
 
 def _vector(tensor: Tensor) -> Tensor:
-    """A vector over the same memory that is no view: of views, torch.compile looks at the base, whose shape is another
-    one for every parameter. Writing to it does not count as a change of the tensor."""
+    """A vector over the same memory that is not a view: torch.compile looks at the base of a view, whose shape differs
+    from parameter to parameter. Writing to it does not count as a change of the tensor."""
     vector = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
     return vector.set_(tensor.untyped_storage(), tensor.storage_offset(), (tensor.numel(),), (1,))
 

@@ -67,6 +67,9 @@ def _logical(name: str, *operands: str) -> Function:
     return Function(name, operands, out=len(operands), is_truth=True, truths=operands)
 
 
+_SCALED = ("input", "tensor1", "tensor2", "value")
+_BY_VALUE = "{0}, {1}, {2}, value={3}"
+
 FUNCTIONS: dict[str, Function] = {
     function.name: function
     for function in (
@@ -133,22 +136,8 @@ FUNCTIONS: dict[str, Function] = {
         _binary("sub", "subtract", at_once=True),
         Function("pow", ("input", "exponent"), out=0, at_once=True),
         Function("lerp", ("input", "end", "weight")),
-        Function(
-            "addcmul",
-            ("input", "tensor1", "tensor2", "value"),
-            {"value": 1.0},
-            out=3,
-            arguments="{0}, {1}, {2}, value={3}",
-            expression="{0} + {3} * ({1} * {2})",
-        ),
-        Function(
-            "addcdiv",
-            ("input", "tensor1", "tensor2", "value"),
-            {"value": 1.0},
-            out=3,
-            arguments="{0}, {1}, {2}, value={3}",
-            expression="{0} + {3} * ({1} / {2})",
-        ),
+        Function("addcmul", _SCALED, {"value": 1.0}, out=3, arguments=_BY_VALUE, expression="{0} + {3} * ({1} * {2})"),
+        Function("addcdiv", _SCALED, {"value": 1.0}, out=3, arguments=_BY_VALUE, expression="{0} + {3} * ({1} / {2})"),
         Function("clamp", ("input", "min", "max"), {"min": None, "max": None}, out=0, aliases=("clip",)),
         Function("where", ("condition", "input", "other"), truths=("condition",), out=3),
         Function(

@@ -58,7 +58,7 @@ class Pointwise(Checkpointed):
 
     update: ClassVar[Callable[..., Any]]
     """`update(param, grad, *state, [t], **hyperparameters) -> (param, *state)`, a static method: new tensors, and none
-    changed in place. Functions of torch that treat every element by itself may be used (`optreg.pointwise.trace`);
+    changed in place. Functions of torch that treat every element by itself may be used (`optreg.pointwise.operations`);
     decisions are made by `torch.where`."""
 
     update_fused: ClassVar[Callable[..., None] | None] = None
@@ -66,8 +66,8 @@ class Pointwise(Checkpointed):
     place, by a kernel of its own. `steps` are 0-d tensors on the device. None where there is no such kernel."""
 
     fused_kernel: ClassVar[Literal["adam", "adamw"] | None] = None
-    """torch's fused kernel that `update_fused` runs, if it does; it is given as `kernel`, by name. Where torch has none
-    that does what it should, the rule is run without."""
+    """The name of torch's fused kernel, where `update_fused` runs it: it is passed in as `kernel`. Where the installed
+    torch does not have it, other paths run the rule."""
 
     options: ClassVar[type[PointwiseOptions]] = PointwiseOptions
     """The dataclass of the execution options, which every group may set too."""
@@ -143,7 +143,7 @@ class Pointwise(Checkpointed):
 
         Raises:
             RuntimeError: a gradient is sparse, or `compiled` was asked for and nothing can be compiled here.
-            PluginError: the rule is no elementwise one.
+            PluginError: the rule is not elementwise.
         """
         loss = None
         if closure is not None:

@@ -34,7 +34,7 @@ class Work:
     step: Tensor | None
     """The number of updates, if it is counted."""
     is_plain: bool = True
-    """Whether the parameter is an ordinary tensor, and none of a subclass."""
+    """Whether the parameter is an ordinary tensor, not one of a subclass."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -74,7 +74,7 @@ class Update:
         """The rule's program and its numbers.
 
         Raises:
-            PluginError: the rule is no elementwise one.
+            PluginError: the rule is not elementwise.
         """
         return self.trace(self.arguments, self.maximize)
 

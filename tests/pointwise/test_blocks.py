@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from executors import DEVICE, drawn
 from torch import Tensor
 
 from optreg.pointwise import blocks
@@ -26,14 +27,14 @@ def transposed(tensor: Tensor) -> Tensor:
 
 def strided(tensor: Tensor) -> Tensor:
     """The same values, every second element of the memory."""
-    padded = torch.full((*tensor.shape, 2), -7, dtype=tensor.dtype)
+    padded = tensor.new_full((*tensor.shape, 2), -7)
     padded[..., 0] = tensor
     return padded[..., 0]
 
 
 def windowed(tensor: Tensor) -> Tensor:
     """The same values inside of a larger tensor."""
-    around = torch.full([size + 3 for size in tensor.shape], -7, dtype=tensor.dtype)
+    around = tensor.new_full([size + 3 for size in tensor.shape], -7)
     inner = around[tuple(slice(1, size + 1) for size in tensor.shape)]
     return inner.copy_(tensor)
 
@@ -45,7 +46,7 @@ def rotated(tensor: Tensor) -> Tensor:
 
 def in_the_middle(tensor: Tensor) -> Tensor:
     """The same values, not at the beginning of their memory."""
-    memory = torch.full((tensor.numel() + 8,), -7, dtype=tensor.dtype)
+    memory = tensor.new_full((tensor.numel() + 8,), -7)
     return memory[5 : 5 + tensor.numel()].view(tensor.shape).copy_(tensor)
 
 
@@ -54,21 +55,21 @@ SHAPES = [(), (1,), (0,), (3, 0), (7,), (64,), (8, 9), (1, 40), (40, 1), (1, 1, 
 
 
 def numbered(shape: tuple[int, ...]) -> Tensor:
-    return torch.arange(math.prod(shape), dtype=torch.float64).view(shape)
+    return torch.arange(math.prod(shape), dtype=torch.float64, device=DEVICE).view(shape)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
 def test_every_element_comes_exactly_once_with_its_companions_in_blocks_that_are_small_enough(shape, layout):
     for other, size in itertools.product(LAYOUTS, [1, 5, 13, 10**6]):
-        counts, companions = layout(torch.zeros(shape, dtype=torch.float64)), other(numbered(shape))
+        counts, companions = layout(torch.zeros(shape, dtype=torch.float64, device=DEVICE)), other(numbered(shape))
         tags = layout(numbered(shape))
         for count, companion, tag in blocks.walk([counts, companions, tags], size):
             assert count.shape == companion.shape == tag.shape
             assert count.numel() <= size
             assert torch.equal(companion, tag)
             count += 1
-        assert torch.equal(counts, torch.ones(shape, dtype=torch.float64)), (other.__name__, size)
+        assert torch.equal(counts, torch.ones(shape, dtype=torch.float64, device=DEVICE)), (other.__name__, size)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -92,9 +93,9 @@ def test_tensors_of_any_layouts_are_updated_alike(shape, per_thread, monkeypatch
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda f: f.__name__)
 def test_what_lies_between_the_elements_stays_untouched(layout):
     tensor = layout(numbered((3, 4, 5)))
-    before = torch.empty(0, dtype=torch.float64).set_(tensor.untyped_storage()).clone()
+    before = torch.empty(0, dtype=torch.float64, device=DEVICE).set_(tensor.untyped_storage()).clone()
     blocks.run([tensor, tensor.clone()], lambda take: lambda p, g: p.add_(1000), torch.float64, Workspace())
-    after = torch.empty(0, dtype=torch.float64).set_(tensor.untyped_storage())
+    after = torch.empty(0, dtype=torch.float64, device=DEVICE).set_(tensor.untyped_storage())
     assert torch.equal(after, torch.where(before == -7, before, before + 1000))
 
 
@@ -129,8 +130,8 @@ def test_a_parameter_whose_elements_share_memory_is_refused_as_torch_does():
 def test_low_precision_is_computed_in_wide_and_rounded_once(dtype, layout, monkeypatch):
     monkeypatch.setattr(blocks, "PER_THREAD", 5)
     random = torch.Generator().manual_seed(0)
-    start, grad = (torch.randn(6, 7, generator=random).to(dtype) for _ in range(2))
-    mean = torch.randn(6, 7, generator=random)
+    start, grad = (drawn((6, 7), random, dtype) for _ in range(2))
+    mean = drawn((6, 7), random, torch.float32)
 
     def body(p, g, m):
         assert p.dtype is g.dtype is m.dtype is torch.float32

@@ -145,16 +145,5 @@ def test_low_precision_is_computed_in_float32_and_rounded_once(dtype):
             assert ((a.double() - b).abs() <= b.abs() * (unit + 2.0**-20) + 1e-7).all()
 
 
-def test_functions_that_torch_has_for_single_tensors_alone_are_called_for_each():
-    def rule(p, g, *, lr):
-        return torch.where(p > 0.5, p.clamp(-1.0, 1.0), torch.copysign(g, p)) + torch.atan2(p, g)
-
-    given = tensors([(5,), (), (2, 3)], count=2)
-    wanted = [rule(p, g, lr=0.0) for p, g in zip(*given, strict=True)]
-    program, numbers = trace(rule, 0, {"lr": 0.0})
-    lists.run(program, numbers, given, torch.float64)
-    assert all(map(torch.equal, given[0], wanted))
-
-
 def test_no_tensors_are_no_work():
     lists.run(*LION, [[], [], []], torch.float64)

@@ -1,15 +1,17 @@
 """Low precision: updates far below a unit are not lost on the average; the same bits again, on every path, after resuming."""
 
 import copy
-import io
 from typing import Any
 
 import pytest
 import torch
+from executors import DEVICE, assert_same, through_a_file
 from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.pointwise import blocks
+from optreg.pointwise.rounding import TILE, Noise, TensorRounding, rounded
+from optreg.pointwise.slots import STATE
 from optreg_plugins.adam.optimizer import Adam
 from optreg_plugins.adamw.optimizer import AdamW
 from optreg_plugins.lion.optimizer import Lion
@@ -24,12 +26,12 @@ Run = tuple[list[Parameter], Any]
 
 def grads_of(t: int, params: list[Parameter], scale: float = 1.0) -> list[Tensor]:
     random = torch.Generator().manual_seed(1000 + t)
-    return [(scale * torch.randn(param.shape, generator=random)).to(param.dtype) for param in params]
+    return [(scale * torch.randn(param.shape, generator=random)).to(param) for param in params]
 
 
 def parameters(shapes: list[tuple[int, ...]], dtype: torch.dtype = BFLOAT16) -> list[Parameter]:
     random = torch.Generator().manual_seed(0)
-    return [Parameter(torch.randn(shape, generator=random).to(dtype)) for shape in shapes]
+    return [Parameter(torch.randn(shape, generator=random).to(DEVICE, dtype)) for shape in shapes]
 
 
 def go(optimizer: Any, params: list[Parameter], first: int, count: int) -> None:
@@ -51,13 +53,6 @@ def bits(run: Run) -> list[Tensor]:
     params, optimizer = run
     tensors = [tensor for param in params for tensor in (param.detach(), *optimizer.state[param].values())]
     return [tensor.clone() for tensor in tensors]
-
-
-def assert_same(left: list[Tensor], right: list[Tensor]) -> None:
-    assert [tensor.dtype for tensor in left] == [tensor.dtype for tensor in right]
-    assert all(map(torch.equal, left, right)), [
-        place for place, (a, b) in enumerate(zip(left, right, strict=True)) if not torch.equal(a, b)
-    ]
 
 
 def differing(left: list[Tensor], right: list[Tensor]) -> float:
@@ -99,8 +94,8 @@ def test_updates_far_below_half_a_unit_move_by_the_right_total_on_the_average(ex
     An update goes through with probability 1e-5 / 2^-8 each, so the total of one element has at most the variance
     100 * 1e-5 * 2^-8; it is judged by 5 standard errors of the mean of all 4096.
     """
-    params = [Parameter(torch.ones(shape, dtype=BFLOAT16)) for shape in shapes]
-    still = [Parameter(torch.ones(shape, dtype=BFLOAT16)) for shape in shapes]
+    params = [Parameter(torch.ones(shape, dtype=BFLOAT16, device=DEVICE)) for shape in shapes]
+    still = [Parameter(torch.ones(shape, dtype=BFLOAT16, device=DEVICE)) for shape in shapes]
     moving = Lion(params, lr=1e-5, stochastic_rounding=True, execution=execution)
     standing = Lion(still, lr=1e-5, execution=execution)
     for _ in range(100):
@@ -120,7 +115,7 @@ def test_a_mean_square_in_bfloat16_does_not_stall(dtype, execution, shapes):
     """From 1/2, under gradients 1, it comes to 1 - 0.999^100 / 2. Its steps, 0.0005, are an eighth of a unit: rounded to
     nearest it would stay, and rounded at random the sum of 100 has the variance 100 * 0.0005 * 2^-8, of one element.
     """
-    params = [Parameter(torch.ones(shape, dtype=dtype)) for shape in shapes]
+    params = [Parameter(torch.ones(shape, dtype=dtype, device=DEVICE)) for shape in shapes]
     optimizer = AdamW(params, lr=0.0, state_dtype="bfloat16", execution=execution)
     for param in params:
         param.grad = torch.ones_like(param)
@@ -239,6 +234,17 @@ def test_neither_blocks_nor_packs_matter_to_parameters_of_any_layout(layouts, mo
         assert differing(in_layouts(large, layouts, "loop"), wanted[0]) <= 0.01, per_thread
 
 
+def test_every_device_rounds_with_the_same_noise():
+    """In blocks, and as a kernel does it: integers are the same everywhere."""
+    wide = torch.randn(TILE + 1000, generator=torch.Generator().manual_seed(0))
+    key = torch.tensor([12345], dtype=torch.int32)
+    wanted = rounded(wide.clone(), key, STATE)
+    assert torch.equal(rounded(wide.to(DEVICE), key.to(DEVICE), STATE).cpu(), wanted)
+    target = torch.empty(wide.shape, dtype=BFLOAT16, device=DEVICE)
+    TensorRounding(12345, frozenset({STATE})).store(Noise(DEVICE), target, wide.to(DEVICE), 0, STATE)
+    assert torch.equal(target.cpu().float(), wanted)
+
+
 def test_a_parameters_noise_depends_on_its_place_alone():
     """Not on who else has a gradient, nor on how the others are packed."""
     params, _ = ran(Lion, SMALL, stochastic_rounding=True)
@@ -253,13 +259,6 @@ def test_a_parameters_noise_depends_on_its_place_alone():
 
 
 # Checkpoints
-
-
-def through_a_file(value: Any) -> Any:
-    file = io.BytesIO()
-    torch.save(value, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 @every_rule
@@ -346,7 +345,9 @@ def test_a_checkpoint_without_step_counts_goes_on_under_stochastic_rounding():
 def test_rounding_at_random_may_begin_in_the_middle(shapes, change):
     """100 updates of 1e-5, as above: once the option is set, or the parameters are bfloat16, nothing is lost."""
     switched = change == "switched_on"
-    params = [Parameter(torch.ones(shape, dtype=BFLOAT16 if switched else torch.float32)) for shape in shapes]
+    params = [
+        Parameter(torch.ones(shape, dtype=BFLOAT16 if switched else torch.float32, device=DEVICE)) for shape in shapes
+    ]
     optimizer = Lion(params, lr=0.0, stochastic_rounding=not switched)
 
     def step() -> None:
@@ -386,7 +387,7 @@ def test_a_changed_default_dtype_changes_nothing():
 
 def test_noise_goes_on_changing_in_very_long_runs():
     """float32 counts to 2^24: beyond, the same noise in every update would round the same elements up for ever."""
-    param = Parameter(torch.ones(4096, dtype=BFLOAT16))
+    param = Parameter(torch.ones(4096, dtype=BFLOAT16, device=DEVICE))
     optimizer = Lion([param], lr=1e-3, stochastic_rounding=True)
     param.grad = torch.ones_like(param)
     optimizer.step()

@@ -113,6 +113,22 @@ def test_every_row_gives_what_torch_gives_in_a_compiled_kernel():
         )
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_is_traced_to_its_row(name):
+    row = FUNCTIONS[NAMES[name]]
+    function = torch.special.expit if name == "special_expit" else getattr(torch, name)
+
+    def rule(p, g, m, *, lr):
+        roles = [role for role in row.operands if role not in NUMBERS]
+        result = function(*(x > 0.5 if role in row.truths else x for role, x in zip(roles, (p, g, m), strict=False)))
+        return torch.where(result, p, g) if row.is_truth else result, m
+
+    program, numbers = trace(rule, 1, {"lr": 0.0})
+    assert row.name in [operation.name for operation in program.operations]
+    want = rule(*GIVEN[:3], lr=0.0)[0]
+    torch.testing.assert_close(by_blocks(program, numbers, GIVEN[:3])[0], want, rtol=0.0, atol=0.0, equal_nan=True)
+
+
 @dataclass
 class Rate:
     """A rate."""

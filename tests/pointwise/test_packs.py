@@ -1,7 +1,6 @@
 """Packs: many small parameters give what they give one by one, whatever is done to them from outside."""
 
 import copy
-import io
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from executors import assert_same, through_a_file
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -16,6 +16,8 @@ import optreg
 from optreg.pointwise import packs
 from optreg_plugins.adamw.optimizer import AdamW
 from optreg_plugins.lion.optimizer import Lion
+
+pytestmark = pytest.mark.cpu
 
 
 @dataclass
@@ -94,24 +96,6 @@ def is_packed(optimizer: torch.optim.Optimizer) -> bool:
     """Whether parameters' state lies in common memory."""
     tensors = [value for state in optimizer.state.values() for value in state.values() if value.numel()]
     return len({tensor.untyped_storage().data_ptr() for tensor in tensors}) < len(tensors)
-
-
-def assert_same(left: Any, right: Any) -> None:
-    """Equal bits, dtypes and shapes, through all containers."""
-    if isinstance(left, Tensor):
-        assert left.dtype is right.dtype
-        assert left.shape == right.shape
-        assert torch.equal(left, right)
-    elif isinstance(left, dict):
-        assert left.keys() == right.keys()
-        for key in left:
-            assert_same(left[key], right[key])
-    elif isinstance(left, list | tuple):
-        assert len(left) == len(right)
-        for a, b in zip(left, right, strict=True):
-            assert_same(a, b)
-    else:
-        assert left == right
 
 
 def assert_close(left: torch.optim.Optimizer, right: torch.optim.Optimizer) -> None:
@@ -558,13 +542,6 @@ def test_two_optimizers_may_own_the_same_parameters():
 
 
 # Checkpoints and copies
-
-
-def through_a_file(value: Any) -> Any:
-    file = io.BytesIO()
-    torch.save(value, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
 
 
 def started(cls: Any, **options: Any) -> tuple[Any, list[Parameter], list[Gradients]]:

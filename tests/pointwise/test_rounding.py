@@ -14,6 +14,8 @@ from optreg.pointwise.blocks import Workspace
 from optreg.pointwise.blocks import run as run_blocks
 from optreg.pointwise.rounding import TILE, Noise, PackRounding, TensorRounding, key_of, rounded
 
+pytestmark = pytest.mark.cpu
+
 ROLES = frozenset({0, 2, 3})
 NOISE = Noise(torch.device("cpu"))
 HALF = 1 + 2.0**-8  # between two neighbours in bfloat16
