@@ -21,7 +21,7 @@ def sheets(figures: Figures) -> Iterator[Sheet]:
     """Everything that was measured."""
     for race in figures.get("races", ()):
         yield race_sheet(race)
-    for sheet in (compilation_sheet, schedules_sheet, memory_sheet, imports_sheet, left_out_sheet, goals_sheet):
+    for sheet in (compilation_sheet, schedules_sheet, memory_sheet, imports_sheet, left_out_sheet):
         made = sheet(figures)
         if made.rows:
             yield made

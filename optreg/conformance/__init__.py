@@ -2,7 +2,7 @@
 
     from optreg.conformance import parametrize_with_checks
 
-    @parametrize_with_checks("signsgd")
+    @parametrize_with_checks("lion")
     def test_conformance(check):
         check()
 
