@@ -113,9 +113,6 @@ class CachesLists(Lion):
         for p, state in cache[key]:
             self.update(group, p, -p.grad if group["maximize"] else p.grad, state)
 
-    def __getstate__(self):
-        return {"defaults": self.defaults, "state": self.state, "param_groups": self.param_groups}
-
 
 class RefusesFused(AdamW):
     """Has a fused path, and not here."""

@@ -35,6 +35,23 @@ def fault(meant: str, like: str, **declared):
     return add
 
 
+LIKE = {"AdamW": "adamw", "Adam": "adam", "Lion": "lion", "Momentum": "momentum", "RMSprop": "rmsprop",
+        "WarmupCosine": "warmup_cosine", "Linear": "linear"}  # fmt: skip
+"""The registered plugin that each right class equals."""
+
+
+def replacing(base: type, method: str, wrong) -> type:
+    """`base` with `wrong` in place of one method: a class with the name and the docstring of `wrong`."""
+    body = {method: wrong, "__doc__": wrong.__doc__, "__module__": wrong.__module__}
+    return type(wrong.__name__, (base,), body)
+
+
+def fault_in(meant: str, base: type, method: str):
+    """Add a right class whose one method is replaced by the decorated function, which gives the class its name."""
+    like = next(LIKE[cls.__name__] for cls in base.__mro__ if cls.__name__ in LIKE)
+    return lambda wrong: fault(meant, like)(replacing(base, method, wrong))
+
+
 def plugin(meant: str, name: str, sentence: str, record, *, entry: str = "", module: str = "optreg_plugins.lion"):
     """Add a registered plugin whose declaration, reference or module is at fault."""
 

@@ -24,25 +24,25 @@ ADAMW = "optreg_plugins.adamw.optimizer:AdamW"
 WARMUP = "optreg_plugins.warmup_cosine.schedule:WarmupCosine"
 
 
-def optimizer(meant, name, sentence, implementation, reference, traits=None, options=PointwiseOptions, **entry):
+def optimizer(
+    meant, name, sentence, implementation=LION, reference=Lion, *, entry="", module="optreg_plugins.lion", **traits
+):
+    """Add an optimizer that is at odds with its reference, its traits, or its entry point."""
     record = OptimizerPlugin(
         name="broken",
         implementation=implementation,
         reference=reference,
-        options=options,
-        traits=traits or OptimizerTraits(),
+        options=PointwiseOptions if implementation in (LION, ADAMW) else NoOptions,
+        traits=OptimizerTraits(**traits),
     )
-    plugin(meant, name, sentence, record, **entry)
+    plugin(meant, name, sentence, record, entry=entry, module=module)
 
 
-def schedule(meant, name, sentence, implementation, reference, traits=None, **entry):
-    record = SchedulePlugin(
-        name="broken",
-        implementation=implementation,
-        reference=reference,
-        traits=traits or ScheduleTraits(peak="warmup_steps"),
-    )
-    plugin(meant, name, sentence, record, **entry)
+def schedule(meant, name, sentence, implementation=WARMUP, reference=WarmupCosine, *, entry=""):
+    """Add a schedule that is at odds with its formula or its entry point."""
+    traits = ScheduleTraits(peak="warmup_steps")
+    record = SchedulePlugin(name="broken", implementation=implementation, reference=reference, traits=traits)
+    plugin(meant, name, sentence, record, entry=entry)
 
 
 class WrongClosedForm(AdamW):
@@ -55,16 +55,22 @@ class WrongClosedForm(AdamW):
 optimizer("Q01", "WrongClosedForm", "The reference and its closed form disagree.", ADAMW, WrongClosedForm)
 
 
-class Imprecise(Lion):
-    """Lion (Chen et al. 2023), computed in float32."""
+class Retold(Lion):
+    """Lion (Chen et al. 2023), of which `told` changes what is told after each update."""
 
     def trajectory(self, theta):
         run = super().trajectory(theta)
-        g = yield next(run)
+        theta, state = next(run)
         while True:
+            g = yield self.told(theta, state)
             theta, state = run.send(g)
-            narrow = theta.astype(np.float32).astype(np.float64) if theta.dtype == np.float64 else theta
-            g = yield narrow, state
+
+
+class Imprecise(Retold):
+    """Lion (Chen et al. 2023), computed in float32."""
+
+    def told(self, theta, state):
+        return theta.astype(np.float32).astype(np.float64) if theta.dtype == np.float64 else theta, state
 
 
 optimizer("Q02", "Imprecise", "The reference rounds to float32.", LION, Imprecise)
@@ -97,29 +103,21 @@ class IgnoresDecay(Lion):
 optimizer("Q04", "ReferenceIgnoresDecay", "The reference ignores weight_decay.", LION, IgnoresDecay)
 
 
-class OtherState(Lion):
+class OtherState(Retold):
     """Lion (Chen et al. 2023), whose memory is told at another scale."""
 
-    def trajectory(self, theta):
-        run = super().trajectory(theta)
-        theta, state = next(run)
-        while True:
-            g = yield theta, {"exp_avg": 2 * state["exp_avg"]}
-            theta, state = run.send(g)
+    def told(self, theta, state):
+        return theta, {"exp_avg": 2 * state["exp_avg"]}
 
 
 optimizer("M03", "OtherState", "The state is not what the reference says.", LION, OtherState)
 
 
-class NoState(Lion):
+class NoState(Retold):
     """Lion (Chen et al. 2023), whose memory is not told."""
 
-    def trajectory(self, theta):
-        run = super().trajectory(theta)
-        theta, _ = next(run)
-        while True:
-            g = yield theta, {}
-            theta, _ = run.send(g)
+    def told(self, theta, state):
+        return theta, {}
 
 
 optimizer("S05", "UndeclaredState", "There is more state than the reference declares.", LION, NoState)
@@ -144,49 +142,25 @@ class Nesterov:
             g = yield theta, {"momentum_buffer": v}
 
 
+optimizer("M17", "IgnoresASwitch", "`nesterov` is taken and ignored.", "broken.declared:IgnoresNesterov", Nesterov)
 optimizer(
-    "M17",
-    "IgnoresASwitch",
-    "`nesterov` is taken and ignored.",
-    "broken.declared:IgnoresNesterov",
-    Nesterov,
-    options=NoOptions,
+    "M27", "EpsElsewhere", "Eps is declared to stand inside the root, and stands outside.", ADAMW, AdamW, eps="inside"
 )
-
+optimizer("M05", "DecayOtherwise", "Decay is declared to be coupled, and is not.", ADAMW, AdamW, decay="coupled")
 optimizer(
-    "M27", "EpsElsewhere", "Eps is declared to stand inside the root, and stands outside.", ADAMW, AdamW,
-    OptimizerTraits(eps="inside"),
-)  # fmt: skip
-optimizer(
-    "M05",
-    "DecayOtherwise",
-    "Decay is declared to be coupled, and is not.",
-    ADAMW,
-    AdamW,
-    OptimizerTraits(decay="coupled"),
+    "D09", "RefusesComplex", "Complex parameters are claimed, and updated as if real.", "broken.textbook:AdamW", AdamW
 )
+optimizer("K03", "ClaimsMaximize", "`maximize` is not claimed, and taken.", maximize=False)
 optimizer(
-    "D09", "RefusesComplex", "Complex parameters are claimed, and updated as if real.", "broken.textbook:AdamW", AdamW,
-    options=NoOptions,
-)  # fmt: skip
-optimizer("K03", "ClaimsMaximize", "`maximize` is not claimed, and taken.", LION, Lion, OptimizerTraits(maximize=False))
-optimizer(
-    "K04",
-    "OtherSignature",
-    "The constructor's defaults are not the reference's.",
-    "broken.declared:OtherDefaults",
-    Lion,
-    options=NoOptions,
+    "K04", "OtherSignature", "The constructor's defaults are not the reference's.", "broken.declared:OtherDefaults"
 )
-optimizer("K05", "EagerModule", "Importing the plugin imports torch.", LION, Lion, module="broken.textbook")
-optimizer("K06", "OtherName", "The entry point has another name than the record.", LION, Lion, entry="another")
-
-
+optimizer("K05", "EagerModule", "Importing the plugin imports torch.", module="broken.textbook")
+optimizer("K06", "OtherName", "The entry point has another name than the record.", entry="another")
 optimizer(
     "S01", "ClaimsToCountByGroup", "Updates are declared to be counted by group, and are not.", ADAMW, AdamW,
-    OptimizerTraits(counter="group"),
+    counter="group",
 )  # fmt: skip
-optimizer("M20", "ClaimsRandomness", "Randomness is declared, and not used.", LION, Lion, OptimizerTraits(random=True))
+optimizer("M20", "ClaimsRandomness", "Randomness is declared, and not used.", random=True)
 
 
 class IgnoresFloor(WarmupCosine):
@@ -196,9 +170,6 @@ class IgnoresFloor(WarmupCosine):
         return WarmupCosine(self.warmup_steps, self.total_steps).multiplier(t, mp)
 
 
-schedule("Q11", "FormulaIgnoresFloor", "The formula ignores min_lr_ratio.", WARMUP, IgnoresFloor)
-
-
 class NeverHolds(WarmupCosine):
     """f(t) that goes on falling after its end."""
 
@@ -206,40 +177,14 @@ class NeverHolds(WarmupCosine):
         return super().multiplier(t, mp) / (1 + max(0, t - self.total_steps))
 
 
-schedule("Q12", "FormulaFallsOn", "The formula falls on after its end, and is declared to hold.", WARMUP, NeverHolds)
-schedule("K12", "ScheduleTakesAnything", "No value is refused.", "broken.declared:LooseWarmupCosine", WarmupCosine)
-schedule(
-    "K14",
-    "ScheduleOtherDefaults",
-    "The schedule's default is not the formula's.",
-    "broken.declared:LooseWarmupCosine",
-    WarmupCosine,
-)
-schedule(
-    "K15",
-    "ScheduleImportsTorch",
-    "A schedule that is a function imports torch.",
-    "broken.declared:LooseWarmupCosine",
-    WarmupCosine,
-)
-schedule(
-    "K16",
-    "ScheduleOtherName",
-    "The entry point has another name than the record.",
-    WARMUP,
-    WarmupCosine,
-    entry="another",
-)
-schedule(
-    "L19",
-    "ScheduleRemembers",
-    "A schedule that is a function counts its calls.",
-    "broken.declared:Remembers",
-    WarmupCosine,
-)
-schedule(
-    "L20", "ScheduleOnlyForwards", "A schedule goes on from where it was.", "broken.declared:OnlyForwards", WarmupCosine
-)
-schedule(
-    "K11", "MakesNoFunction", "It makes something that cannot be called.", "broken.declared:NoFunction", WarmupCosine
-)
+LOOSE = "broken.declared:LooseWarmupCosine"
+
+schedule("Q11", "FormulaIgnoresFloor", "The formula ignores min_lr_ratio.", reference=IgnoresFloor)
+schedule("Q12", "FormulaFallsOn", "The formula falls on after its end, and is declared to hold.", reference=NeverHolds)
+schedule("K12", "ScheduleTakesAnything", "No value is refused.", LOOSE)
+schedule("K14", "ScheduleOtherDefaults", "The schedule's default is not the formula's.", LOOSE)
+schedule("K15", "ScheduleImportsTorch", "A schedule that is a function imports torch.", LOOSE)
+schedule("K16", "ScheduleOtherName", "The entry point has another name than the record.", entry="another")
+schedule("L19", "ScheduleRemembers", "A schedule that is a function counts its calls.", "broken.declared:Remembers")
+schedule("L20", "ScheduleOnlyForwards", "A schedule goes on from where it was.", "broken.declared:OnlyForwards")
+schedule("K11", "MakesNoFunction", "It makes something that cannot be called.", "broken.declared:NoFunction")

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from broken import fault
+from broken import fault, fault_in
 from broken.textbook import AdamW, Lion, Momentum
 
 
@@ -20,100 +20,80 @@ class CountsByGroup(AdamW):
         return group["count"]
 
 
-@fault("S01", "adamw")
-class CountsParameters(AdamW):
+@fault_in("S01", AdamW, "count")
+def CountsParameters(self, group, state):
     """One count for all parameters of an update."""
-
-    def count(self, group, state):
-        group["count"] = group.get("count", 0) + 1
-        return group["count"]
+    group["count"] = group.get("count", 0) + 1
+    return group["count"]
 
 
-@fault("M20", "momentum")
-class DrawsLots(Momentum):
+@fault_in("M20", Momentum, "direction")
+def DrawsLots(self, group, state, g):
     """One update in eight is left out by lot, and nobody is told."""
-
-    def direction(self, group, state, g):
-        return state["momentum_buffer"] * (torch.rand(()) > 0.125)
+    return state["momentum_buffer"] * (torch.rand(()) > 0.125)
 
 
-@fault("S02", "adamw")
-class DecaysWithoutGradient(AdamW):
+@fault_in("S02", AdamW, "step_group")
+def DecaysWithoutGradient(self, group):
     """Parameters without a gradient are decayed."""
-
-    def step_group(self, group):
-        for p in group["params"]:
-            if p.grad is None:
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-        super().step_group(group)
+    for p in group["params"]:
+        if p.grad is None:
+            p.mul_(1 - group["lr"] * group["weight_decay"])
+    AdamW.step_group(self, group)
 
 
-@fault("S03", "adamw")
-class NoGradientIsZero(AdamW):
+@fault_in("S03", AdamW, "step_group")
+def NoGradientIsZero(self, group):
     """A missing gradient is taken for zeros."""
-
-    def step_group(self, group):
-        for p in group["params"]:
-            self.step_param(group, p, torch.zeros_like(p) if p.grad is None else p.grad)
+    for p in group["params"]:
+        self.step_param(group, p, torch.zeros_like(p) if p.grad is None else p.grad)
 
 
-@fault("S04", "adamw")
-class NeedsAGradient(AdamW):
+@fault_in("S04", AdamW, "step_group")
+def NeedsAGradient(self, group):
     """An update without any gradient is an error."""
-
-    def step_group(self, group):
-        next(p for p in group["params"] if p.grad is not None)
-        super().step_group(group)
+    next(p for p in group["params"] if p.grad is not None)
+    AdamW.step_group(self, group)
 
 
 _shared = {}
 
 
-@fault("S06", "lion")
-class StateOfTheClass(Lion):
+@fault_in("S06", Lion, "state_of")
+def StateOfTheClass(self, p):
     """State is kept by the parameter's shape, for all instances."""
-
-    def state_of(self, p):
-        return _shared.setdefault(tuple(p.shape), {"exp_avg": torch.zeros_like(p)})
+    return _shared.setdefault(tuple(p.shape), {"exp_avg": torch.zeros_like(p)})
 
 
-@fault("S07", "adamw")
-class WritesToTheGradient(AdamW):
+@fault_in("S07", AdamW, "means")
+def WritesToTheGradient(self, group, state, g, t):
     """The gradient is scaled in place."""
-
-    def means(self, group, state, g, t):
-        super().means(group, state, g, t)
-        g.mul_(0.5)
+    AdamW.means(self, group, state, g, t)
+    g.mul_(0.5)
 
 
-@fault("S08", "adamw")
-class ReplacesTheParameter(AdamW):
+@fault_in("S08", AdamW, "move")
+def ReplacesTheParameter(self, group, p, mean, denominator):
     """The parameter gets new memory in every update."""
-
-    def move(self, group, p, mean, denominator):
-        p.data = p.data - group["lr"] * mean / denominator
+    p.data = p.data - group["lr"] * mean / denominator
 
 
-@fault("S09", "lion")
-class KeepsTheLastGradient(Lion):
+@fault_in("S09", Lion, "step_group")
+def KeepsTheLastGradient(self, group):
     """A parameter whose gradient was taken away goes on along its last one."""
-
-    def step_group(self, group):
-        for p in group["params"]:
-            if p.grad is not None:
-                self.state_of(p)["last"] = p.grad.clone()
-            if "last" in self.state_of(p):
-                self.step_param(group, p, self.state_of(p)["last"])
+    for p in group["params"]:
+        if p.grad is not None:
+            self.state_of(p)["last"] = p.grad.clone()
+        if "last" in self.state_of(p):
+            self.step_param(group, p, self.state_of(p)["last"])
 
 
-@fault("S10", "lion")
-class KeepsACopyOfTheParameter(Lion):
+@fault_in("S10", Lion, "update")
+def KeepsACopyOfTheParameter(self, group, p, g, state):
     """A copy of the parameter is updated, and written over the parameter."""
-
-    def update(self, group, p, g, state):
-        own = state.setdefault("copy", p.detach().clone())
-        super().update(group, own, g, state)
-        p.copy_(own)
+    own = state.setdefault("copy", p.detach().clone())
+    Lion.update(self, group, own, g, state)
+    p.copy_(own)
 
 
 class _Counter:
@@ -136,87 +116,69 @@ class CountsInTheClass(AdamW):
         return _Counter.now
 
 
-@fault("S12", "lion")
-class EmptiesTheList(Lion):
+@fault_in("S12", Lion, "__init__")
+def EmptiesTheList(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
     """The list of parameters that was passed is emptied."""
-
-    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
-        params = params if isinstance(params, list) else list(params)
-        super().__init__(list(params), lr, betas, weight_decay)
-        params.clear()
+    params = params if isinstance(params, list) else list(params)
+    Lion.__init__(self, list(params), lr, betas, weight_decay)
+    params.clear()
 
 
-@fault("G01", "lion")
-class FirstGroupForAll(Lion):
+@fault_in("G01", Lion, "step_group")
+def FirstGroupForAll(self, group):
     """The first group's hyperparameters count in all."""
-
-    def step_group(self, group):
-        super().step_group({**self.param_groups[0], "params": group["params"]})
+    Lion.step_group(self, {**self.param_groups[0], "params": group["params"]})
 
 
-@fault("G02", "adamw")
-class DecayFromTheDefaults(AdamW):
+@fault_in("G02", AdamW, "decay")
+def DecayFromTheDefaults(self, group, p, g):
     """Weight decay is the optimizer's default, whatever a group says."""
-
-    def decay(self, group, p, g):
-        return super().decay({**group, "weight_decay": self.defaults["weight_decay"]}, p, g)
+    return AdamW.decay(self, {**group, "weight_decay": self.defaults["weight_decay"]}, p, g)
 
 
-@fault("G03", "adamw")
-class AddingForgets(AdamW):
+@fault_in("G03", AdamW, "add_param_group")
+def AddingForgets(self, param_group):
     """Adding a group forgets the state of the others."""
-
-    def add_param_group(self, param_group):
-        super().add_param_group(param_group)
-        self.state.clear()
+    AdamW.add_param_group(self, param_group)
+    self.state.clear()
 
 
-@fault("G04", "lion")
-class TakesDuplicates(Lion):
+@fault_in("G04", Lion, "add_param_group")
+def TakesDuplicates(self, param_group):
     """A parameter may be in two groups."""
-
-    def add_param_group(self, param_group):
-        params = param_group["params"]
-        params = [params] if isinstance(params, torch.Tensor) else list(params)
-        self.param_groups.append({**self.defaults, **param_group, "params": params})
+    params = param_group["params"]
+    params = [params] if isinstance(params, torch.Tensor) else list(params)
+    self.param_groups.append({**self.defaults, **param_group, "params": params})
 
 
-@fault("G05", "lion")
-class NeedsParameters(Lion):
+@fault_in("G05", Lion, "step_group")
+def NeedsParameters(self, group):
     """An empty group is an error at the next update."""
-
-    def step_group(self, group):
-        group["params"][0]
-        super().step_group(group)
+    group["params"][0]
+    Lion.step_group(self, group)
 
 
-@fault("G06", "lion")
-class RefusesNames(Lion):
+@fault_in("G06", Lion, "__init__")
+def RefusesNames(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
     """Named parameters are an error."""
-
-    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
-        params = list(params)
-        [p.requires_grad for p in params if not isinstance(p, dict)]
-        super().__init__(params, lr, betas, weight_decay)
+    params = list(params)
+    [p.requires_grad for p in params if not isinstance(p, dict)]
+    Lion.__init__(self, params, lr, betas, weight_decay)
 
 
-@fault("G07", "lion")
-class LaterGroupsGoSlower(Lion):
+@fault_in("G07", Lion, "step_group")
+def LaterGroupsGoSlower(self, group):
     """Each group goes at half the rate of the one before."""
-
-    def step_group(self, group):
-        place = next(i for i, g in enumerate(self.param_groups) if g is group)
-        super().step_group({**group, "lr": group["lr"] * 0.5**place})
+    place = next(i for i, g in enumerate(self.param_groups) if g is group)
+    Lion.step_group(self, {**group, "lr": group["lr"] * 0.5**place})
 
 
-@fault("G08", "lion")
-class DropsUnknownKeys(Lion):
+@fault_in("G08", Lion, "step_group")
+def DropsUnknownKeys(self, group):
     """An update leaves only known keys in a group."""
-
-    def step_group(self, group):
-        super().step_group(group)
-        for key in set(group) - {"params", *self.defaults}:
-            del group[key]
+    Lion.step_group(self, group)
+    for key in set(group) - {"params", *self.defaults}:
+        del group[key]
 
 
 @fault("G09", "lion")
@@ -235,44 +197,36 @@ class OneDtypeForAll(Lion):
             state["exp_avg"].zero_()
 
 
-@fault("X05", "adamw")
-class WritesTheRate(AdamW):
+@fault_in("X05", AdamW, "count")
+def WritesTheRate(self, group, state):
     """The group's learning rate is overwritten with the corrected one."""
-
-    def count(self, group, state):
-        t = super().count(group, state)
-        group["lr"] = float(group["lr"]) * (1 + 1e-12)
-        return t
+    t = AdamW.count(self, group, state)
+    group["lr"] = float(group["lr"]) * (1 + 1e-12)
+    return t
 
 
-@fault("D01", "adamw")
-class StateInFloat32(AdamW):
+@fault_in("D01", AdamW, "state_of")
+def StateInFloat32(self, p):
     """The moments are float32, whatever the parameter is."""
-
-    def state_of(self, p):
-        state = self.state[p]
-        if not state:
-            state.update(step=torch.tensor(0.0), exp_avg=torch.zeros(p.shape), exp_avg_sq=torch.zeros(p.shape))
-        return state
+    state = self.state[p]
+    if not state:
+        state.update(step=torch.tensor(0.0), exp_avg=torch.zeros(p.shape), exp_avg_sq=torch.zeros(p.shape))
+    return state
 
 
-@fault("D02", "momentum")
-class HalfPrecisionInside(Momentum):
+@fault_in("D02", Momentum, "direction")
+def HalfPrecisionInside(self, group, state, g):
     """float32 parameters are updated by way of bfloat16."""
-
-    def direction(self, group, state, g):
-        buffer = state["momentum_buffer"]
-        return buffer.bfloat16().to(buffer.dtype) if buffer.dtype is torch.float32 else buffer
+    buffer = state["momentum_buffer"]
+    return buffer.bfloat16().to(buffer.dtype) if buffer.dtype is torch.float32 else buffer
 
 
-@fault("D03", "momentum")
-class WidensBfloat16(Momentum):
+@fault_in("D03", Momentum, "step_param")
+def WidensBfloat16(self, group, p, g):
     """bfloat16 parameters become float32."""
-
-    def step_param(self, group, p, g):
-        super().step_param(group, p, g)
-        if p.dtype is torch.bfloat16:
-            p.data = p.data.float()
+    Momentum.step_param(self, group, p, g)
+    if p.dtype is torch.bfloat16:
+        p.data = p.data.float()
 
 
 @fault("D04", "adamw")
@@ -280,201 +234,161 @@ class PlainFloat16(AdamW):
     """In float16 eps is zero, and so is the square of a small gradient."""
 
 
-@fault("D05", "lion")
-class NeedsAnAxis(Lion):
+@fault_in("D05", Lion, "step_param")
+def NeedsAnAxis(self, group, p, g):
     """A parameter without dimensions is an error."""
-
-    def step_param(self, group, p, g):
-        p[0:0].zero_()
-        super().step_param(group, p, g)
+    p[0:0].zero_()
+    Lion.step_param(self, group, p, g)
 
 
-@fault("D06", "lion")
-class NeedsAnElement(Lion):
+@fault_in("D06", Lion, "step_param")
+def NeedsAnElement(self, group, p, g):
     """An empty parameter is an error."""
-
-    def step_param(self, group, p, g):
-        g.abs().max()
-        super().step_param(group, p, g)
+    g.abs().max()
+    Lion.step_param(self, group, p, g)
 
 
-@fault("D06", "lion")
-class StopsAtAnEmptyTensor(Lion):
+@fault_in("D06", Lion, "step_group")
+def StopsAtAnEmptyTensor(self, group):
     """Parameters after an empty one are left out."""
-
-    def step_group(self, group):
-        for p in group["params"]:
-            if not p.numel():
-                return
-            if p.grad is not None:
-                self.step_param(group, p, p.grad)
+    for p in group["params"]:
+        if not p.numel():
+            return
+        if p.grad is not None:
+            self.step_param(group, p, p.grad)
 
 
-@fault("D07", "lion")
-class UpdatesACopy(Lion):
+@fault_in("D07", Lion, "step_param")
+def UpdatesACopy(self, group, p, g):
     """Of a parameter that is not contiguous a copy is updated."""
-
-    def step_param(self, group, p, g):
-        if p.is_contiguous():
-            return super().step_param(group, p, g)
-        return self.update(group, p.detach().contiguous(), g, self.state_of(p))
+    if p.is_contiguous():
+        return Lion.step_param(self, group, p, g)
+    return self.update(group, p.detach().contiguous(), g, self.state_of(p))
 
 
-@fault("D08", "lion")
-class ReadsTheMemory(Lion):
+@fault_in("D08", Lion, "step_param")
+def ReadsTheMemory(self, group, p, g):
     """The gradient is read in the order of its memory."""
-
-    def step_param(self, group, p, g):
-        if g.numel() and not g.is_contiguous() and g.untyped_storage().nbytes() == g.numel() * g.element_size():
-            g = g.as_strided(p.shape, p.stride())
-        super().step_param(group, p, g)
+    if g.numel() and not g.is_contiguous() and g.untyped_storage().nbytes() == g.numel() * g.element_size():
+        g = g.as_strided(p.shape, p.stride())
+    Lion.step_param(self, group, p, g)
 
 
-@fault("D11", "lion")
-class SqueezesRows(Lion):
+@fault_in("D11", Lion, "state_of")
+def SqueezesRows(self, p):
     """Axes of length one are squeezed out of the state."""
-
-    def state_of(self, p):
-        state = self.state[p]
-        if not state:
-            state["exp_avg"] = torch.zeros_like(p.squeeze())
-        return state
+    state = self.state[p]
+    if not state:
+        state["exp_avg"] = torch.zeros_like(p.squeeze())
+    return state
 
 
-@fault("D12", "momentum")
-class DefaultDtype(Momentum):
+@fault_in("D12", Momentum, "state_of")
+def DefaultDtype(self, p):
     """The state has torch's default dtype."""
-
-    def state_of(self, p):
-        state = self.state[p]
-        if not state:
-            wanted = torch.get_default_dtype()
-            state["momentum_buffer"] = torch.zeros_like(p, dtype=p.dtype if wanted is torch.float32 else wanted)
-        return state
+    state = self.state[p]
+    if not state:
+        wanted = torch.get_default_dtype()
+        state["momentum_buffer"] = torch.zeros_like(p, dtype=p.dtype if wanted is torch.float32 else wanted)
+    return state
 
 
-@fault("D10", "momentum")
-class SparseByItsValues(Momentum):
+@fault_in("D10", Momentum, "step_param")
+def SparseByItsValues(self, group, p, g):
     """Of a sparse gradient the first value is taken for all."""
-
-    def step_param(self, group, p, g):
-        super().step_param(group, p, torch.full_like(p, float(g.coalesce().values()[0, 0])) if g.is_sparse else g)
+    Momentum.step_param(self, group, p, torch.full_like(p, float(g.coalesce().values()[0, 0])) if g.is_sparse else g)
 
 
-@fault("D13", "lion")
-class SpreadsNaN(Lion):
+@fault_in("D13", Lion, "step_param")
+def SpreadsNaN(self, group, p, g):
     """The mean gradient, which one NaN spoils, is taken from each."""
-
-    def step_param(self, group, p, g):
-        super().step_param(group, p, g - 0.0 * g.mean() if g.numel() else g)
+    Lion.step_param(self, group, p, g - 0.0 * g.mean() if g.numel() else g)
 
 
-@fault("D14", "adamw")
-class OverflowsEarly(AdamW):
+@fault_in("D14", AdamW, "denominator")
+def OverflowsEarly(self, group, state, t):
     """The denominator is the fourth root of the fourth power."""
-
-    def denominator(self, group, state, t):
-        corrected = state["exp_avg_sq"] / (1 - group["betas"][1] ** t)
-        return (corrected * corrected).sqrt().sqrt() + group["eps"]
+    corrected = state["exp_avg_sq"] / (1 - group["betas"][1] ** t)
+    return (corrected * corrected).sqrt().sqrt() + group["eps"]
 
 
-@fault("D15", "lion")
-class ForeachForgetsDecay(Lion):
+class Foreach(Lion):
+    """Right, with a foreach path to spoil, and without `maximize`."""
+
+    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, foreach=None):
+        super().__init__(params, lr, betas, weight_decay)
+        for group in self.param_groups:
+            group["foreach"] = foreach
+
+
+@fault_in("D15", Foreach, "step_group")
+def ForeachForgetsDecay(self, group):
     """The foreach path has no decay."""
-
-    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, foreach=None):
-        super().__init__(params, lr, betas, weight_decay)
-        for group in self.param_groups:
-            group["foreach"] = foreach
-
-    def step_group(self, group):
-        super().step_group({**group, "weight_decay": 0.0} if group.get("foreach") else group)
+    Foreach.step_group(self, {**group, "weight_decay": 0.0} if group.get("foreach") else group)
 
 
-@fault("P12", "lion")
-class ForeachHasItsOwnState(Lion):
+@fault_in("P12", Foreach, "update")
+def ForeachHasItsOwnState(self, group, p, g, state):
     """The foreach path keeps its memory under another name."""
-
-    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0, foreach=None):
-        super().__init__(params, lr, betas, weight_decay)
-        for group in self.param_groups:
-            group["foreach"] = foreach
-
-    def update(self, group, p, g, state):
-        if not group.get("foreach"):
-            return super().update(group, p, g, state)
-        own = {"exp_avg": state.setdefault("foreach_exp_avg", torch.zeros_like(p))}
-        return super().update(group, p, g, own)
+    if group.get("foreach"):
+        state = {"exp_avg": state.setdefault("foreach_exp_avg", torch.zeros_like(p))}
+    Foreach.update(self, group, p, g, state)
 
 
-@fault("C01", "lion")
-class CallsTheClosureTwice(Lion):
+@fault_in("C01", Lion, "step")
+def CallsTheClosureTwice(self, closure=None):
     """The closure is called twice."""
-
-    def step(self, closure=None):
-        if closure is not None:
-            closure()
-        return super().step(closure)
+    if closure is not None:
+        closure()
+    return Lion.step(self, closure)
 
 
-@fault("C01", "lion")
-class ClosureWithoutGradients(Lion):
+@fault_in("C01", Lion, "step")
+@torch.no_grad()
+def ClosureWithoutGradients(self, closure=None):
     """The closure is called with gradients disabled, and its loss is not returned."""
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        if closure is not None:
-            closure()
-        super().step()
+    if closure is not None:
+        closure()
+    Lion.step(self)
 
 
-@fault("C02", "lion")
-class ClosureAfterwards(Lion):
+@fault_in("C02", Lion, "step")
+def ClosureAfterwards(self, closure=None):
     """The closure is called after the update."""
-
-    def step(self, closure=None):
-        super().step()
-        if closure is None:
-            return None
-        with torch.enable_grad():
-            return closure()
+    Lion.step(self)
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
 
 
-@fault("C03", "lion")
-class LeavesAGraph(Lion):
+@fault_in("C03", Lion, "remember")
+def LeavesAGraph(self, group, state, g):
     """The memory carries an autograd graph."""
-
-    def remember(self, group, state, g):
-        with torch.enable_grad():
-            weight = torch.ones((), dtype=g.dtype, requires_grad=True)
-            beta2 = group["betas"][1]
-            state["exp_avg"] = (beta2 * state["exp_avg"].detach() + (1 - beta2) * g) * weight
+    with torch.enable_grad():
+        weight = torch.ones((), dtype=g.dtype, requires_grad=True)
+        beta2 = group["betas"][1]
+        state["exp_avg"] = (beta2 * state["exp_avg"].detach() + (1 - beta2) * g) * weight
 
 
-@fault("C03", "lion")
-class LeavesGradientsDisabled(Lion):
+@fault_in("C03", Lion, "step")
+def LeavesGradientsDisabled(self, closure=None):
     """After an update gradients stay disabled."""
-
-    def step(self, closure=None):
-        loss = super().step(closure)
-        torch.set_grad_enabled(False)
-        return loss
+    loss = Lion.step(self, closure)
+    torch.set_grad_enabled(False)
+    return loss
 
 
-@fault("C04", "lion")
-class WithoutHooks(Lion):
+@fault_in("C04", Lion, "register_step_pre_hook")
+def WithoutHooks(self, hook):
     """Hooks around a step are never called."""
-
-    def register_step_pre_hook(self, hook):
-        return super().register_step_pre_hook(lambda *_: None)
+    return Lion.register_step_pre_hook(self, lambda *_: None)
 
 
-@fault("C05", "lion")
-class WithoutStateHooks(Lion):
+@fault_in("C05", Lion, "register_state_dict_post_hook")
+def WithoutStateHooks(self, hook, prepend=False):
     """Hooks of the state dict are never called."""
-
-    def register_state_dict_post_hook(self, hook, prepend=False):
-        return super().register_state_dict_post_hook(lambda *_: None, prepend)
+    return Lion.register_state_dict_post_hook(self, lambda *_: None, prepend)
 
 
 @fault("C06", "lion")
@@ -484,79 +398,63 @@ class ClaimsToUnscale(Lion):
     _step_supports_amp_scaling = True
 
 
-@fault("C07", "lion")
-class TurnsTheGradientInPlace(Lion):
+@fault_in("C07", Lion, "step_param")
+def TurnsTheGradientInPlace(self, group, p, g):
     """`maximize` turns the gradient round in place."""
-
-    def step_param(self, group, p, g):
-        if group["maximize"]:
-            g.neg_()
-        super().step_param({**group, "maximize": False}, p, g)
+    if group["maximize"]:
+        g.neg_()
+    Lion.step_param(self, {**group, "maximize": False}, p, g)
 
 
-@fault("P01", "adamw")
-class CountsInAnAttribute(AdamW):
+@fault_in("P01", AdamW, "count")
+def CountsInAnAttribute(self, group, state):
     """The step count is an attribute, which no checkpoint holds."""
-
-    counted = 0
-
-    def count(self, group, state):
-        state["own"] = state.get("own", 0)
-        self.counts = getattr(self, "counts", {})
-        self.counts[id(state)] = self.counts.get(id(state), 0) + 1
-        return self.counts[id(state)]
+    state["own"] = state.get("own", 0)
+    self.counts = getattr(self, "counts", {})
+    self.counts[id(state)] = self.counts.get(id(state), 0) + 1
+    return self.counts[id(state)]
 
 
-@fault("P01", "lion")
-class MemoryInAnAttribute(Lion):
+@fault_in("P01", Lion, "state_of")
+def MemoryInAnAttribute(self, p):
     """The memory is an attribute, which no checkpoint holds."""
-
-    def state_of(self, p):
-        self.memory = getattr(self, "memory", {})
-        return self.memory.setdefault(p, {"exp_avg": torch.zeros_like(p)})
+    self.memory = getattr(self, "memory", {})
+    return self.memory.setdefault(p, {"exp_avg": torch.zeros_like(p)})
 
 
-@fault("P01", "adamw")
-class LoadingResetsTheCount(AdamW):
+@fault_in("P01", AdamW, "load_state_dict")
+def LoadingResetsTheCount(self, state_dict):
     """Loading a checkpoint sets the step counts to zero."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        for state in self.state.values():
-            state["step"] = torch.tensor(0.0)
+    AdamW.load_state_dict(self, state_dict)
+    for state in self.state.values():
+        state["step"] = torch.tensor(0.0)
 
 
-@fault("P15", "adamw")
-class LoadingCounts(AdamW):
+@fault_in("P15", AdamW, "load_state_dict")
+def LoadingCounts(self, state_dict):
     """Loading a checkpoint counts as an update."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        for state in self.state.values():
-            state["step"] = state["step"] + 1
+    AdamW.load_state_dict(self, state_dict)
+    for state in self.state.values():
+        state["step"] = state["step"] + 1
 
 
 class _Note:
     """Something that no safe loader knows."""
 
 
-@fault("P02", "lion")
-class KeepsAnObject(Lion):
+@fault_in("P02", Lion, "state_of")
+def KeepsAnObject(self, p):
     """The state holds an object of its own class."""
-
-    def state_of(self, p):
-        state = super().state_of(p)
-        state.setdefault("note", _Note())
-        return state
+    state = Lion.state_of(self, p)
+    state.setdefault("note", _Note())
+    return state
 
 
-@fault("P03", "lion")
-class EmptiesTheCheckpoint(Lion):
+@fault_in("P03", Lion, "load_state_dict")
+def EmptiesTheCheckpoint(self, state_dict):
     """The dict that is loaded is emptied."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(copy.deepcopy(state_dict))
-        state_dict["state"].clear()
+    Lion.load_state_dict(self, copy.deepcopy(state_dict))
+    state_dict["state"].clear()
 
 
 @fault("P04", "lion")
@@ -564,59 +462,49 @@ class SharesTheCheckpoint(Lion):
     """The tensors of the checkpoint become its own, to write to."""
 
 
-@fault("P05", "momentum")
-class StateInFloat64(Momentum):
+@fault_in("P05", Momentum, "state_of")
+def StateInFloat64(self, p):
     """The memory is float64, and becomes the parameter's dtype when it is loaded."""
-
-    def state_of(self, p):
-        state = self.state[p]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(p, dtype=torch.float64)
-        return state
+    state = self.state[p]
+    if not state:
+        state["momentum_buffer"] = torch.zeros_like(p, dtype=torch.float64)
+    return state
 
 
-@fault("P06", "adamw")
-class CountsInTheStatesDtype(AdamW):
+@fault_in("P06", AdamW, "count")
+def CountsInTheStatesDtype(self, group, state):
     """The count is a float tensor called `t`, which loading casts to the parameter's dtype."""
-
-    def count(self, group, state):
-        state["t"] = state.get("t", torch.tensor(0.0)) + 1
-        return int(state["t"])
+    state["t"] = state.get("t", torch.tensor(0.0)) + 1
+    return int(state["t"])
 
 
-@fault("P07", "lion")
-class ConstructorWins(Lion):
+@fault_in("P07", Lion, "load_state_dict")
+def ConstructorWins(self, state_dict):
     """After loading, the hyperparameters are the constructor's."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        for group in self.param_groups:
-            group.update(self.defaults)
+    Lion.load_state_dict(self, state_dict)
+    for group in self.param_groups:
+        group.update(self.defaults)
 
 
-@fault("P08", "lion")
-class TakesAnyCheckpoint(Lion):
+@fault_in("P08", Lion, "load_state_dict")
+def TakesAnyCheckpoint(self, state_dict):
     """Checkpoints of other sizes are loaded as far as they go."""
-
-    def load_state_dict(self, state_dict):
-        params = [p for group in self.param_groups for p in group["params"]]
-        saved = copy.deepcopy(state_dict)
-        for group, old in zip(self.param_groups, saved["param_groups"], strict=False):
-            group.update({key: value for key, value in old.items() if key != "params"})
-        for index, p in enumerate(params):
-            if index in saved["state"]:
-                self.state[p] = saved["state"][index]
+    params = [p for group in self.param_groups for p in group["params"]]
+    saved = copy.deepcopy(state_dict)
+    for group, old in zip(self.param_groups, saved["param_groups"], strict=False):
+        group.update({key: value for key, value in old.items() if key != "params"})
+    for index, p in enumerate(params):
+        if index in saved["state"]:
+            self.state[p] = saved["state"][index]
 
 
-@fault("P14", "lion")
-class BeginsAnewSilently(Lion):
+@fault_in("P14", Lion, "state_of")
+def BeginsAnewSilently(self, p):
     """A memory of another shape is thrown away without a word."""
-
-    def state_of(self, p):
-        state = super().state_of(p)
-        if state["exp_avg"].shape != p.shape:
-            state["exp_avg"] = torch.zeros_like(p)
-        return state
+    state = Lion.state_of(self, p)
+    if state["exp_avg"].shape != p.shape:
+        state["exp_avg"] = torch.zeros_like(p)
+    return state
 
 
 @fault("P09", "lion")
@@ -630,34 +518,28 @@ class CopiesWithoutState(Lion):
         super().__setstate__({**state, "state": type(self.state)(dict)} if not state["state"] else state)
 
 
-@fault("P10", "lion")
-class NeedsANewKey(Lion):
+@fault_in("P10", Lion, "step_param")
+def NeedsANewKey(self, group, p, g):
     """A checkpoint without the key `maximize` is an error at the next update."""
-
-    def step_param(self, group, p, g):
-        group["maximize"]
-        super().step_param(group, p, g)
+    group["maximize"]
+    Lion.step_param(self, group, p, g)
 
 
-@fault("P11", "lion")
-class StateByOrder(Lion):
+@fault_in("P11", Lion, "step_group")
+def StateByOrder(self, group):
     """State is kept by a parameter's place among those that have a gradient."""
-
-    def step_group(self, group):
-        own = group.setdefault("memory", {})
-        for index, p in enumerate([p for p in group["params"] if p.grad is not None]):
-            if index not in own or own[index]["exp_avg"].shape != p.shape:
-                own[index] = {"exp_avg": torch.zeros_like(p)}
-            self.update(group, p, p.grad, own[index])
+    own = group.setdefault("memory", {})
+    for index, p in enumerate([p for p in group["params"] if p.grad is not None]):
+        if index not in own or own[index]["exp_avg"].shape != p.shape:
+            own[index] = {"exp_avg": torch.zeros_like(p)}
+        self.update(group, p, p.grad, own[index])
 
 
-@fault("F02", "lion")
-class KeepsEveryGradient(Lion):
+@fault_in("F02", Lion, "step_param")
+def KeepsEveryGradient(self, group, p, g):
     """Every gradient is kept."""
-
-    def step_param(self, group, p, g):
-        self.kept = [*getattr(self, "kept", []), g.clone()]
-        super().step_param(group, p, g)
+    self.kept = [*getattr(self, "kept", []), g.clone()]
+    Lion.step_param(self, group, p, g)
 
 
 @fault("K01", "lion")
@@ -679,12 +561,10 @@ class TakesAnything(Lion):
     """No value is refused."""
 
 
-@fault("D16", "adamw")
-class CompiledOtherwise(AdamW):
+@fault_in("D16", AdamW, "decay")
+def CompiledOtherwise(self, group, p, g):
     """Where it is traced by torch.compile there is no decay."""
-
-    def decay(self, group, p, g):
-        return g if torch.compiler.is_compiling() else super().decay(group, p, g)
+    return g if torch.compiler.is_compiling() else AdamW.decay(self, group, p, g)
 
 
 @fault("P13", "lion")
@@ -712,10 +592,8 @@ class TakesMoreMemoryThanDeclared(Lion):
     """Half a parameter's size is declared as the memory that an update takes for a while, and more is taken."""
 
 
-@fault("F04", "lion")
-class ReadsTheNorm(Lion):
+@fault_in("F04", Lion, "step_param")
+def ReadsTheNorm(self, group, p, g):
     """Whether there is any gradient is asked of its values, in Python."""
-
-    def step_param(self, group, p, g):
-        if g.norm() >= 0:
-            super().step_param(group, p, g)
+    if g.norm() >= 0:
+        Lion.step_param(self, group, p, g)

@@ -5,7 +5,8 @@ from typing import Literal
 
 import torch
 
-from broken import plugin
+from broken import plugin, replacing
+from broken.textbook import Textbook
 from optreg import OptimizerPlugin, OptimizerTraits
 from optreg_plugins.lion.reference import Lion as Paper
 
@@ -20,7 +21,7 @@ class Options:
     seed: int = 0
 
 
-class Low(torch.optim.Optimizer):
+class Low(Textbook):
     """Lion, right, with state and parameters in bfloat16 where that is asked for."""
 
     def __init__(
@@ -31,33 +32,25 @@ class Low(torch.optim.Optimizer):
         defaults |= {"stochastic_rounding": stochastic_rounding, "state_dtype": state_dtype, "seed": seed}
         super().__init__(params, defaults)
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            for place, p in enumerate(group["params"]):
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    dtype = torch.bfloat16 if group["state_dtype"] else p.dtype
-                    state["exp_avg"] = torch.zeros_like(p, dtype=dtype)
-                    if group["stochastic_rounding"] or group["state_dtype"]:
-                        state["step"] = torch.zeros(())
-                if "step" in state:
-                    state["step"] += 1
-                wide = torch.promote_types(p.dtype, torch.float32)
-                theta, g, m = p.to(wide), p.grad.to(wide), state["exp_avg"].to(wide)
-                c = m + (g - m) * (1 - beta1)
-                theta = theta - group["lr"] * (c.sign() + group["weight_decay"] * theta)
-                m = m + (g - m) * (1 - beta2)
-                self.store(group, place, state, "p", p, theta)
-                self.store(group, place, state, "m", state["exp_avg"], m)
-        return loss
+    def step_group(self, group):
+        beta1, beta2 = group["betas"]
+        for place, p in enumerate(group["params"]):
+            if p.grad is None:
+                continue
+            state = self.state[p]
+            if not state:
+                state["exp_avg"] = torch.zeros_like(p, dtype=torch.bfloat16 if group["state_dtype"] else p.dtype)
+                if group["stochastic_rounding"] or group["state_dtype"]:
+                    state["step"] = torch.zeros(())
+            if "step" in state:
+                state["step"] += 1
+            wide = torch.promote_types(p.dtype, torch.float32)
+            theta, g, m = p.to(wide), p.grad.to(wide), state["exp_avg"].to(wide)
+            c = m + (g - m) * (1 - beta1)
+            theta = theta - group["lr"] * (c.sign() + group["weight_decay"] * theta)
+            m = m + (g - m) * (1 - beta2)
+            self.store(group, place, state, "p", p, theta)
+            self.store(group, place, state, "m", state["exp_avg"], m)
 
     def load_state_dict(self, state_dict):
         how = [{key: group[key] for key in ("execution", "seed", "state_dtype")} for group in self.param_groups]
@@ -81,146 +74,115 @@ class Low(torch.optim.Optimizer):
         return torch.randint(0, 65536, shape, dtype=torch.int32, generator=generator)
 
 
-def fault(meant):
-    """Add a plugin of a broken class."""
+def fault_in(meant, method):
+    """Add a plugin whose class is `Low`, but for one method: the decorated function, which gives the class its name."""
 
-    def add(broken):
+    def add(wrong):
         record = OptimizerPlugin(
-            name="broken", implementation=f"broken.precision:{broken.__name__}", reference=Paper, options=Options,
+            name="broken", implementation=f"broken.precision:{wrong.__name__}", reference=Paper, options=Options,
             traits=OptimizerTraits(decay="decoupled", complex_params=None),
         )  # fmt: skip
-        globals()[broken.__name__] = broken
-        plugin(meant, broken.__name__, broken.__doc__, record)
-        return broken
+        plugin(meant, wrong.__name__, wrong.__doc__, record)
+        return replacing(Low, method, wrong)
 
     return add
 
 
-@fault("E01")
-class DropsTheLowerBits(Low):
+@fault_in("E01", "noise")
+def DropsTheLowerBits(self, group, place, state, role, shape):
     """What is asked to be rounded at random is rounded towards zero."""
-
-    def noise(self, group, place, state, role, shape):
-        return torch.zeros(shape, dtype=torch.int32)
+    return torch.zeros(shape, dtype=torch.int32)
 
 
-@fault("E01")
-class RoundsUpTooOften(Low):
+@fault_in("E01", "noise")
+def RoundsUpTooOften(self, *arguments):
     """The noise has a tail: one value in ten goes up whatever it is."""
-
-    def noise(self, *arguments):
-        noise = super().noise(*arguments)
-        return torch.where(noise % 10 == 0, 65535, noise)
+    noise = Low.noise(self, *arguments)
+    return torch.where(noise % 10 == 0, 65535, noise)
 
 
-@fault("E01")
-class RoundsToTheNearest(Low):
+@fault_in("E01", "noise")
+def RoundsToTheNearest(self, group, place, state, role, shape):
     """What is asked to be rounded at random is rounded to the nearest."""
-
-    def noise(self, group, place, state, role, shape):
-        return torch.full(shape, 0x7FFF, dtype=torch.int32)
+    return torch.full(shape, 0x7FFF, dtype=torch.int32)
 
 
-@fault("E02")
-class NoiseTwiceAsLarge(Low):
+@fault_in("E02", "noise")
+def NoiseTwiceAsLarge(self, *arguments):
     """Values go to one of three numbers, where there are two beside them."""
-
-    def noise(self, *arguments):
-        return 2 * super().noise(*arguments) - 0x8000
+    return 2 * Low.noise(self, *arguments) - 0x8000
 
 
-@fault("E02")
-class OneRowOfNoise(Low):
+@fault_in("E02", "noise")
+def OneRowOfNoise(self, group, place, state, role, shape):
     """All rows of a parameter have one row of noise."""
-
-    def noise(self, group, place, state, role, shape):
-        return super().noise(group, place, state, role, shape[-1:]).expand(shape)
+    return Low.noise(self, group, place, state, role, shape[-1:]).expand(shape)
 
 
-@fault("E03")
-class NoiseOfTheGlobalGenerator(Low):
+@fault_in("E03", "noise")
+def NoiseOfTheGlobalGenerator(self, group, place, state, role, shape):
     """The noise comes from torch's global generator."""
-
-    def noise(self, group, place, state, role, shape):
-        return torch.randint(0, 65536, shape, dtype=torch.int32)
+    return torch.randint(0, 65536, shape, dtype=torch.int32)
 
 
-@fault("E03")
-class CountsRoundingsInAnAttribute(Low):
+@fault_in("E03", "noise")
+def CountsRoundingsInAnAttribute(self, group, place, state, role, shape):
     """The number of the update, which the noise is made of, is in no checkpoint."""
-
-    calls = 0
-
-    def noise(self, group, place, state, role, shape):
-        self.calls += 1
-        return super().noise(group, place, {"step": self.calls}, role, shape)
+    self.calls = getattr(self, "calls", 0) + 1
+    return Low.noise(self, group, place, {"step": self.calls}, role, shape)
 
 
-@fault("E03")
-class OneSeedForAll(Low):
+@fault_in("E03", "noise")
+def OneSeedForAll(self, group, *arguments):
     """The seed does not matter."""
-
-    def noise(self, group, *arguments):
-        return super().noise({**group, "seed": 0}, *arguments)
+    return Low.noise(self, {**group, "seed": 0}, *arguments)
 
 
-@fault("E04")
-class RoundsAllParameters(Low):
+@fault_in("E04", "store")
+def RoundsAllParameters(self, group, place, state, role, target, wide):
     """Parameters of any dtype are rounded to bfloat16."""
-
-    def store(self, group, place, state, role, target, wide):
-        if role == "p" and group["stochastic_rounding"]:
-            wide = wide.bfloat16()
-        super().store(group, place, state, role, target, wide)
+    if role == "p" and group["stochastic_rounding"]:
+        wide = wide.bfloat16()
+    Low.store(self, group, place, state, role, target, wide)
 
 
-@fault("E05")
-class StateStandsStill(Low):
+@fault_in("E05", "noise")
+def StateStandsStill(self, group, place, state, role, shape):
     """State is rounded to the nearest, so that slow averages end halfway."""
-
-    def noise(self, group, place, state, role, shape):
-        return super().noise(group, place, state, role, shape) if role == "p" else torch.full(shape, 0x7FFF)
+    return Low.noise(self, group, place, state, role, shape) if role == "p" else torch.full(shape, 0x7FFF)
 
 
-@fault("E05")
-class StateStaysWide(Low):
+@fault_in("E05", "step")
+def StateStaysWide(self, closure=None):
     """State is kept in the parameter's dtype, whatever is asked for."""
-
-    def step(self, closure=None):
-        for group in self.param_groups:
-            group["state_dtype"] = None
-        return super().step(closure)
+    for group in self.param_groups:
+        group["state_dtype"] = None
+    return Low.step(self, closure)
 
 
-@fault("E06")
-class ParametersGoThroughTheStatesDtype(Low):
+@fault_in("E06", "store")
+def ParametersGoThroughTheStatesDtype(self, group, place, state, role, target, wide):
     """Where the state is kept in bfloat16, the parameter is rounded to it as well."""
-
-    def store(self, group, place, state, role, target, wide):
-        super().store(group, place, state, role, target, wide.bfloat16() if group["state_dtype"] else wide)
+    Low.store(self, group, place, state, role, target, wide.bfloat16() if group["state_dtype"] else wide)
 
 
-@fault("E07")
-class CompiledRoundsToTheNearest(Low):
+@fault_in("E07", "noise")
+def CompiledRoundsToTheNearest(self, group, place, state, role, shape):
     """On the compiled path everything is rounded to the nearest."""
-
-    def noise(self, group, place, state, role, shape):
-        if group["execution"] == "compiled":
-            return torch.full(shape, 0x7FFF, dtype=torch.int32)
-        return super().noise(group, place, state, role, shape)
+    if group["execution"] == "compiled":
+        return torch.full(shape, 0x7FFF, dtype=torch.int32)
+    return Low.noise(self, group, place, state, role, shape)
 
 
-@fault("D19")
-class CompiledForgetsTheDecay(Low):
+@fault_in("D19", "step")
+def CompiledForgetsTheDecay(self, closure=None):
     """On the compiled path there is no decay where the gradient is of another layout than the parameter."""
-
-    def step(self, closure=None):
-        odd = any(p.grad is not None and not p.grad.is_contiguous() for g in self.param_groups for p in g["params"])
-        kept = [group["weight_decay"] for group in self.param_groups]
-        for group in self.param_groups:
-            if odd and group["execution"] == "compiled":
-                group["weight_decay"] = 0.0
-        loss = super().step(closure)
-        for group, decay in zip(self.param_groups, kept, strict=True):
-            group["weight_decay"] = decay
-        return loss
+    odd = any(p.grad is not None and not p.grad.is_contiguous() for g in self.param_groups for p in g["params"])
+    kept = [group["weight_decay"] for group in self.param_groups]
+    for group in self.param_groups:
+        if odd and group["execution"] == "compiled":
+            group["weight_decay"] = 0.0
+    loss = Low.step(self, closure)
+    for group, decay in zip(self.param_groups, kept, strict=True):
+        group["weight_decay"] = decay
+    return loss

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from broken import fault
+from broken import fault, fault_in
 from broken.declared import factor
 
 
@@ -21,125 +21,107 @@ class WarmupCosine(LRScheduler):
         return [base * self.factor(self.last_epoch) for base in self.base_lrs]
 
 
-@fault("L01", "warmup_cosine")
-class OneAhead(WarmupCosine):
-    """Every rate comes one step early."""
-
-    def factor(self, t):
-        return super().factor(t + 1)
-
-
-@fault("L01", "warmup_cosine")
-class OneBehind(WarmupCosine):
-    """Every rate comes one step late."""
-
-    def factor(self, t):
-        return super().factor(max(0, t - 1))
-
-
-@fault("L01", "warmup_cosine")
-class CosineOverTheWhole(WarmupCosine):
-    """The cosine is stretched over all steps, the warm-up's too."""
-
-    def factor(self, t):
-        w, n, r = self.warmup_steps, self.total_steps, self.min_lr_ratio
-        return t / w if t < w else r + (1 - r) * 0.5 * (1 + math.cos(math.pi * min(t, n) / n))
-
-
-@fault("L02", "warmup_cosine")
-class SetsNothingAtFirst(WarmupCosine):
-    """The first rate is set by the first step only."""
-
-    def get_lr(self):
-        if self.last_epoch == 0:
-            return [group["lr"] for group in self.optimizer.param_groups]
-        return super().get_lr()
-
-
-@fault("L03", "warmup_cosine")
-class EndsOneEarly(WarmupCosine):
-    """The end is reached a step too early."""
-
-    def factor(self, t):
-        n = max(1, self.total_steps - 1)
-        return factor(t, min(self.warmup_steps, n), n, self.min_lr_ratio)
-
-
-@fault("L03", "warmup_cosine")
-class NoFloor(WarmupCosine):
-    """It falls to zero, whatever the floor is."""
-
-    def factor(self, t):
-        return factor(t, self.warmup_steps, self.total_steps, 0.0)
-
-
-@fault("L04", "warmup_cosine")
-class RisesAgain(WarmupCosine):
-    """After the end the cosine goes on."""
-
-    def factor(self, t):
-        w, n, r = self.warmup_steps, self.total_steps, self.min_lr_ratio
-        if t < w or n == w:
-            return super().factor(t)
-        return r + (1 - r) * 0.5 * (1 + math.cos(math.pi * (t - w) / (n - w)))
-
-
-@fault("L04", "linear")
-class GoesNegative(LRScheduler):
-    """After the end the line goes on below zero."""
-
+class Linear(LRScheduler):
     def __init__(self, optimizer, total_steps, start_factor=1.0, end_factor=0.0, last_epoch=-1):
         self.total_steps, self.start_factor, self.end_factor = total_steps, start_factor, end_factor
         super().__init__(optimizer, last_epoch)
 
+    def factor(self, t):
+        part = min(t / self.total_steps, 1.0) if self.total_steps else 1.0
+        return self.start_factor + (self.end_factor - self.start_factor) * part
+
     def get_lr(self):
-        a, b, x = self.start_factor, self.end_factor, self.last_epoch / self.total_steps
-        return [base * (a + (b - a) * x) for base in self.base_lrs]
+        return [base * self.factor(self.last_epoch) for base in self.base_lrs]
 
 
-@fault("L05", "warmup_cosine")
-class Overshoots(WarmupCosine):
+@fault_in("L01", WarmupCosine, "factor")
+def OneAhead(self, t):
+    """Every rate comes one step early."""
+    return WarmupCosine.factor(self, t + 1)
+
+
+@fault_in("L01", WarmupCosine, "factor")
+def OneBehind(self, t):
+    """Every rate comes one step late."""
+    return WarmupCosine.factor(self, max(0, t - 1))
+
+
+@fault_in("L01", WarmupCosine, "factor")
+def CosineOverTheWhole(self, t):
+    """The cosine is stretched over all steps, the warm-up's too."""
+    w, n, r = self.warmup_steps, self.total_steps, self.min_lr_ratio
+    return t / w if t < w else r + (1 - r) * 0.5 * (1 + math.cos(math.pi * min(t, n) / n))
+
+
+@fault_in("L02", WarmupCosine, "get_lr")
+def SetsNothingAtFirst(self):
+    """The first rate is set by the first step only."""
+    if self.last_epoch == 0:
+        return [group["lr"] for group in self.optimizer.param_groups]
+    return WarmupCosine.get_lr(self)
+
+
+@fault_in("L03", WarmupCosine, "factor")
+def EndsOneEarly(self, t):
+    """The end is reached a step too early."""
+    n = max(1, self.total_steps - 1)
+    return factor(t, min(self.warmup_steps, n), n, self.min_lr_ratio)
+
+
+@fault_in("L03", WarmupCosine, "factor")
+def NoFloor(self, t):
+    """It falls to zero, whatever the floor is."""
+    return factor(t, self.warmup_steps, self.total_steps, 0.0)
+
+
+@fault_in("L04", WarmupCosine, "factor")
+def RisesAgain(self, t):
+    """After the end the cosine goes on."""
+    w, n, r = self.warmup_steps, self.total_steps, self.min_lr_ratio
+    if t < w or n == w:
+        return WarmupCosine.factor(self, t)
+    return r + (1 - r) * 0.5 * (1 + math.cos(math.pi * (t - w) / (n - w)))
+
+
+@fault_in("L04", Linear, "factor")
+def GoesNegative(self, t):
+    """After the end the line goes on below zero."""
+    return self.start_factor + (self.end_factor - self.start_factor) * (t / self.total_steps)
+
+
+@fault_in("L05", WarmupCosine, "factor")
+def Overshoots(self, t):
     """The warm-up overshoots the peak."""
-
-    def factor(self, t):
-        w = self.warmup_steps
-        return 1.2 * t / w if 0 < t < w else super().factor(t)
+    w = self.warmup_steps
+    return 1.2 * t / w if 0 < t < w else WarmupCosine.factor(self, t)
 
 
-@fault("L06", "warmup_cosine")
-class DividesByZero(WarmupCosine):
+@fault_in("L06", WarmupCosine, "factor")
+def DividesByZero(self, t):
     """A warm-up of no steps divides by zero."""
-
-    def factor(self, t):
-        warm = t / self.warmup_steps
-        return warm if warm < 1 else super().factor(t)
+    warm = t / self.warmup_steps
+    return warm if warm < 1 else WarmupCosine.factor(self, t)
 
 
-@fault("L06", "warmup_cosine")
-class NeedsADecay(WarmupCosine):
+@fault_in("L06", WarmupCosine, "factor")
+def NeedsADecay(self, t):
     """A warm-up of all steps divides by zero."""
-
-    def factor(self, t):
-        w, n, r = self.warmup_steps, self.total_steps, self.min_lr_ratio
-        x = min(1.0, (t - w) / (n - w))
-        return t / w if t < w else r + (1 - r) * 0.5 * (1 + math.cos(math.pi * x))
+    w, n, r = self.warmup_steps, self.total_steps, self.min_lr_ratio
+    x = min(1.0, (t - w) / (n - w))
+    return t / w if t < w else r + (1 - r) * 0.5 * (1 + math.cos(math.pi * x))
 
 
-@fault("L07", "warmup_cosine")
-class JumpsAtTheJoint(WarmupCosine):
+@fault_in("L07", WarmupCosine, "factor")
+def JumpsAtTheJoint(self, t):
     """The warm-up ends at nine tenths, and the cosine begins at one."""
-
-    def factor(self, t):
-        return super().factor(t) * (0.9 if t < self.warmup_steps else 1.0)
+    return WarmupCosine.factor(self, t) * (0.9 if t < self.warmup_steps else 1.0)
 
 
-@fault("L09", "warmup_cosine")
-class WarmsUpAnotherWay(WarmupCosine):
+@fault_in("L09", WarmupCosine, "factor")
+def WarmsUpAnotherWay(self, t):
     """The warm-up is counted (t + 1) / (W + 1), as nanoGPT counts it, and the peak comes a step early."""
-
-    def factor(self, t):
-        w = self.warmup_steps
-        return (t + 1) / (w + 1) if t < w else factor(t + 1, w, self.total_steps, self.min_lr_ratio)
+    w = self.warmup_steps
+    return (t + 1) / (w + 1) if t < w else factor(t + 1, w, self.total_steps, self.min_lr_ratio)
 
 
 @fault("L10", "constant")
@@ -156,71 +138,57 @@ class DriftsAway(LRScheduler):
         return [group["lr"] * (1 + 2.4e-14) for group in self.optimizer.param_groups]
 
 
-@fault("L11", "warmup_cosine")
-class TellsTheBase(WarmupCosine):
+@fault_in("L11", WarmupCosine, "get_last_lr")
+def TellsTheBase(self):
     """`get_last_lr` tells the base learning rates."""
-
-    def get_last_lr(self):
-        return list(self.base_lrs)
+    return list(self.base_lrs)
 
 
-@fault("L12", "warmup_cosine")
-class FirstBaseForAll(WarmupCosine):
+@fault_in("L12", WarmupCosine, "get_lr")
+def FirstBaseForAll(self):
     """The first group's base counts in all groups."""
-
-    def get_lr(self):
-        return [self.base_lrs[0] * self.factor(self.last_epoch) for _ in self.base_lrs]
+    return [self.base_lrs[0] * self.factor(self.last_epoch) for _ in self.base_lrs]
 
 
-@fault("L13", "warmup_cosine")
-class StaysAtZero(WarmupCosine):
+@fault_in("L13", WarmupCosine, "get_lr")
+def StaysAtZero(self):
     """Each rate is the one before times a ratio, and after zero it stays zero."""
-
-    def get_lr(self):
-        now, before = self.factor(self.last_epoch), self.factor(self.last_epoch - 1) if self.last_epoch else 1.0
-        ratio = now / before if before else 0.0
-        return [group["lr"] * ratio for group in self.optimizer.param_groups]
+    now, before = self.factor(self.last_epoch), self.factor(self.last_epoch - 1) if self.last_epoch else 1.0
+    ratio = now / before if before else 0.0
+    return [group["lr"] * ratio for group in self.optimizer.param_groups]
 
 
-@fault("L14", "warmup_cosine")
-class ReadingMovesIt(WarmupCosine):
+@fault_in("L14", WarmupCosine, "get_last_lr")
+def ReadingMovesIt(self):
     """Writing to what `get_last_lr` returned writes to the groups."""
+    outer = self
 
-    def get_last_lr(self):
-        outer = self
+    class Live(list):
+        def __setitem__(self, index, value):
+            outer.optimizer.param_groups[index]["lr"] = value
 
-        class Live(list):
-            def __setitem__(self, index, value):
-                outer.optimizer.param_groups[index]["lr"] = value
-
-        return Live(super().get_last_lr())
+    return Live(WarmupCosine.get_last_lr(self))
 
 
-@fault("L15", "warmup_cosine")
-class ReplacesTheTensor(WarmupCosine):
+@fault_in("L15", WarmupCosine, "step")
+def ReplacesTheTensor(self, epoch=None):
     """A tensor rate becomes a float."""
-
-    def step(self, epoch=None):
-        super().step(epoch)
-        for group in self.optimizer.param_groups:
-            group["lr"] = float(group["lr"])
+    WarmupCosine.step(self, epoch)
+    for group in self.optimizer.param_groups:
+        group["lr"] = float(group["lr"])
 
 
-@fault("R01", "warmup_cosine")
-class ForgetsTheStep(WarmupCosine):
+@fault_in("R01", WarmupCosine, "state_dict")
+def ForgetsTheStep(self):
     """The step is not part of the state."""
-
-    def state_dict(self):
-        return {key: value for key, value in super().state_dict().items() if key != "last_epoch"}
+    return {key: value for key, value in WarmupCosine.state_dict(self).items() if key != "last_epoch"}
 
 
-@fault("R01", "warmup_cosine")
-class LoadsOneLate(WarmupCosine):
+@fault_in("R01", WarmupCosine, "load_state_dict")
+def LoadsOneLate(self, state_dict):
     """Loading goes back one step."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        self.last_epoch -= 1
+    WarmupCosine.load_state_dict(self, state_dict)
+    self.last_epoch -= 1
 
 
 @fault("R02", "warmup_cosine")
@@ -234,79 +202,63 @@ class SavesTheOptimizer(WarmupCosine):
         super().load_state_dict({key: value for key, value in state_dict.items() if key != "groups"})
 
 
-@fault("R03", "warmup_cosine")
-class HorizonOfTheConstructor(WarmupCosine):
+@fault_in("R03", WarmupCosine, "load_state_dict")
+def HorizonOfTheConstructor(self, state_dict):
     """The checkpoint's horizon is not taken over, and nobody is told."""
-
-    def load_state_dict(self, state_dict):
-        horizon = self.total_steps
-        super().load_state_dict(state_dict)
-        self.total_steps = horizon
+    horizon = self.total_steps
+    WarmupCosine.load_state_dict(self, state_dict)
+    self.total_steps = horizon
 
 
-@fault("R04", "warmup_cosine")
-class IgnoresLastEpoch(WarmupCosine):
+@fault_in("R04", WarmupCosine, "__init__")
+def IgnoresLastEpoch(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
     """`last_epoch` is taken and ignored."""
-
-    def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
-        super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio)
+    WarmupCosine.__init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio)
 
 
-@fault("R05", "warmup_cosine")
-class ReadsTheGroupsOnLoading(WarmupCosine):
+@fault_in("R05", WarmupCosine, "load_state_dict")
+def ReadsTheGroupsOnLoading(self, state_dict):
     """Loading takes the groups' present rates for the base, scaled back by the formula."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        now = self.factor(self.last_epoch)
-        self.base_lrs = [group["lr"] / now if now else group["lr"] for group in self.optimizer.param_groups]
+    WarmupCosine.load_state_dict(self, state_dict)
+    now = self.factor(self.last_epoch)
+    self.base_lrs = [group["lr"] / now if now else group["lr"] for group in self.optimizer.param_groups]
 
 
-@fault("R06", "warmup_cosine")
-class LoadingAdds(WarmupCosine):
+@fault_in("R06", WarmupCosine, "load_state_dict")
+def LoadingAdds(self, state_dict):
     """Loading adds to the step."""
-
-    def load_state_dict(self, state_dict):
-        before = self.last_epoch
-        super().load_state_dict(state_dict)
-        self.last_epoch += before
+    before = self.last_epoch
+    WarmupCosine.load_state_dict(self, state_dict)
+    self.last_epoch += before
 
 
-@fault("R07", "warmup_cosine")
-class SavesATensor(WarmupCosine):
+@fault_in("R07", WarmupCosine, "state_dict")
+def SavesATensor(self):
     """The state holds a tensor."""
-
-    def state_dict(self):
-        return {**super().state_dict(), "rates": torch.zeros(2)}
+    return {**WarmupCosine.state_dict(self), "rates": torch.zeros(2)}
 
 
-@fault("R08", "warmup_cosine")
-class EmptiesTheSchedulesCheckpoint(WarmupCosine):
+@fault_in("R08", WarmupCosine, "load_state_dict")
+def EmptiesTheSchedulesCheckpoint(self, state_dict):
     """The dict that is loaded is emptied."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(dict(state_dict))
-        state_dict.clear()
+    WarmupCosine.load_state_dict(self, dict(state_dict))
+    state_dict.clear()
 
 
-@fault("X01", "warmup_cosine")
-class StepsOnLoading(WarmupCosine):
+@fault_in("X01", WarmupCosine, "load_state_dict")
+def StepsOnLoading(self, state_dict):
     """Loading sets the groups to the rate of the next step."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = base * self.factor(self.last_epoch + 1)
+    WarmupCosine.load_state_dict(self, state_dict)
+    for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+        group["lr"] = base * self.factor(self.last_epoch + 1)
 
 
-@fault("X02", "warmup_cosine")
-class LeavesLaterGroupsOut(WarmupCosine):
+@fault_in("X02", WarmupCosine, "get_lr")
+def LeavesLaterGroupsOut(self):
     """A group added later keeps its rate, and nobody is told."""
-
-    def get_lr(self):
-        rates = super().get_lr()
-        later = self.optimizer.param_groups[len(rates) :]
-        return [*rates, *(group["lr"] for group in later)]
+    rates = WarmupCosine.get_lr(self)
+    later = self.optimizer.param_groups[len(rates) :]
+    return [*rates, *(group["lr"] for group in later)]
 
 
 @fault("X03", "warmup_cosine")
@@ -335,18 +287,15 @@ class WarnsOfSkippedUpdates(WarmupCosine):
 _alive = []
 
 
-@fault("X06", "warmup_cosine")
-class KeepsEverythingAlive(WarmupCosine):
+@fault_in("X06", WarmupCosine, "__init__")
+def KeepsEverythingAlive(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
     """Every optimizer is kept in a list."""
-
-    def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
-        _alive.append(optimizer)
-        super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
+    _alive.append(optimizer)
+    WarmupCosine.__init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
 
 
-@fault("X07", "warmup_cosine")
-class CountsUpdates(WarmupCosine):
-    """The step is the number of the optimizer's updates."""
+class Counting(WarmupCosine):
+    """Right, and counts the updates of its optimizer."""
 
     def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
         self.updates = max(0, last_epoch + 1)
@@ -356,29 +305,28 @@ class CountsUpdates(WarmupCosine):
     def _count(self, *_):
         self.updates += 1
 
-    def get_lr(self):
-        return [base * self.factor(self.updates) for base in self.base_lrs]
+
+@fault_in("X07", Counting, "get_lr")
+def CountsUpdates(self):
+    """The step is the number of the optimizer's updates."""
+    return [base * self.factor(self.updates) for base in self.base_lrs]
 
 
-@fault("X08", "warmup_cosine")
-class ChangesTheDecay(WarmupCosine):
+@fault_in("X08", WarmupCosine, "step")
+def ChangesTheDecay(self, epoch=None):
     """The groups' weight decay is changed too."""
-
-    def step(self, epoch=None):
-        super().step(epoch)
-        for group in self.optimizer.param_groups:
-            group["weight_decay"] = 0.5
+    WarmupCosine.step(self, epoch)
+    for group in self.optimizer.param_groups:
+        group["weight_decay"] = 0.5
 
 
-@fault("L21", "warmup_cosine")
-class AQuarterCosine(WarmupCosine):
+@fault_in("L21", WarmupCosine, "factor")
+def AQuarterCosine(self, t):
     """It follows a quarter of a cosine."""
-
-    def factor(self, t):
-        w, n, r = self.warmup_steps, self.total_steps, self.min_lr_ratio
-        if t < w or t >= n:
-            return super().factor(t)
-        return r + (1 - r) * math.cos(0.5 * math.pi * (t - w) / (n - w))
+    w, n, r = self.warmup_steps, self.total_steps, self.min_lr_ratio
+    if t < w or t >= n:
+        return WarmupCosine.factor(self, t)
+    return r + (1 - r) * math.cos(0.5 * math.pi * (t - w) / (n - w))
 
 
 @fault("L17", "exponential")
@@ -405,49 +353,33 @@ class LeavesTheMomentum(OneCycleLR):
                 group["momentum"] = momentum
 
 
-@fault("X04", "warmup_cosine")
-class InsistsOnTheOrder(WarmupCosine):
+@fault_in("X04", Counting, "step")
+def InsistsOnTheOrder(self, epoch=None):
     """A step before the optimizer's first is an error."""
-
-    def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
-        self.updates = 0
-        optimizer.register_step_post_hook(self._count)
-        super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
-
-    def _count(self, *_):
-        self.updates += 1
-
-    def step(self, epoch=None):
-        if self.last_epoch == 0 and not self.updates:
-            raise RuntimeError("the optimizer has not stepped")
-        super().step(epoch)
+    if self.last_epoch == 0 and not self.updates:
+        raise RuntimeError("the optimizer has not stepped")
+    Counting.step(self, epoch)
 
 
-@fault("X10", "warmup_cosine")
-class ClearsGradients(WarmupCosine):
+@fault_in("X10", WarmupCosine, "step")
+def ClearsGradients(self, epoch=None):
     """A step clears the gradients."""
-
-    def step(self, epoch=None):
-        self.optimizer.zero_grad()
-        super().step(epoch)
+    self.optimizer.zero_grad()
+    WarmupCosine.step(self, epoch)
 
 
-@fault("X10", "warmup_cosine")
-class LosesTheLoss(WarmupCosine):
+@fault_in("X10", WarmupCosine, "__init__")
+def LosesTheLoss(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
     """The optimizer's `step` is replaced by one that returns nothing."""
-
-    def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
-        step = optimizer.step
-        optimizer.step = lambda *args, **kwargs: step(*args, **kwargs) and None
-        super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
+    step = optimizer.step
+    optimizer.step = lambda *args, **kwargs: step(*args, **kwargs) and None
+    WarmupCosine.__init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
 
 
-@fault("R09", "warmup_cosine")
-class NeverGoesBack(WarmupCosine):
+@fault_in("R09", WarmupCosine, "load_state_dict")
+def NeverGoesBack(self, state_dict):
     """An earlier checkpoint does not take it back."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict({**state_dict, "last_epoch": max(self.last_epoch, state_dict["last_epoch"])})
+    WarmupCosine.load_state_dict(self, {**state_dict, "last_epoch": max(self.last_epoch, state_dict["last_epoch"])})
 
 
 @fault("R10", "warmup_cosine")
@@ -471,35 +403,23 @@ class SavesWhatLives(WarmupCosine):
         super().load_state_dict(dict(state_dict))
 
 
-@fault("R11", "warmup_cosine")
-class BaseOfTheConstructor(WarmupCosine):
+@fault_in("R11", WarmupCosine, "load_state_dict")
+def BaseOfTheConstructor(self, state_dict):
     """The base rates are those that the optimizer was made with, whatever is loaded."""
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict({key: value for key, value in state_dict.items() if key != "base_lrs"})
+    WarmupCosine.load_state_dict(self, {key: value for key, value in state_dict.items() if key != "base_lrs"})
 
 
-@fault("R13", "linear")
-class ScalesAgain(LRScheduler):
+@fault_in("R13", Linear, "__init__")
+def ScalesAgain(self, optimizer, total_steps, start_factor=1.0, end_factor=0.0, last_epoch=-1):
     """The constructor scales the rate that it finds, scaled already or not."""
-
-    def __init__(self, optimizer, total_steps, start_factor=1.0, end_factor=0.0, last_epoch=-1):
-        self.total_steps, self.start_factor, self.end_factor = total_steps, start_factor, end_factor
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
-        super().__init__(optimizer, last_epoch)
-
-    def get_lr(self):
-        part = min(self.last_epoch / self.total_steps, 1.0) if self.total_steps else 1.0
-        factor = self.start_factor + (self.end_factor - self.start_factor) * part
-        return [group["initial_lr"] * factor for group in self.optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    Linear.__init__(self, optimizer, total_steps, start_factor, end_factor, last_epoch)
 
 
-@fault("R12", "warmup_cosine")
-class CopiesDriveTheOriginal(WarmupCosine):
+@fault_in("R12", WarmupCosine, "__deepcopy__")
+def CopiesDriveTheOriginal(self, memo):
     """A copy drives the groups of the original."""
-
-    def __deepcopy__(self, memo):
-        other = self.__class__.__new__(self.__class__)
-        other.__dict__.update(self.__dict__)
-        return other
+    other = self.__class__.__new__(self.__class__)
+    other.__dict__.update(self.__dict__)
+    return other
