@@ -91,7 +91,9 @@ def evaluate_python(example):
 
 def evaluate_console(example):
     """What is shown of a command's output must be its output; without any, its arguments must be right."""
-    for command, shown in re.findall(r"^(?:\$ )?((?:optreg|make) .*)\n((?:(?!\$ |make ).*\n)*)", example.parsed, re.M):
+    for command, shown in re.findall(
+        r"^(?:\$ )?((?:optreg|make) .*)\n((?:(?!\$ |make ).*\n)*)", example.parsed, re.MULTILINE
+    ):
         program, name, *arguments = shlex.split(command, comments=True)
         if program == "make":
             assert f"\n{name}:" in (ROOT / "Makefile").read_text()
