@@ -91,7 +91,9 @@ def evaluate_python(example):
 
 def evaluate_console(example):
     """What is shown of a command's output must be its output; without any, its arguments must be right."""
-    for command, shown in re.findall(r"^(?:\$ )?((?:optreg|make) .*)\n((?:(?!\$ |make ).*\n)*)", example.parsed, re.M):
+    for command, shown in re.findall(
+        r"^(?:\$ )?((?:optreg|make) .*)\n((?:(?!\$ |make ).*\n)*)", example.parsed, re.MULTILINE
+    ):
         program, name, *arguments = shlex.split(command, comments=True)
         if program == "make":
             assert f"\n{name}:" in (ROOT / "Makefile").read_text()
@@ -108,12 +110,16 @@ def told(*arguments):
     return subprocess.run(command, stdout=PIPE, stderr=STDOUT, text=True, check=False).stdout.strip() + "\n"
 
 
+CODE = re.compile(
+    r"(?<=\n\n)(?P<indent> {4,})(?:from optreg|class \w+\(optreg|optimizer, ).*\n"
+    r"(?:(?P=indent).*\n|\n(?=(?P=indent)))*"
+)
+
+
 def indented_code(document):
-    """The examples of a docstring: code that is indented and speaks of optreg."""
-    for block in re.finditer(r"(?<=\n\n)(?: {4,}\S.*\n|\n(?= {4}))+", document.text):
-        code = dedent(block[0])
-        if re.match(r"from optreg|class \w+\(optreg|optimizer, ", code):
-            yield Region(block.start(), block.end(), code, evaluate_python)
+    """The examples of a docstring: indented code that begins with something of optreg's."""
+    for block in CODE.finditer(document.text):
+        yield Region(block.start(), block.end(), dedent(block[0]), evaluate_python)
 
 
 MARKDOWN = Sybil(
@@ -134,6 +140,9 @@ def examples():
                 yield pytest.param(example, id=f"{path.relative_to(ROOT)}:{example.line}")
 
 
+EXAMPLES = [*examples()]
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with the spec of the README, the same with two mistakes, and a package of the reader's."""
@@ -148,9 +157,14 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("example", [*examples()])
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_runs(example):
     example.evaluate()
+
+
+def test_examples_that_leave_a_reference_to_their_readers_are_found():
+    found = {Path(parameters.values[0].path).name for parameters in EXAMPLES}
+    assert found >= PAPERS.keys()
 
 
 def page_tests(function):

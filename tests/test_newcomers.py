@@ -1,6 +1,7 @@
-"""A newcomer's three touches: reference, implementation, entry point; nothing else of the project is edited."""
+"""CONTRIBUTING.md is enough: each of its additions is made on a copy of the project, in the touches that it names."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 FILES = {
-    "signum/reference.py": '''\
+    "optreg_plugins/signum/reference.py": '''\
 """Signum as its paper states it, in float64."""
 
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Signum:
             theta = theta - self.lr * np.sign(m)
             g = yield theta, {"exp_avg": m}
 ''',
-    "signum/optimizer.py": '''\
+    "optreg_plugins/signum/optimizer.py": '''\
 """Signum for torch."""
 
 import optreg
@@ -65,7 +66,7 @@ class Signum(optreg.Pointwise):
         p = p - lr * m.sign()
         return p, m
 ''',
-    "signum/__init__.py": '''\
+    "optreg_plugins/signum/__init__.py": '''\
 """signum: the sign of a moving average."""
 
 from optreg import OptimizerPlugin, OptimizerTraits, PointwiseOptions, hookimpl
@@ -84,7 +85,7 @@ def optreg_optimizers():
         )
     ]
 ''',
-    "inverse_root/reference.py": '''\
+    "optreg_plugins/inverse_root/reference.py": '''\
 """The formula of inverse_root, in arbitrary precision."""
 
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class InverseRoot:
         W = self.warmup_steps
         return mp.mpf(t) / W if t < W else mp.sqrt(mp.mpf(W) / t)
 ''',
-    "inverse_root/schedule.py": '''\
+    "optreg_plugins/inverse_root/schedule.py": '''\
 """inverse_root as a pure function of the step."""
 
 import math
@@ -125,7 +126,7 @@ class InverseRoot(optreg.PureSchedule):
     def multiplier(t: int, *, warmup_steps: int) -> float:
         return t / warmup_steps if t < warmup_steps else math.sqrt(warmup_steps / t)
 ''',
-    "inverse_root/__init__.py": '''\
+    "optreg_plugins/inverse_root/__init__.py": '''\
 """inverse_root: a warm-up, then the root of the step."""
 
 from optreg import SchedulePlugin, ScheduleTraits, hookimpl
@@ -143,35 +144,117 @@ def optreg_schedulers():
         )
     ]
 ''',
+    "optreg/cli/count.py": '''\
+"""`optreg count`: how many components are installed."""
+
+import click
+
+from optreg import Kind, default_registry
+
+
+@click.command("count")
+def command() -> None:
+    """How many optimizers and schedules are installed."""
+    for kind in (Kind.OPTIMIZER, Kind.SCHEDULER):
+        click.echo(f"{kind}s: {len(default_registry().entries(kind))}")
+''',
 }
+"""The files that are new."""
+
+LINES = {
+    "pyproject.toml": {
+        '[project.entry-points."optreg.optimizers"]\n': 'signum = "optreg_plugins.signum"\n',
+        '[project.entry-points."optreg.schedulers"]\n': 'inverse_root = "optreg_plugins.inverse_root"\n',
+    },
+    "optreg/cli/__init__.py": {"COMMANDS = {\n": '    "count": "How many optimizers and schedules are installed.",\n'},
+    "optreg/criteria.py": {
+        """\
+CRITERIA = {
+    row.key: row
+    for row in (
+""": """\
+        Criterion(
+            "dtype",
+            TEXTS,
+            lambda names: lambda parameter: str(parameter.tensor.dtype).removeprefix("torch.") in names,
+            "Names of dtypes; one must be the parameter's.",
+        ),
+"""
+    },
+    "docs/groups.md": {
+        "| criterion | meaning |\n|---|---|\n": "| `dtype` | Names of dtypes; one must be the parameter's. |\n"
+    },
+    "optreg/pointwise/operations.py": {'        _unary("sin", at_once=True),\n': '        _unary("sinc"),\n'},
+    "optreg/conformance/chapters/mathematics.py": {
+        "": '''
+
+@check("M99", Tier.INFO, hint="gradients that are small are taken for none")
+def check_tiny_gradients_count(subject: OptimizerSubject) -> None:
+    """Gradients of 1e-20 are followed as all others."""
+    step = Step(lr=0.01, grads=[np.full((3,), 1e-20)])
+    follow(subject, Problem([np.array([0.5, 1.0, 2.0])], [step, step]))
+'''
+    },
+    "tests/conformance/broken/mathematics.py": {
+        "": '''
+
+@fault("M99", "lion")
+class IgnoresTinyGradients(Lion):
+    """Gradients below 1e-15 are taken for none."""
+
+    def direction(self, group, state, g):
+        return super().direction(group, state, g.where(g.abs() > 1e-15, 0.0))
+'''
+    },
+}
+"""The lines that are added to files, each after another; at the end, where none is named."""
 
 BUILD = """\
 import optreg, torch
-optimizer, scheduler = optreg.build("run.yaml", torch.nn.Linear(2, 2))
+optimizer, scheduler = optreg.build("run.yaml", torch.nn.Linear(2, 2).double())
 rates = []
 for _ in range(5):
     rates += scheduler.get_last_lr()
     optimizer.step()
     scheduler.step()
-print(type(optimizer).__name__, optimizer.defaults["beta"], scheduler.schedule, rates)
+group = optimizer.param_groups[0]
+print(type(optimizer).__name__, group["beta"], scheduler.schedule, rates)
 """
+
+SPEC = """\
+optimizer: {name: signum, lr: 1.0, beta: 0.9}
+groups: [{dtype: float64, beta: 0.5}]
+scheduler: {name: inverse_root, warmup_steps: 2}
+"""
+
+COPIED = ("optreg", "tests", "docs", "pyproject.toml")
 
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
-    """A copy of the plugins in which the three touches have been made, installed in front of the project's own."""
+    """A copy of the project in which all touches have been made, installed in front of the project itself."""
     folder = tmp_path_factory.mktemp("copy")
-    shutil.copytree(ROOT / "plugins", folder, dirs_exist_ok=True)
+    for name in COPIED:
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "plugins" / "optreg_plugins", folder / "optreg_plugins")
     for name, code in FILES.items():
-        path = folder / "optreg_plugins" / name
+        path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(code)
-    text = (ROOT / "pyproject.toml").read_text()
-    for table, name in (("optreg.optimizers", "signum"), ("optreg.schedulers", "inverse_root")):
-        header = f'[project.entry-points."{table}"]\n'
-        assert header in text
-        text = text.replace(header, f'{header}{name} = "optreg_plugins.{name}"\n')
-    project = tomllib.loads(text)["project"]
+    for name, additions in LINES.items():
+        text = (folder / name).read_text()
+        for after, lines in additions.items():
+            assert not after or text.count(after) == 1
+            text = text.replace(after, after + lines) if after else text + lines
+        (folder / name).write_text(text)
+    install(folder)
+    (folder / "run.yaml").write_text(SPEC)
+    return folder
+
+
+def install(folder):
+    """Write the metadata that an installation would have written."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     info = folder / f"optreg-{project['version']}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: optreg\nVersion: {project['version']}\n")
@@ -179,10 +262,6 @@ def copied(tmp_path_factory):
     for group, points in project["entry-points"].items():
         lines += [f"[{group}]", *(f"{name} = {module}" for name, module in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    (folder / "run.yaml").write_text(
-        "optimizer: {name: signum, lr: 1.0, beta: 0.5}\nscheduler: {name: inverse_root, warmup_steps: 2}\n"
-    )
-    return folder
 
 
 def ran(folder, *arguments):
@@ -195,30 +274,65 @@ def ran(folder, *arguments):
     return result.stdout
 
 
-def test_the_newcomers_are_listed_and_shown_beside_the_others(copied):
-    listed = ran(copied, "-m", "optreg.cli", "list")
+def test_the_page_names_every_file_that_is_touched():
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    places = {
+        "optreg_plugins/signum/reference.py": "plugins/optreg_plugins/NAME/reference.py",
+        "optreg_plugins/signum/optimizer.py": "plugins/optreg_plugins/NAME/optimizer.py",
+        "optreg_plugins/signum/__init__.py": "__init__.py",
+        "optreg_plugins/inverse_root/reference.py": "plugins/optreg_plugins/NAME/reference.py",
+        "optreg_plugins/inverse_root/schedule.py": "plugins/optreg_plugins/NAME/schedule.py",
+        "optreg_plugins/inverse_root/__init__.py": "__init__.py",
+        "optreg/cli/count.py": "optreg/cli/NAME.py",
+        "optreg/conformance/chapters/mathematics.py": "optreg/conformance/chapters/CHAPTER.py",
+        "tests/conformance/broken/mathematics.py": "tests/conformance/broken/",
+    }
+    assert [name for name in (*FILES, *LINES) if f"`{places.get(name, name)}`" not in page] == []
+
+
+def test_a_plugin_is_listed_and_shown_beside_the_others(copied):
+    listed = ran(copied, "-m", "optreg", "list")
     for name in ("signum", "inverse_root", "adamw", "cosine"):
         assert f"\t{name}\t" in listed
-    assert "arXiv:1802.04434" in ran(copied, "-m", "optreg.cli", "show", "signum")
-    assert "warmup_steps\tint\t>= 1\trequired" in ran(copied, "-m", "optreg.cli", "show", "inverse_root")
+    assert "arXiv:1802.04434" in ran(copied, "-m", "optreg", "show", "signum")
+    assert "warmup_steps\tint\t>= 1\trequired" in ran(copied, "-m", "optreg", "show", "inverse_root")
 
 
-def test_a_run_is_built_of_them(copied):
+def test_a_run_is_built_of_plugins_and_of_rules_with_a_new_criterion(copied):
     rates = [0.0, 0.5, 1.0, (2 / 3) ** 0.5, 0.5**0.5]
     assert ran(copied, "-W", "error", "-c", BUILD) == f"Signum 0.5 InverseRoot(warmup_steps=2) {rates}\n"
+    assert "one must be the parameter's.\"" in ran(copied, "-m", "optreg", "schema")
 
 
-def test_the_suite_judges_them(copied):
+def test_a_command_runs_and_is_listed(copied):
+    assert re.fullmatch(r"optimizers: \d+\nschedulers: \d+\n", ran(copied, "-m", "optreg", "count"))
+    assert "How many optimizers and schedules are installed." in ran(copied, "-m", "optreg", "--help")
+
+
+def test_the_suite_judges_plugins_and_runs_a_new_check(copied):
     told = ran(
-        copied, "-m", "optreg.cli", "conform", "signum", "inverse_root", "--tier", "should",
-        "-k", "M02 or M03 or K04 or K05 or L01 or K14 or K15",
+        copied, "-m", "optreg", "conform", "signum", "inverse_root", "--tier", "info",
+        "-k", "M02 or M03 or M99 or K04 or K05 or L01 or K14 or K15",
     )  # fmt: skip
-    assert f"signum\toptreg {version('optreg')}\t4\t0\t0\t" in told
+    assert f"signum\toptreg {version('optreg')}\t5\t0\t0\t" in told
     assert f"inverse_root\toptreg {version('optreg')}\t3\t0\t0\t" in told
 
 
-def test_the_projects_own_tests_judge_them(copied):
-    tests = ROOT / "tests" / "conformance" / "test_right.py"
-    collected = ran(copied, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider", str(tests))
+def test_the_projects_own_tests_prove_a_check_a_criterion_and_an_operation(copied):
+    ran(copied, "tests/conformance/tables.py", "--checks")
+    caught = "test_a_broken_plugin_is_caught_by_the_check_that_is_meant_for_it[IgnoresTinyGradients]"
+    proofs = [
+        f"tests/conformance/test_broken.py::{caught}",
+        "tests/conformance/test_broken.py::test_every_check_has_a_broken_plugin_that_it_is_meant_for",
+        "tests/conformance/test_tables.py::test_the_page_of_checks_is_what_the_suite_has",
+        "tests/core/test_criteria.py::test_the_page_tells_every_criterion",
+        "tests/pointwise/test_operations.py::test_every_row_gives_what_torch_gives_in_blocks_and_lists[sinc]",
+    ]
+    assert f"{len(proofs)} passed" in ran(copied, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *proofs)
+
+
+def test_the_projects_own_tests_judge_plugins(copied):
+    tests = "tests/conformance/test_right.py"
+    collected = ran(copied, "-m", "pytest", "-q", "-n", "0", "--collect-only", "-p", "no:cacheprovider", tests)
     for name in ("signum", "inverse_root"):
         assert f"test_a_first_party_plugin_passes_every_check[{name}]" in collected
