@@ -1,11 +1,9 @@
-"""ScheduleLR: the step convention, several groups, tensor rates, and resuming."""
+"""ScheduleLR beyond what the conformance suite asks of every schedule that it drives."""
 
 import copy
 import dataclasses
-import gc
 import json
 import pickle
-import weakref
 
 import pytest
 import torch
@@ -36,16 +34,10 @@ def rates(optimizer):
     return [float(group["lr"]) for group in optimizer.param_groups]
 
 
-def test_the_rate_is_that_of_step_zero_right_after_construction():
-    optimizer = make_optimizer(0.5)
-    scheduler = optreg.ScheduleLR(optimizer, lambda t: 0.25 + t)
-    assert rates(optimizer) == [0.125]
-    assert isinstance(scheduler, LRScheduler)
-
-
 def test_each_group_follows_its_own_base_rate_and_stepping_equals_the_formula():
     optimizer = make_optimizer(1.0, 0.1)
     scheduler = optreg.ScheduleLR(optimizer, CURVE)
+    assert isinstance(scheduler, LRScheduler)
     for t in range(20):
         assert rates(optimizer) == [1.0 * CURVE(t), 0.1 * CURVE(t)]
         assert scheduler.get_last_lr() == scheduler.get_lr() == rates(optimizer)
@@ -63,23 +55,6 @@ def test_step_t_sets_the_step_without_a_warning():
     assert rates(optimizer) == [2.0 * CURVE(1)]
 
 
-def test_five_thousand_steps_equal_the_closed_form_exactly():
-    optimizer = make_optimizer(0.3)
-    curve = WarmupCosine(warmup_steps=100, total_steps=6000)
-    scheduler = optreg.ScheduleLR(optimizer, curve)
-    for _ in range(5000):
-        scheduler.step()
-    assert rates(optimizer) == [0.3 * curve(5000)]
-
-
-def test_a_group_added_later_is_scheduled_from_the_next_step_on():
-    optimizer = make_optimizer(1.0)
-    scheduler = optreg.ScheduleLR(optimizer, CURVE)
-    optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.5})
-    scheduler.step()
-    assert rates(optimizer) == [CURVE(1), 0.5 * CURVE(1)]
-
-
 def test_a_tensor_rate_stays_the_same_tensor_and_is_handed_out_as_a_copy():
     rate = torch.tensor(0.5, dtype=torch.float64)
     optimizer = make_optimizer(rate)
@@ -95,26 +70,6 @@ def test_a_tensor_rate_stays_the_same_tensor_and_is_handed_out_as_a_copy():
     assert rate.item() == 0.5 * CURVE(2)
 
 
-@pytest.mark.parametrize("scheduler_first", [True, False])
-@pytest.mark.parametrize("k", range(14))
-def test_a_run_resumed_at_any_step_goes_on_exactly(k, scheduler_first):
-    whole = make_optimizer(1.0, 0.1)
-    whole_scheduler = optreg.ScheduleLR(whole, CURVE)
-    for _ in range(k):
-        whole_scheduler.step()
-    saved = whole.state_dict(), json.loads(json.dumps(whole_scheduler.state_dict()))
-
-    resumed = make_optimizer(0.7, 0.7)
-    scheduler = optreg.ScheduleLR(resumed, CURVE)
-    loads = [lambda: resumed.load_state_dict(saved[0]), lambda: scheduler.load_state_dict(saved[1])]
-    for load in reversed(loads) if scheduler_first else loads:
-        load()
-    for _ in range(15):
-        assert rates(resumed) == rates(whole) == scheduler.get_last_lr()
-        whole_scheduler.step()
-        scheduler.step()
-
-
 def test_the_base_rates_of_a_checkpoint_beat_those_of_the_constructor():
     first = optreg.ScheduleLR(make_optimizer(1.0, 0.1), CURVE)
     first.step(5)
@@ -126,27 +81,7 @@ def test_the_base_rates_of_a_checkpoint_beat_those_of_the_constructor():
     assert rates(optimizer) == [1.0 * CURVE(6), 0.1 * CURVE(6)]
 
 
-def test_loading_twice_is_loading_once():
-    optimizer = make_optimizer(1.0)
-    scheduler = optreg.ScheduleLR(optimizer, CURVE)
-    scheduler.step(5)
-    state = scheduler.state_dict()
-    scheduler.load_state_dict(state)
-    scheduler.load_state_dict(state)
-    assert scheduler.state_dict() == state
-    assert rates(optimizer) == [CURVE(5)]
-
-
-def test_last_epoch_is_the_last_update_made():
-    optimizer = make_optimizer(1.0)
-    first = optreg.ScheduleLR(optimizer, CURVE)
-    first.step(5)
-    again = optreg.ScheduleLR(optimizer, CURVE, last_epoch=4)
-    assert again.last_epoch == 5
-    loaded = optreg.ScheduleLR(make_optimizer(1.0), CURVE)
-    loaded.load_state_dict(first.state_dict())
-    assert again.state_dict() == loaded.state_dict() == first.state_dict()
-    assert rates(optimizer) == [CURVE(5)]
+def test_last_epoch_without_an_initial_rate_is_refused():
     with pytest.raises(KeyError, match="initial_lr"):
         optreg.ScheduleLR(make_optimizer(1.0), CURVE, last_epoch=4)
 
@@ -170,12 +105,6 @@ def test_a_checkpoint_of_another_number_of_groups_is_refused():
         optreg.ScheduleLR(make_optimizer(1.0), CURVE).load_state_dict(state)
 
 
-def test_the_state_is_plain_data_that_torch_loads_with_weights_only(tmp_path):
-    scheduler = optreg.ScheduleLR(make_optimizer(1.0), CURVE)
-    torch.save(scheduler.state_dict(), tmp_path / "state.pt")
-    assert torch.load(tmp_path / "state.pt", weights_only=True) == scheduler.state_dict()
-
-
 def test_the_state_of_a_schedule_with_a_tuple_survives_json():
     first = optreg.ScheduleLR(make_optimizer(1.0), Staircase((2, 4)))
     first.step(3)
@@ -196,19 +125,6 @@ def test_copies_go_on_by_themselves():
         twin.step()
         assert rates(twin.optimizer) == [CURVE(5)]
     assert rates(optimizer) == [CURVE(4)]
-
-
-def test_it_takes_its_place_in_a_sequence_of_torch():
-    optimizer = make_optimizer(1.0)
-    up = optreg.ScheduleLR(optimizer, lambda t: t / 3)
-    down = optreg.ScheduleLR(optimizer, lambda t: 1 - t / 10)
-    sequence = SequentialLR(optimizer, [up, down], milestones=[3])
-    seen = []
-    for _ in range(6):
-        seen.append(rates(optimizer)[0])
-        optimizer.step()
-        sequence.step()
-    assert seen == pytest.approx([0, 1 / 3, 2 / 3, 1, 0.9, 0.8])
 
 
 @pytest.mark.parametrize("scheduler_first", [True, False])
@@ -235,12 +151,7 @@ def test_a_sequence_resumed_at_any_step_goes_on_exactly(k, tensor, scheduler_fir
             part.step()
 
 
-def test_a_sequence_may_have_its_joint_at_zero_or_go_on_with_a_scheduler_of_torch():
-    optimizer = make_optimizer(1.0)
-    parts = [optreg.ScheduleLR(optimizer, lambda t: 9.0), optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))]
-    sequence = SequentialLR(optimizer, parts, milestones=[0])
-    assert rates(optimizer) == sequence.get_last_lr() == [1.0]
-
+def test_a_sequence_may_go_on_with_a_scheduler_of_torch():
     optimizer = make_optimizer(1.0)
     parts = [optreg.ScheduleLR(optimizer, lambda t: t / 2), StepLR(optimizer, 1, gamma=0.5)]
     sequence = SequentialLR(optimizer, parts, milestones=[2])
@@ -276,34 +187,6 @@ def test_a_chain_resumes_exactly():
     assert rates(resumed) == rates(whole) == [0.5 * CURVE(5)]
 
 
-def test_an_update_that_the_gradient_scaler_skipped_brings_no_warning():
-    optimizer = make_optimizer(1.0)
-    scheduler = optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))
-    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
-    (param,) = optimizer.param_groups[0]["params"]
-    for factor, expected in ((float("inf"), 1.0), (1.0, 0.5)):  # skipped at the rate 1, made at the rate 1/2
-        optimizer.zero_grad()
-        scaler.scale((param * factor).sum()).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        scheduler.step()
-        assert param.tolist() == [expected, expected]
-    assert rates(optimizer) == [1 / 3]
-
-
-def test_a_scheduler_may_be_stepped_without_its_optimizer_and_the_optimizer_without_it():
-    optimizer = make_optimizer(1.0)
-    scheduler = optreg.ScheduleLR(optimizer, CURVE)
-    for _ in range(4):
-        scheduler.step()
-    (param,) = optimizer.param_groups[0]["params"]
-    param.grad = torch.ones(2)
-    optimizer.step()
-    optimizer.step()
-    assert rates(optimizer) == [CURVE(4)]
-    assert param.tolist() == pytest.approx([1 - 2 * CURVE(4)] * 2)
-
-
 def test_reading_changes_nothing():
     optimizer = make_optimizer(1.0, 0.1)
     scheduler = optreg.ScheduleLR(optimizer, CURVE)
@@ -313,26 +196,6 @@ def test_reading_changes_nothing():
     scheduler.get_lr()[0] = 9.0
     scheduler.state_dict()["base_lrs"][0] = 9.0
     assert (scheduler.state_dict(), optimizer.state_dict()) == before
-
-
-def test_it_goes_on_rightly_after_a_rate_of_zero():
-    optimizer = make_optimizer(0.5)
-    scheduler = optreg.ScheduleLR(optimizer, lambda t: float(t % 2))
-    seen = []
-    for _ in range(4):
-        seen += rates(optimizer)
-        scheduler.step()
-    assert seen == [0.0, 0.5, 0.0, 0.5]
-
-
-def test_nothing_keeps_the_model_alive():
-    optimizer = make_optimizer(1.0)
-    scheduler = optreg.ScheduleLR(optimizer, CURVE)
-    dying = [weakref.ref(thing) for thing in (optimizer, scheduler, optimizer.param_groups[0]["params"][0])]
-    scheduler.step()
-    del optimizer, scheduler
-    gc.collect()
-    assert [thing() for thing in dying] == [None, None, None]
 
 
 def test_a_checkpoint_of_torchs_own_scheduler_is_refused_by_name():

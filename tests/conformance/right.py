@@ -3,60 +3,44 @@
 import math
 
 import torch
+from broken.textbook import Textbook
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
-class OutOfPlaceAdamW(torch.optim.Optimizer):
+class AdamW(Textbook):
+    """The arguments of AdamW, for the styles below."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+
+class OutOfPlaceAdamW(AdamW):
     """The textbook, out of place; its own names of state, its own step tensor."""
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["count"] = torch.zeros((), dtype=torch.int64)
-                    state["m"], state["v"] = torch.zeros_like(p), torch.zeros_like(p)
-                state["count"] = state["count"] + 1
-                t = int(state["count"])
-                state["m"] = beta1 * state["m"] + (1 - beta1) * p.grad
-                state["v"] = beta2 * state["v"] + (1 - beta2) * p.grad * p.grad
-                m_hat, v_hat = state["m"] / (1 - beta1**t), state["v"] / (1 - beta2**t)
-                new = p - group["lr"] * (m_hat / (v_hat.sqrt() + group["eps"]) + group["weight_decay"] * p)
-                p.copy_(new)
-        return loss
+    def step_param(self, group, p, g):
+        beta1, beta2 = group["betas"]
+        state = self.state[p]
+        if not state:
+            state["count"] = torch.zeros((), dtype=torch.int64)
+            state["m"], state["v"] = torch.zeros_like(p), torch.zeros_like(p)
+        state["count"] = state["count"] + 1
+        t = int(state["count"])
+        state["m"] = beta1 * state["m"] + (1 - beta1) * g
+        state["v"] = beta2 * state["v"] + (1 - beta2) * g * g
+        m_hat, v_hat = state["m"] / (1 - beta1**t), state["v"] / (1 - beta2**t)
+        p.copy_(p - group["lr"] * (m_hat / (v_hat.sqrt() + group["eps"]) + group["weight_decay"] * p))
 
 
-class FlatAdamW(torch.optim.Optimizer):
+class FlatAdamW(AdamW):
     """One buffer for each moment of a group's parameters, rebuilt when the set of parameters with gradients changes."""
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            kinds = {}
-            for p in group["params"]:
-                if p.grad is not None:
-                    kinds.setdefault((p.dtype, p.device), []).append(p)
-            for params in kinds.values():
-                self._flat_step(group, params)
-        return loss
+    def step_group(self, group):
+        kinds = {}
+        for p in group["params"]:
+            if p.grad is not None:
+                kinds.setdefault((p.dtype, p.device), []).append(p)
+        for params in kinds.values():
+            self._flat_step(group, params)
 
     def _flat_step(self, group, params):
         beta1, beta2 = group["betas"]
@@ -82,7 +66,7 @@ class FlatAdamW(torch.optim.Optimizer):
             self.state[p]["flat_m"], self.state[p]["flat_v"] = m_part.clone(), v_part.clone()
 
 
-class ForeachAdamW(torch.optim.Optimizer):
+class ForeachAdamW(Textbook):
     """torch._foreach, with the corrections folded into the step size, as torch's own does it."""
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, maximize=False):
@@ -90,66 +74,50 @@ class ForeachAdamW(torch.optim.Optimizer):
             params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         )
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            beta1, beta2 = group["betas"]
-            by_dtype = {}
-            for p in group["params"]:
-                if p.grad is not None:
-                    by_dtype.setdefault(p.dtype, []).append(p)
-            for params in by_dtype.values():
-                for p in params:
-                    if not self.state[p]:
-                        self.state[p].update(step=torch.tensor(0.0), m=torch.zeros_like(p), v=torch.zeros_like(p))
-                grads = [-p.grad if group["maximize"] else p.grad for p in params]
-                states = [self.state[p] for p in params]
-                ms, vs, steps = ([s[key] for s in states] for key in ("m", "v", "step"))
-                torch._foreach_add_(steps, 1)
-                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_lerp_(ms, grads, 1 - beta1)
-                torch._foreach_mul_(vs, beta2)
-                torch._foreach_addcmul_(vs, grads, grads, 1 - beta2)
-                roots = torch._foreach_sqrt(vs)
-                torch._foreach_div_(roots, [math.sqrt(1 - beta2 ** float(t)) for t in steps])
-                torch._foreach_add_(roots, group["eps"])
-                torch._foreach_addcdiv_(params, ms, roots, [-group["lr"] / (1 - beta1 ** float(t)) for t in steps])
-        return loss
+    def step_group(self, group):
+        beta1, beta2 = group["betas"]
+        by_dtype = {}
+        for p in group["params"]:
+            if p.grad is not None:
+                by_dtype.setdefault(p.dtype, []).append(p)
+        for params in by_dtype.values():
+            for p in params:
+                if not self.state[p]:
+                    self.state[p].update(step=torch.tensor(0.0), m=torch.zeros_like(p), v=torch.zeros_like(p))
+            grads = [-p.grad if group["maximize"] else p.grad for p in params]
+            states = [self.state[p] for p in params]
+            ms, vs, steps = ([s[key] for s in states] for key in ("m", "v", "step"))
+            torch._foreach_add_(steps, 1)
+            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_lerp_(ms, grads, 1 - beta1)
+            torch._foreach_mul_(vs, beta2)
+            torch._foreach_addcmul_(vs, grads, grads, 1 - beta2)
+            roots = torch._foreach_sqrt(vs)
+            torch._foreach_div_(roots, [math.sqrt(1 - beta2 ** float(t)) for t in steps])
+            torch._foreach_add_(roots, group["eps"])
+            torch._foreach_addcdiv_(params, ms, roots, [-group["lr"] / (1 - beta1 ** float(t)) for t in steps])
 
 
-class GroupCountedAdamW(torch.optim.Optimizer):
+class GroupCountedAdamW(Textbook):
     """Counts updates in the group, as some libraries do: a trait that has to be declared."""
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "step": 0})
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            if all(p.grad is None for p in group["params"]):
-                continue
-            group["step"] += 1
-            beta1, beta2 = group["betas"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state["m"], state["v"] = torch.zeros_like(p), torch.zeros_like(p)
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                state["m"].mul_(beta1).add_(p.grad, alpha=1 - beta1)
-                state["v"].mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-                denominator = (state["v"] / (1 - beta2 ** group["step"])).sqrt().add_(group["eps"])
-                p.addcdiv_(state["m"], denominator, value=-group["lr"] / (1 - beta1 ** group["step"]))
-        return loss
+    def step_group(self, group):
+        group["step"] += any(p.grad is not None for p in group["params"])
+        super().step_group(group)
+
+    def step_param(self, group, p, g):
+        beta1, beta2 = group["betas"]
+        state = self.state[p]
+        if not state:
+            state["m"], state["v"] = torch.zeros_like(p), torch.zeros_like(p)
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        state["m"].mul_(beta1).add_(g, alpha=1 - beta1)
+        state["v"].mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        denominator = (state["v"] / (1 - beta2 ** group["step"])).sqrt().add_(group["eps"])
+        p.addcdiv_(state["m"], denominator, value=-group["lr"] / (1 - beta1 ** group["step"]))
 
 
 class DataAdam(torch.optim.Optimizer):
@@ -167,11 +135,8 @@ class DataAdam(torch.optim.Optimizer):
                 grad = p.grad.data
                 state = self.state[p]
                 if len(state) == 0:
-                    state["step"], state["exp_avg"], state["exp_avg_sq"] = (
-                        0,
-                        torch.zeros_like(p.data),
-                        torch.zeros_like(p.data),
-                    )
+                    state["step"] = 0
+                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p.data), torch.zeros_like(p.data)
                 state["step"] += 1
                 if group["l2"] != 0:
                     grad = grad.add(p.data, alpha=group["l2"])

@@ -129,19 +129,13 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in EXPECTED if name.endswith("LR")])
-def test_schedulers_are_built_from_yaml(name, tmp_path):
-    settings = "".join(f"  {key}: {value}\n" for key, value in SETTINGS.get(name, {}).items())
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_one_is_built_from_yaml(name, tmp_path):
+    settings = "".join(f", {key}: {value}" for key, value in SETTINGS.get(name, {}).items())
+    optimizer, scheduler = ("torch.SGD, momentum: 0.9", name + settings) if name.endswith("LR") else (name, "constant")
     spec = tmp_path / "run.yaml"
-    spec.write_text(f"optimizer: {{name: torch.SGD, lr: 0.1, momentum: 0.9}}\nscheduler:\n  name: {name}\n{settings}")
-    optimizer, scheduler = optreg.build(spec, torch.nn.Linear(2, 2))
-    assert type(optimizer) is torch.optim.SGD
-    assert type(scheduler) is getattr(torch.optim.lr_scheduler, name.removeprefix("torch."))
-
-
-@pytest.mark.parametrize("name", [name for name in EXPECTED if not name.endswith("LR")])
-def test_optimizers_are_built_from_yaml(name, tmp_path):
-    spec = tmp_path / "run.yaml"
-    spec.write_text(f"optimizer: {{name: {name}}}\nscheduler: {{name: constant}}\n")
-    optimizer, _ = optreg.build(spec, torch.nn.Linear(2, 2, bias=False))
-    assert type(optimizer) is getattr(torch.optim, name.removeprefix("torch."))
+    spec.write_text(f"optimizer: {{name: {optimizer}}}\nscheduler: {{name: {scheduler}}}\n")
+    run = optreg.build(spec, torch.nn.Linear(2, 2, bias=False))
+    assert type(run.optimizer) is getattr(torch.optim, optimizer.partition(",")[0].removeprefix("torch."))
+    if name.endswith("LR"):
+        assert type(run.scheduler) is getattr(torch.optim.lr_scheduler, name.removeprefix("torch."))

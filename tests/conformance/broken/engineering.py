@@ -205,13 +205,10 @@ def WritesTheRate(self, group, state):
     return t
 
 
-@fault_in("D01", AdamW, "state_of")
+@fault_in("D01", AdamW, "zeros")
 def StateInFloat32(self, p):
     """The moments are float32, whatever the parameter is."""
-    state = self.state[p]
-    if not state:
-        state.update(step=torch.tensor(0.0), exp_avg=torch.zeros(p.shape), exp_avg_sq=torch.zeros(p.shape))
-    return state
+    return torch.zeros(p.shape)
 
 
 @fault_in("D02", Momentum, "direction")
@@ -274,23 +271,17 @@ def ReadsTheMemory(self, group, p, g):
     Lion.step_param(self, group, p, g)
 
 
-@fault_in("D11", Lion, "state_of")
+@fault_in("D11", Lion, "zeros")
 def SqueezesRows(self, p):
     """Axes of length one are squeezed out of the state."""
-    state = self.state[p]
-    if not state:
-        state["exp_avg"] = torch.zeros_like(p.squeeze())
-    return state
+    return torch.zeros_like(p.squeeze())
 
 
-@fault_in("D12", Momentum, "state_of")
+@fault_in("D12", Momentum, "zeros")
 def DefaultDtype(self, p):
     """The state has torch's default dtype."""
-    state = self.state[p]
-    if not state:
-        wanted = torch.get_default_dtype()
-        state["momentum_buffer"] = torch.zeros_like(p, dtype=p.dtype if wanted is torch.float32 else wanted)
-    return state
+    wanted = torch.get_default_dtype()
+    return torch.zeros_like(p, dtype=p.dtype if wanted is torch.float32 else wanted)
 
 
 @fault_in("D10", Momentum, "step_param")
@@ -462,13 +453,10 @@ class SharesTheCheckpoint(Lion):
     """The tensors of the checkpoint become its own, to write to."""
 
 
-@fault_in("P05", Momentum, "state_of")
+@fault_in("P05", Momentum, "zeros")
 def StateInFloat64(self, p):
     """The memory is float64, and becomes the parameter's dtype when it is loaded."""
-    state = self.state[p]
-    if not state:
-        state["momentum_buffer"] = torch.zeros_like(p, dtype=torch.float64)
-    return state
+    return torch.zeros_like(p, dtype=torch.float64)
 
 
 @fault_in("P06", AdamW, "count")

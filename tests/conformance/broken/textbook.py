@@ -33,8 +33,11 @@ class Textbook(torch.optim.Optimizer):
         if not state:
             state["step"] = torch.tensor(0.0)
             for name in self.names:
-                state[name] = torch.zeros_like(p)
+                state[name] = self.zeros(p)
         return state
+
+    def zeros(self, p):
+        return torch.zeros_like(p)
 
     def count(self, group, state):
         state["step"] += 1
