@@ -32,19 +32,13 @@ from optreg.conformance.subjects.subject import OptimizerSubject
 Array = np.ndarray
 
 
-WAYS = {
-    "state_dict": "copy.deepcopy(optimizer.state_dict())",
-    "file": "through_a_file(optimizer.state_dict())",
-}
+WAYS = {"state_dict": "copy.deepcopy(optimizer.state_dict())", "file": "through_a_file(optimizer.state_dict())"}
 THROUGH_A_FILE = """\
 def through_a_file(state):
     file = io.BytesIO()
     torch.save(state, file)
     return torch.load(io.BytesIO(file.getvalue()), weights_only=True)"""
-COPIES = {
-    "deepcopy": "copy.deepcopy((params, optimizer))",
-    "pickle": "pickle.loads(pickle.dumps((params, optimizer)))",
-}
+COPIES = {"deepcopy": "copy.deepcopy((params, optimizer))", "pickle": "pickle.loads(pickle.dumps((params, optimizer)))"}
 
 
 class OptimizerRun:
@@ -151,12 +145,7 @@ class OptimizerRun:
         self.optimizer = self.subject.make(params, **self.settings)
 
     def resumed(
-        self,
-        saved: Any = None,
-        *,
-        way: str = "state_dict",
-        groups: Groups | None = None,
-        **settings: Any,
+        self, saved: Any = None, *, way: str = "state_dict", groups: Groups | None = None, **settings: Any
     ) -> "OptimizerRun":
         """A fresh optimizer on copies of the parameters, gone on from a checkpoint, which is made unless given.
 
