@@ -1,4 +1,4 @@
-"""Closures and hooks: the ways into and around `step`."""
+"""Closures and hooks: everything that is called by `step`, before it or after it."""
 
 import copy
 from typing import Any
@@ -11,9 +11,6 @@ from optreg.conformance.chapters.conditions import unless_it_can_maximize
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.subjects.subject import OptimizerSubject
-
-F64 = torch.float64
-
 
 CLOSURE = """\
 def closure():
@@ -36,7 +33,7 @@ def _quadratic(run: OptimizerRun) -> Tensor:
     return sum(((param - 0.25) ** 2).sum() for param in run.params)  # type: ignore[return-value]
 
 
-@check("C01", hint="`step(closure)` has to call it once, under `torch.enable_grad()`, and to return what it returns")
+@check("C01", hint="`step(closure)` must call it once, under `torch.enable_grad()`, and return its loss")
 def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubject) -> None:
     """A closure is called once, with gradients enabled, and its loss is returned."""
     problem = hostile_problem(subject, missing=False)
@@ -63,7 +60,7 @@ def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubj
 
 @check("C02", hint="the closure is called after the update, or the gradients are read before it is called")
 def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
-    """Updates through a closure are those of backward and step, bit for bit, in several groups and at a moving lr."""
+    """`step(closure)` equals backward and `step()`, bit for bit, with several groups and a changing lr."""
     problem = hostile_problem(subject, missing=False)
     last = len(problem.starts) - 1
     groups: list[tuple[list[int], dict[str, Any]]] = [(list(range(last)), {}), ([last], {"lr": 0.05})]
@@ -80,26 +77,20 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
     first.note(CLOSURE)
     for t in range(1, 5):
         for run in (first, second):
-            for group in run.optimizer.param_groups:
-                subject.edit(group, lr=0.01 * t)
-        edits = "".join(
-            f"\n    group[{key!r}] = {value}" for key, value in subject.group_arguments({"lr": 0.01 * t}).items()
-        )
-        first.note(f"for group in optimizer.param_groups:{edits}")
+            run.edit(noted=True, lr=0.01 * t)
         first.step_again("optimizer.step(closure)", closure)
         second.optimizer.zero_grad()
         _quadratic(second).backward()  # type: ignore[no-untyped-call]
         second.step_again()
         first.assert_same(second, "through a closure", step=t, of="by hand it is")
         subject.assert_equal(len(calls), t, "the number of the closure's calls", step=t)
-        subject.assert_true(
-            all(param.grad is not None for param in first.params), "gradients are gone after the update", step=t
-        )
+        kept = all(param.grad is not None for param in first.params)
+        subject.assert_true(kept, "the gradients are gone after the update", step=t)
 
 
-@check("C08", hint="`step` changes the groups, or switches gradients, while the closure runs")
+@check("C08", hint="`step` changes the groups, or disables gradients, while the closure runs")
 def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
-    """A closure that raises leaves optimizer and parameters as they were, and gradients enabled."""
+    """If the closure raises, optimizer and parameters stay as they were, and gradients stay enabled."""
     problem = hostile_problem(subject, missing=False, steps=4)
     run, plain = (OptimizerRun(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
     before = run.tensors()
@@ -114,53 +105,48 @@ def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
     run.assert_same(before, "after a closure that raised", of="before it was")
     for each in (run, plain):
         each.run(problem, 2)
-    run.assert_same(plain, "some updates after a closure that raised", of="without it it is")
+    run.assert_same(plain, "some updates after a closure that raised", of="without it, it is")
 
 
-@check("C09", Tier.SHOULD, hint="`step(closure)` looks into what the closure returns")
+@check("C09", Tier.SHOULD, hint="`step(closure)` uses what the closure returns")
 def check_a_closure_that_returns_nothing(subject: OptimizerSubject) -> None:
-    """A closure may return None; the update is made, and None returned."""
+    """If the closure returns None, the update is made all the same, and `step` returns None."""
     problem = hostile_problem(subject, missing=False, steps=3)
     run, plain = (OptimizerRun(subject, problem.starts).run(problem, 0, 2) for _ in range(2))
     for param, grad in zip(run.params, problem.steps[2].grads, strict=True):
         param.grad = subject.tensor(grad)
-    for group in run.optimizer.param_groups:
-        subject.edit(group, lr=problem.steps[2].lr)
-    subject.assert_true(run.optimizer.step(lambda: None) is None, "what a closure returns is not returned")
+    run.edit(lr=problem.steps[2].lr)
+    subject.assert_true(run.optimizer.step(lambda: None) is None, "what the closure returns is not returned")
     subject.assert_true(torch.is_grad_enabled(), "gradients stay disabled after a closure")
     plain.run(problem, 2)
-    run.assert_same(plain, "through a closure that returns nothing", of="without one it is")
+    run.assert_same(plain, "through a closure that returns nothing", of="without one, it is")
 
 
-@check("C03", hint="`step` is not under `torch.no_grad()`, or switches gradients without switching back")
+@check("C03", hint="`step` does not run under `torch.no_grad()`, or disables gradients for good")
 def check_no_graph_is_left(subject: OptimizerSubject) -> None:
-    """After an update neither parameters nor state carry an autograd graph, and gradients stay enabled."""
+    """After an update neither parameters nor state are part of an autograd graph, and gradients stay enabled."""
     problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps[:3], start=1):
-        if t == 3:  # gradients of `backward(create_graph=True)` are parts of a graph themselves
+        if t == 3:  # after `backward(create_graph=True)`, gradients are part of a graph themselves
             for param, grad in zip(run.params, step.grads, strict=True):
-                leaf = subject.tensor(grad).requires_grad_()
-                param.grad = leaf * 1.0
+                param.grad = subject.tensor(grad).requires_grad_() * 1.0
             run.step_again()
         else:
             run.take(step)
         subject.assert_true(torch.is_grad_enabled(), "gradients stay disabled after an update", step=t)
         for index, param in enumerate(run.params):
-            subject.assert_true(param.grad_fn is None and param.requires_grad, f"parameter {index} is no leaf", step=t)
+            leaf = param.grad_fn is None and param.requires_grad
+            subject.assert_true(leaf, f"parameter {index} is not a leaf", step=t)
             for name, value in run.state(index).items():
                 if isinstance(value, Tensor):
-                    subject.assert_true(
-                        value.grad_fn is None and not value.requires_grad, f"'{name}' carries a graph", step=t
-                    )
+                    free = value.grad_fn is None and not value.requires_grad
+                    subject.assert_true(free, f"'{name}' is part of an autograd graph", step=t)
 
 
-@check(
-    "C04",
-    hint="`step` is replaced on the instance, or `Optimizer.__init__` is not called, so that torch's wrapper is lost",
-)
+@check("C04", hint="torch's wrapper of `step` is lost: `step` is replaced, or `Optimizer.__init__` is not called")
 def check_step_hooks(subject: OptimizerSubject) -> None:
-    """Hooks before and after a step run once each, in order, and no more once removed."""
+    """Hooks before and after a step are called once each, in order, and not after their removal."""
     problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     seen: list[tuple[str, list[Tensor]]] = []
@@ -179,7 +165,7 @@ def check_step_hooks(subject: OptimizerSubject) -> None:
 
 @check("C05", Tier.SHOULD, hint="`state_dict` or `load_state_dict` is overridden without calling torch's")
 def check_state_dict_hooks(subject: OptimizerSubject) -> None:
-    """Hooks of `state_dict` and `load_state_dict` are called, and what they return is used."""
+    """Hooks of `state_dict` and `load_state_dict` are called, and their results are used."""
     problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 2)
     called: list[str] = []
@@ -199,41 +185,37 @@ def check_state_dict_hooks(subject: OptimizerSubject) -> None:
     subject.assert_equal(called, ["saved", "loading"], "the hooks called")
 
 
-@check("C06", hint="`_step_supports_amp_scaling` is set, and `found_inf` is not looked at")
+@check("C06", hint="`_step_supports_amp_scaling` is set, but `found_inf` is ignored")
 def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
-    """Under a gradient scaler, an update whose gradients overflowed is left out, and leaves no trace."""
+    """Under a gradient scaler, an update whose gradients overflowed is skipped and has no effect."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     run, plain = OptimizerRun(subject, problem.starts), OptimizerRun(subject, problem.starts)
     scaler = torch.amp.GradScaler(subject.device, init_scale=4.0, growth_interval=1000)
     scaler.scale(subject.tensor([1.0]))
     for t, step in enumerate(problem.steps[:6]):
-        bad = t == 3
-        for group in run.optimizer.param_groups:
-            subject.edit(group, lr=step.lr)
+        overflows = t == 3
+        run.edit(lr=step.lr)
         for param, grad in zip(run.params, step.grads, strict=True):
             param.grad = subject.tensor(grad) * float(scaler.get_scale())
-            if bad:
+            if overflows:
                 param.grad.view(-1)[0] = torch.inf
         before = run.tensors()
         scaler.step(run.optimizer)
         scaler.update()
         subject.activity.updates += 1
-        if bad:
+        if overflows:
             run.assert_same(before, "after a skipped update", step=t + 1, of="before it was")
         else:
             plain.take(step)
-            run.assert_same(plain, "under a gradient scaler", step=t + 1, of="without one it is")
+            run.assert_same(plain, "under a gradient scaler", step=t + 1, of="without one, it is")
 
 
-@check("C07", needs=unless_it_can_maximize, hint="`maximize` turns `p.grad` itself, by `neg_`, instead of a copy")
+@check("C07", needs=unless_it_can_maximize, hint="`maximize` negates `p.grad` itself, by `neg_`, instead of a copy")
 def check_a_gradient_kept_under_maximize(subject: OptimizerSubject) -> None:
-    """Under `maximize`, gradients that are kept between updates keep their direction."""
+    """Under `maximize`, gradients that are kept between updates keep their sign."""
     problem = hostile_problem(subject, missing=False)
-    kept = OptimizerRun(subject, problem.starts, maximize=True)
-    kept.take(problem.steps[0])
-    fresh = OptimizerRun(subject, problem.starts, maximize=True)
-    fresh.take(problem.steps[0])
+    kept, fresh = (OptimizerRun(subject, problem.starts, maximize=True).run(problem, 0, 1) for _ in range(2))
     for t in range(2, 5):
         kept.step_again()
         fresh.step(problem.steps[0].grads)
-        kept.assert_same(fresh, "with the gradient kept", step=t, of="with it set anew it is")
+        kept.assert_same(fresh, "with the gradient kept", step=t, of="with it set again, it is")

@@ -1,4 +1,4 @@
-"""Cost: memory, objects, and waiting for the device."""
+"""Cost: memory, leaked objects, and synchronization with the device."""
 
 import gc
 import weakref
@@ -10,37 +10,29 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.harness.following import undeclared_state
+from optreg.conformance.harness.following import side_by_side, undeclared_state
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Shape, shapes_for
-from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.harness.problems import Problem, Shape, shapes_for
 from optreg.conformance.subjects.subject import OptimizerSubject
 from optreg.torch_internals import TorchDispatchMode
 
 
-@check(
-    "F01",
-    Tier.SHOULD,
-    needs=undeclared_state,
-    hint="the reference declares other state than the optimizer keeps, or in another dtype",
-)
+@check("F01", Tier.SHOULD, needs=undeclared_state, hint="the state has other tensors or dtypes than the reference's")
 def check_state_is_as_large_as_declared(subject: OptimizerSubject) -> None:
-    """The state takes as many bytes per parameter as the reference's tensors do in the parameter's dtype."""
+    """The state takes as many bytes as the reference's tensors would in the parameter's dtype."""
     shape = shapes_for(subject, [(64, 32)])[-1]
-    run = OptimizerRun(subject, [np.ones(shape)], dtype=torch.float32)
+    run, reference = side_by_side(subject, Problem([np.ones(shape)], []), dtype=torch.float32)
     run.step([np.ones(shape)])
-    reference = ReferenceRun(subject, [np.ones(shape)], torch.float32)
     reference.step([np.ones(shape)])
     declared = sum(4 * np.asarray(value).size for value in reference.now[0][1].values() if np.asarray(value).ndim)
-    used = sum(
-        value.untyped_storage().nbytes() for value in run.state(0).values() if isinstance(value, Tensor) and value.ndim
-    )
+    tensors = [value for value in run.state(0).values() if isinstance(value, Tensor) and value.ndim]
+    used = sum(tensor.untyped_storage().nbytes() for tensor in tensors)
     subject.assert_equal(used, declared, "the state's bytes", of="the reference declares")
 
 
-@check("F02", Tier.SHOULD, hint="something is appended in every update, and never let go")
+@check("F02", Tier.SHOULD, hint="something is appended in every update, and never released")
 def check_no_object_is_left_behind(subject: OptimizerSubject) -> None:
-    """100 updates leave no more live tensors behind than the first few."""
+    """After 100 updates there are no more live tensors than after the first few."""
     shape = shapes_for(subject, [(8, 8)])[-1]
     run = OptimizerRun(subject, [np.ones(shape)] * 3)
     grads = [np.ones(shape)] * 3
@@ -58,7 +50,7 @@ def check_no_object_is_left_behind(subject: OptimizerSubject) -> None:
 
 
 class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation: the memory that its results take, and what is read back into Python."""
+    """Observes every operation: the memory of its results, and what is read back into Python."""
 
     READS = frozenset({"aten::_local_scalar_dense", "aten::equal", "aten::is_nonzero", "aten::nonzero"})
 
@@ -91,7 +83,7 @@ class _Watching(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _watched(subject: OptimizerSubject, shapes: list[Shape]) -> tuple[OptimizerRun, _Watching]:
-    """An update that was watched, after one that was not."""
+    """A run whose second update was observed, and the observation."""
     run = OptimizerRun(subject, [np.ones(shape) for shape in shapes], dtype=torch.float32)
     run.step([np.ones(shape) for shape in shapes])
     kept = [value for index in range(len(shapes)) for value in run.state(index).values() if isinstance(value, Tensor)]
@@ -103,28 +95,24 @@ def _watched(subject: OptimizerSubject, shapes: list[Shape]) -> tuple[OptimizerR
 
 
 def _undeclared(subject: OptimizerSubject) -> str | None:
-    return None if subject.traits.temporaries is not None else "it declares no memory that it takes for a while"
+    return None if subject.traits.temporaries is not None else "it does not declare its temporary memory"
 
 
-@check("F03", Tier.SHOULD, needs=_undeclared, hint="an operation makes a new tensor where one in place would do")
+@check("F03", Tier.SHOULD, needs=_undeclared, hint="an operation allocates a tensor though it could work in place")
 def check_temporaries_are_as_declared(subject: OptimizerSubject) -> None:
-    """An update takes no more memory for a while than declared, and not less than half of it."""
+    """An update takes no more temporary memory than declared, and at least half of it."""
     shape = shapes_for(subject, [(64, 64)])[-1]
     run, watching = _watched(subject, [shape] * 4)
     size = run.params[0].numel() * run.params[0].element_size()
     used, declared = watching.peak / size, subject.traits.temporaries or 0.0
-    subject.assert_true(
-        used <= declared + 0.01, "an update takes more memory than declared", measured=used, bound=declared
-    )
-    subject.assert_true(
-        used >= declared / 2, "an update takes less than half the memory that is declared", measured=used
-    )
+    more, less = "an update takes more memory than declared", "an update takes less than half of the declared memory"
+    subject.assert_true(used <= declared + 0.01, more, measured=used, bound=declared)
+    subject.assert_true(used >= declared / 2, less, measured=used)
 
 
 @check("F04", Tier.SHOULD, hint="`.item()`, `bool(...)` or a comparison of tensors makes Python wait for the device")
 def check_no_value_is_read_back(subject: OptimizerSubject) -> None:
-    """An update reads no value that it has computed back into Python, where it would wait for the device."""
+    """An update does not read computed values back into Python, which would make it wait for the device."""
     _, watching = _watched(subject, shapes_for(subject, [(4, 3), (6,)]))
-    subject.assert_true(
-        not watching.reads, f"an update reads back into Python: {', '.join(sorted(set(watching.reads)))}"
-    )
+    operations = ", ".join(sorted(set(watching.reads)))
+    subject.assert_true(not watching.reads, f"an update reads values back into Python: {operations}")

@@ -1,6 +1,7 @@
-"""Dtypes and shapes: every tensor that a model may hold."""
+"""Dtypes and shapes: every kind of tensor that a model may contain."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.harness.following import compare, follow
+from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Layout
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem, shapes_for
@@ -25,11 +26,10 @@ def _matrices_only(subject: OptimizerSubject) -> str | None:
     return f"its parameters have {subject.traits.ndim} dimensions" if subject.traits.ndim else None
 
 
-@check("D01", hint="state is made, or the update computed, in float32 or in the default dtype")
+@check("D01", hint="state is created, or the update computed, in float32 or in the default dtype")
 def check_float64_stays_float64(subject: OptimizerSubject) -> None:
-    """float64 parameters have float64 state: no update goes through a narrower type."""
-    problem = hostile_problem(subject, missing=False)
-    run = follow(subject, problem)
+    """float64 parameters have float64 state, and no update goes through a narrower dtype."""
+    run = follow(subject, hostile_problem(subject, missing=False))
     for index, param in enumerate(run.params):
         subject.assert_equal(str(param.dtype), "torch.float64", f"the dtype of parameter {index}")
         for name, value in run.state(index).items():
@@ -37,23 +37,17 @@ def check_float64_stays_float64(subject: OptimizerSubject) -> None:
                 subject.assert_equal(str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}")
 
 
-@check(
-    "D02", hint="the update goes through a narrower type than float32, or divides by a difference that rounds to zero"
-)
+@check("D02", hint="the update uses a narrower dtype than float32, or divides by a difference that rounds to zero")
 def check_float32_follows_the_reference(subject: OptimizerSubject) -> None:
-    """In float32 the error grows no faster than float32's rounding, whatever the size of gradients and parameters."""
+    """In float32 the error grows no faster than float32 rounding allows, whatever the size of gradients and tensors."""
     follow_where_conditioned(subject, torch.float32, (-4.0, 1.0))
     follow_where_conditioned(subject, torch.float32, (-8.5, -6.5))
     follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), shapes=[(1,), (71, 73)], steps=3)
 
 
-@check(
-    "D03",
-    Tier.SHOULD,
-    hint="the update replaces the parameter by the result of a wider type, or squares below bfloat16's resolution",
-)
+@check("D03", Tier.SHOULD, hint="the parameter is replaced by a wider one, or squares fall below bfloat16's resolution")
 def check_bfloat16(subject: OptimizerSubject) -> None:
-    """bfloat16 parameters stay bfloat16 and finite, and follow the reference within bfloat16's rounding."""
+    """bfloat16 parameters stay bfloat16 and finite, and follow the reference up to bfloat16 rounding."""
     follow_where_conditioned(subject, torch.bfloat16, (-1.0, 1.0))
 
 
@@ -66,93 +60,80 @@ def follow_where_conditioned(
     steps: int = STEPS,
     prepare: Callable[[OptimizerRun], None] = lambda run: None,
 ) -> None:
-    """Compare in a narrow dtype, but for elements whose reference itself turns on the rounding of its inputs."""
+    """Compare in a narrow dtype, but for elements whose reference depends on the rounding of its gradients."""
+
+    def narrowed(array: Array | None) -> Any:
+        return None if array is None else np.asarray(torch.tensor(array).to(dtype).double().numpy())
+
     problem = hostile_problem(subject, shapes, exponents=exponents, steps=steps)
-    narrow = [np.asarray(torch.tensor(s).to(dtype).double().numpy()) for s in problem.starts]
-    rounded = [
-        Step(s.lr, [None if g is None else torch.tensor(g).to(dtype).double().numpy() for g in s.grads])
-        for s in problem.steps
-    ]
-    problem = Problem(narrow, rounded)
-    run, reference = OptimizerRun(subject, problem.starts, dtype=dtype), ReferenceRun(subject, problem.starts, dtype)
+    rounded = [Step(step.lr, list(map(narrowed, step.grads))) for step in problem.steps]
+    problem = Problem(list(map(narrowed, problem.starts)), rounded)
+    run, reference = side_by_side(subject, problem, dtype=dtype)
     prepare(run)
-    shaken = ReferenceRun(subject, problem.starts, dtype)
+    perturbed = ReferenceRun(subject, problem.starts, dtype)
     random = np.random.default_rng(1)
     u = rounding(dtype, 0) / 8
-    for step in problem.steps:
+    for t, step in enumerate(problem.steps, start=1):
         run.take(step)
         reference.take(step)
-        shaken.step(
-            [None if g is None else g * (1 + 4 * u * random.choice([-1.0, 1.0], g.shape)) for g in step.grads],
-            lr=step.lr,
-        )
+        nearby = [None if g is None else g * (1 + 4 * u * random.choice([-1.0, 1.0], g.shape)) for g in step.grads]
+        perturbed.step(nearby, lr=step.lr)
         for index, param in enumerate(run.params):
             expected, bound = reference.values()[index], reference.bound(index)
-            certain = np.abs(shaken.values()[index] - expected) <= 0.5 * bound
+            certain = np.abs(perturbed.values()[index] - expected) <= 0.5 * bound
             with run.showing(index, np.array(1.0), show=f"float(params[{{i}}].dtype is {dtype})"):
-                subject.assert_equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=reference.t)
-            subject.assert_true(
-                bool(torch.isfinite(param).all()), f"parameter {index} is not finite in {dtype}", step=reference.t
-            )
+                subject.assert_equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=t)
+            finite = bool(torch.isfinite(param).all())
+            subject.assert_true(finite, f"parameter {index} is not finite in {dtype}", step=t)
             bound = np.where(certain, bound, np.inf)
-            run.assert_close(
-                index, expected, bound, f"in {dtype}, parameter {index}", step=reference.t, reference=reference
-            )
-            subject.assert_true(certain.any(), "no element could be compared", step=reference.t)
+            run.assert_close(index, expected, bound, f"in {dtype}, parameter {index}", step=t, reference=reference)
+            subject.assert_true(certain.any(), "no element could be compared", step=t)
 
 
-@check(
-    "D04", Tier.SHOULD, hint="eps, or the square of a gradient, is zero in float16: compute in float32 and write back"
-)
+@check("D04", Tier.SHOULD, hint="eps, or the square of a gradient, is zero in float16: compute in float32")
 def check_float16_stays_finite(subject: OptimizerSubject) -> None:
-    """In float16, at the default eps, gradients of zero and tiny ones leave everything finite."""
+    """In float16, at the default eps, parameters stay finite under tiny gradients and gradients of zero."""
     for exponents in ((-7.0, -4.0), (-2.0, 2.0)):
         problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=exponents)
         run = OptimizerRun(subject, problem.starts, dtype=torch.float16, **subject.default)
         for t, step in enumerate(problem.steps, start=1):
             run.step(step.grads)
             for index, param in enumerate(run.params):
+                finite = bool(param.isfinite().all())
                 with run.showing(index, np.array(1.0), show="params[{i}].isfinite().all()"):
-                    subject.assert_true(
-                        bool(param.isfinite().all()), f"parameter {index} is not finite in float16", step=t
-                    )
+                    subject.assert_true(finite, f"parameter {index} is not finite in float16", step=t)
 
 
-@check(
-    "D05",
-    needs=_matrices_only,
-    hint="an axis is indexed, or a size divided by, that a parameter of no dimension does not have",
-)
+@check("D05", needs=_matrices_only, hint="the update indexes an axis that a zero-dimensional parameter does not have")
 def check_zero_dimensions(subject: OptimizerSubject) -> None:
-    """A parameter of no dimension follows the reference, and stays one."""
+    """A zero-dimensional parameter follows the reference, and stays zero-dimensional."""
     run = follow(subject, hostile_problem(subject, [(), ()], missing=False))
     subject.assert_equal([p.ndim for p in run.params], [0, 0], "the parameters' dimensions")
 
 
 @check("D06", needs=_matrices_only, hint="an empty tensor ends the loop, or is reduced over")
 def check_empty_tensors(subject: OptimizerSubject) -> None:
-    """Empty parameters, first, in the middle and last, disturb no other."""
-    problem = hostile_problem(subject, [(0,), (6,), (3, 0), (4, 3), (0, 2)], missing=False)
-    follow(subject, problem)
+    """Empty parameters, first, in the middle and last, do not affect the others."""
+    follow(subject, hostile_problem(subject, [(0,), (6,), (3, 0), (4, 3), (0, 2)], missing=False))
 
 
 STRIDED = Layout("torch.stack([x, x * torch.nan], -1)[..., 0]")
-"""Every second element of the memory."""
+"""Every second element in memory."""
 
 OFFSET = Layout("torch.cat([x.new_zeros(3), x.reshape(-1)])[3:].view(x.shape)")
-"""A part of a larger tensor, not from its beginning."""
+"""A part of a larger tensor, not at its beginning."""
 
 CHANNELS_LAST = Layout("x.contiguous(memory_format=torch.channels_last)")
 
 EXPANDED = Layout("x[:1].expand(x.shape)")
-"""One row for all."""
+"""The first row, repeated."""
 
 SPARSE = Layout("x.to_sparse()")
 
 
 @check("D07", hint="the update writes to `p.view(-1)`, `p.contiguous()` or `p.reshape(-1)`, which may be a copy")
 def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
-    """Parameters that do not lie in order in memory follow the reference."""
+    """Non-contiguous parameters follow the reference."""
     for layout in (TRANSPOSED, STRIDED, OFFSET):
         follow(subject, hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False), layout=layout)
     images = hostile_problem(subject, [(2, 3, 2, 2)], missing=False)
@@ -161,9 +142,9 @@ def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
             follow(subject, images, layout=layouts[0], grad_layout=layouts[1])
 
 
-@check("D08", hint="gradients are read by their memory (`data_ptr`, `storage`, `as_strided`), or written to")
+@check("D08", hint="gradients are read from memory (`data_ptr`, `storage`, `as_strided`), or written to")
 def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
-    """Gradients that are transposed, strided, or one row repeated are read as the values that they are."""
+    """Transposed, strided and expanded gradients are read correctly."""
     problem = hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False)
     for layout in (TRANSPOSED, STRIDED):
         follow(subject, problem, grad_layout=layout)
@@ -177,14 +158,9 @@ def _real_matrices(subject: OptimizerSubject) -> str | None:
     return "its parameters are real matrices" if subject.traits.ndim else None
 
 
-@check(
-    "D09",
-    Tier.SHOULD,
-    needs=_real_matrices,
-    hint="complex parameters are updated as if they were real: go through `torch.view_as_real`",
-)
+@check("D09", Tier.SHOULD, needs=_real_matrices, hint="complex parameters need `torch.view_as_real`")
 def check_complex_parameters(subject: OptimizerSubject) -> None:
-    """Complex parameters go the way of their real and imaginary parts, or are refused, as declared."""
+    """Complex parameters are updated as their real and imaginary parts, or refused, as declared."""
     problem = hostile_problem(subject, [(6, 2), (2, 3, 2)], missing=False)
 
     def as_complex(array: Array) -> Tensor:
@@ -204,15 +180,9 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
             subject.activity.updates += 1
             subject.activity.moved = True
             reference.take(step)
-            for index, param in enumerate(params):
-                found = torch.view_as_real(param.detach()).cpu().numpy()
-                subject.assert_close(
-                    found,
-                    reference.values()[index],
-                    reference.bound(index),
-                    f"complex parameter {index}",
-                    step=reference.t,
-                )
+            for index, (param, expected) in enumerate(zip(params, reference.values(), strict=True)):
+                found, bound = torch.view_as_real(param.detach()).cpu().numpy(), reference.bound(index)
+                subject.assert_close(found, expected, bound, f"complex parameter {index}", step=reference.t)
 
     if subject.traits.complex_params:
         run()
@@ -222,17 +192,16 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
     except Failed:
         raise
     except Exception as error:
-        subject.assert_true(str(error), "a complex parameter is refused without a word")
+        subject.assert_true(str(error), "a complex parameter is refused without a message")
         subject.activity.moved = True
         return
-    subject.assert_true(
-        subject.traits.complex_params is None, "complex parameters are declared to be refused, and taken"
-    )
+    undeclared = subject.traits.complex_params is None
+    subject.assert_true(undeclared, "complex parameters are declared to be refused, but accepted")
 
 
-@check("D10", Tier.SHOULD, hint="a sparse gradient is used without looking at `grad.is_sparse`")
+@check("D10", Tier.SHOULD, hint="a sparse gradient is used without checking `grad.is_sparse`")
 def check_sparse_gradients(subject: OptimizerSubject) -> None:
-    """A sparse gradient does what the dense one does, or is refused by an error that says so."""
+    """A sparse gradient has the effect of the dense one, or is refused by an error that says so."""
     start, grad = np.arange(8.0).reshape(4, 2) - 3.5, np.zeros((4, 2))
     grad[1], grad[3] = (0.5, -2.0), (1.0, 3.0)
     dense = OptimizerRun(subject, [start])
@@ -241,47 +210,42 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
     try:
         sparse.step([grad], layout=SPARSE)
     except Exception as error:
-        subject.assert_true(
-            "sparse" in str(error).lower(), f"the error does not say that sparse gradients are refused: {error}"
-        )
+        named = "sparse" in str(error).lower()
+        subject.assert_true(named, f"the error does not say that sparse gradients are refused: {error}")
         subject.assert_equal(sparse.values()[0].tolist(), start.tolist(), "the parameter after the refusal")
-        subject.assert_true(
-            not (subject.registered and subject.traits.sparse_grads), "sparse gradients are declared, and refused"
-        )
+        declared = subject.registered and subject.traits.sparse_grads
+        subject.assert_true(not declared, "sparse gradients are declared, but refused")
         return
     expected = dense.values()[0]
     sparse.assert_close(0, expected, rounding(F64, 1) * 8, "under a sparse gradient, the parameter", of="the dense one")
 
 
-@check("D11", hint="state is made by `squeeze`, or broadcast against the parameter")
+@check("D11", hint="state is squeezed, or broadcast against the parameter")
 def check_shapes(subject: OptimizerSubject) -> None:
-    """Rows, columns, and tensors of three and four dimensions follow the reference."""
+    """Rows, columns, and tensors with three and four dimensions follow the reference."""
     shapes = shapes_for(subject, [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2), (2, 3, 2, 2)])
     follow(subject, hostile_problem(subject, shapes, missing=False))
 
 
-@check("D12", Tier.SHOULD, hint="a tensor is made without `dtype=`, and takes the default one")
+@check("D12", Tier.SHOULD, hint="a tensor is created without `dtype=`, in the default dtype")
 def check_another_default_dtype(subject: OptimizerSubject) -> None:
-    """A changed default dtype changes nothing."""
+    """Another default dtype makes no difference."""
     problem = hostile_problem(subject)
     before = torch.get_default_dtype()
     try:
         for dtype in (torch.float64, torch.float16):
             torch.set_default_dtype(dtype)
-            run = OptimizerRun(subject, problem.starts)
+            run, reference = side_by_side(subject, problem)
             run.note(f"torch.set_default_dtype({dtype})", outside=True)
-            reference = ReferenceRun(subject, problem.starts, F64)
             for step in problem.steps:
-                run.take(step)
-                reference.take(step)
-                compare(run, reference)
+                step_both(run, reference, step.grads, lr=step.lr)
     finally:
         torch.set_default_dtype(before)
 
 
 @check("D13", hint="a norm, mean or flag over many elements enters every update")
 def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
-    """A gradient of NaN or infinity spoils its own element, or parameter, and no other; or the update raises."""
+    """A gradient of NaN or infinity affects only its own element, or parameter; or the update raises."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=3)
     clean = OptimizerRun(subject, problem.starts).run(problem).values()
     for bad in (np.nan, np.inf):
@@ -292,35 +256,28 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
         try:
             run.run(Problem(problem.starts, steps))
         except (ValueError, RuntimeError, ArithmeticError) as error:
-            subject.assert_true(str(error), f"a gradient with {bad} is refused without a word")
+            subject.assert_true(str(error), f"a gradient with {bad} is refused without a message")
             continue
-        bound = rounding(F64, 3) * 8
-        run.assert_close(
-            0, clean[0], bound, f"beside a parameter with {bad} in its gradient, parameter 0", of="the clean run"
-        )
+        bound, what = rounding(F64, 3) * 8, f"beside a parameter with {bad} in its gradient, parameter 0"
+        run.assert_close(0, clean[0], bound, what, of="the clean run")
         if subject.traits.elementwise:
-            beside = np.full_like(clean[1], bound)
-            beside.ravel()[5] = np.inf
-            run.assert_close(
-                1, clean[1], beside, f"beside an element with {bad} in its gradient, parameter 1", of="the clean run"
-            )
+            bounds, what = np.full_like(clean[1], bound), f"beside an element with {bad} in its gradient, parameter 1"
+            bounds.ravel()[5] = np.inf
+            run.assert_close(1, clean[1], bounds, what, of="the clean run")
 
 
 @check("D14", hint="a power of the gradient leaves float32's range before its root is taken")
 def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
-    """In float32, gradients of 1e15, 1e-7 and 1e-15 go by the reference wherever it is finite there."""
+    """In float32, under gradients of 1e15, 1e-7 and 1e-15, the reference is followed wherever it is finite."""
     for size in (1e15, 1e-7, 1e-15):
         start, grad = np.array([[1.0, -2.0], [0.5, 4.0]]), size * np.array([[1.0, -2.0], [3.0, -1.5]])
         start, grad = (array.astype(np.float32).astype(np.float64) for array in (start, grad))
         problem = Problem([start], [Step(0.01, [grad]) for _ in range(5)])
-        reference = ReferenceRun(subject, [start], torch.float32, **subject.default)
-        run = OptimizerRun(subject, [start], dtype=torch.float32, **subject.default)
+        run, reference = side_by_side(subject, problem, dtype=torch.float32, **subject.default)
         with np.errstate(all="ignore"):
             for t, step in enumerate(problem.steps, start=1):
                 run.take(step)
                 reference.take(step)
-                expected = reference.values()[0]
+                expected, bound, what = reference.values()[0], reference.bound(0), f"the parameter at |g| = {size:g}"
                 if np.all(np.abs(expected) < np.finfo(np.float32).max):
-                    run.assert_close(
-                        0, expected, reference.bound(0), f"the parameter at |g| = {size:g}", step=t, reference=reference
-                    )
+                    run.assert_close(0, expected, bound, what, step=t, reference=reference)

@@ -1,5 +1,7 @@
-"""Groups: param groups are optimizers of their own."""
+"""Groups: each param group has its own hyperparameters and acts independently of the others."""
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,10 +10,10 @@ from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.harness.code import literal
-from optreg.conformance.harness.following import compare, follow
+from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import Problem, Step, hostile_problem, shapes_for
-from optreg.conformance.harness.recording import ANEW
+from optreg.conformance.harness.recording import NEW_OPTIMIZER
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import rounding
 from optreg.conformance.subjects.subject import OptimizerSubject
@@ -26,17 +28,15 @@ NAMED = "[(f'layer.{i}', p) for i, p in enumerate(params)]"
 
 
 def _part(problem: Problem, members: list[int]) -> Problem:
-    return Problem(
-        [problem.starts[i] for i in members], [Step(s.lr, [s.grads[i] for i in members]) for s in problem.steps]
-    )
+    steps = [Step(step.lr, [step.grads[i] for i in members]) for step in problem.steps]
+    return Problem([problem.starts[i] for i in members], steps)
 
 
-@check("G01", hint="hyperparameters or counts of one group, or of the constructor, are used in the other")
+@check("G01", hint="a group uses hyperparameters or counts of the other group, or of the constructor")
 def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
-    """Two groups of different hyperparameters go the way of two optimizers."""
+    """Two groups with different hyperparameters act as two optimizers do."""
     problem, other = hostile_problem(subject), dict(subject.perturbed)
-    first = list(range(0, len(problem.starts), 2))
-    second = list(range(1, len(problem.starts), 2))
+    first, second = (list(range(odd, len(problem.starts), 2)) for odd in (0, 1))
     run = OptimizerRun(subject, problem.starts, groups=[(first, {}), (second, other)])
     run.run(problem)
     for members, changes in run.groups or ():
@@ -49,14 +49,12 @@ def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
 
 @check("G02", hint="the value is read from the constructor, or from the first group, instead of from each group")
 def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -> None:
-    """A group's own value of any hyperparameter counts there, and only there."""
+    """A group's own value of a hyperparameter is used in this group, and only there."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     for name, value in [("lr", 0.25), *dict(subject.perturbed).items()]:
-        run = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], {name: value})])
-        references = [
-            ReferenceRun(subject, [problem.starts[0]], F64),
-            ReferenceRun(subject, [problem.starts[1]], F64, **{name: value}),
-        ]
+        changes: list[dict[str, Any]] = [{}, {name: value}]
+        run = OptimizerRun(subject, problem.starts, groups=list(zip([[0], [1]], changes, strict=True)))
+        references = _one_each(subject, problem, changes)
         for t, step in enumerate(problem.steps, start=1):
             run.step(step.grads)
             for index, reference in enumerate(references):
@@ -65,66 +63,58 @@ def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -
                 run.assert_close(index, reference.values()[0], reference.bound(0), what, step=t)
 
 
-@check("G03", hint="lists, buffers or counts are made once for all parameters, and not for those that come later")
+def _one_each(subject: OptimizerSubject, problem: Problem, settings: Sequence[Mapping[str, Any]]) -> list[ReferenceRun]:
+    """The references of parameters that have different hyperparameters."""
+    pairs = zip(problem.starts, settings, strict=True)
+    return [ReferenceRun(subject, [start], F64, **each) for start, each in pairs]
+
+
+@check("G03", hint="lists, buffers or counts are made once for all parameters, and not for those that are added later")
 def check_a_group_added_later(subject: OptimizerSubject) -> None:
-    """A group added after some updates begins afresh, with hyperparameters of its own; the others go on."""
+    """A group added after some updates starts fresh, with its own hyperparameters; the others continue."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     own = {"lr": 0.25, **dict(subject.perturbed)}
-    first, second = (
-        ReferenceRun(subject, [problem.starts[0]], F64),
-        ReferenceRun(subject, [problem.starts[1]], F64, **own),
-    )
+    first, second = _one_each(subject, problem, [{}, own])
     run = OptimizerRun(subject, problem.starts, groups=[([0], {})])
     for t, step in enumerate(problem.steps):
         if t == 4:
             kept = subject.group_arguments(own)
             run.optimizer.add_param_group({"params": [run.params[1]], **kept})
-            told = "".join(f", {key!r}: {literal(value)}" for key, value in kept.items())
-            run.note(f"optimizer.add_param_group({{'params': [params[1]]{told}}})")
+            items = "".join(f", {key!r}: {literal(value)}" for key, value in kept.items())
+            run.note(f"optimizer.add_param_group({{'params': [params[1]]{items}}})")
         run.step([step.grads[0], step.grads[1] if t >= 4 else None])
         first.step([step.grads[0]])
         run.assert_close(0, first.values()[0], first.bound(0), "the older parameter", step=t + 1)
-        if t >= 4 and subject.traits.counter != "optimizer":  # where the new one is counted on from the others
+        if t >= 4 and subject.traits.counter != "optimizer":  # else the new one's count continues that of the others
             second.step([step.grads[1]])
             run.assert_close(1, second.values()[0], second.bound(0), "the parameter added later", step=t + 1)
 
 
-@check("G04", still=True, hint="`add_param_group` is overridden, and the check of torch's is left out")
+@check("G04", still=True, hint="`add_param_group` is overridden without torch's check")
 def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> None:
-    """A parameter that is already in a group is refused."""
+    """A parameter that is in a group already is refused."""
     shape = shapes_for(subject, [(3,)])[0]
-    param, other = (
-        Parameter(subject.tensor(np.ones(shape), torch.float32)),
-        Parameter(subject.tensor(np.ones(shape), torch.float32)),
-    )
-    subject.assert_raises(
-        lambda: subject.make([{"params": [param]}, {"params": [other, param]}], **subject.hostile),
-        ValueError,
-        "a parameter in two groups",
-    )
-    optimizer = subject.make([param], **subject.hostile)
-    subject.assert_raises(
-        lambda: optimizer.add_param_group({"params": [param]}), ValueError, "adding a parameter that is there already"
-    )
+    param, other = (Parameter(subject.tensor(np.ones(shape), torch.float32)) for _ in range(2))
+    twice = partial(subject.make, [{"params": [param]}, {"params": [other, param]}], **subject.hostile)
+    subject.assert_raises(twice, ValueError, "a parameter in two groups")
+    again = partial(subject.make([param], **subject.hostile).add_param_group, {"params": [param]})
+    subject.assert_raises(again, ValueError, "adding a parameter that is there already")
 
 
-@check("G05", hint="the update reads the first parameter of a group without asking whether there is one")
+@check("G05", hint="the update assumes that a group has at least one parameter")
 def check_an_empty_group_is_legal(subject: OptimizerSubject) -> None:
-    """A group without parameters runs, before and after a checkpoint."""
+    """A group without parameters is allowed, before and after a checkpoint."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
-    run = OptimizerRun(subject, problem.starts, groups=[([0, 1], {}), ([], {})])
-    reference = ReferenceRun(subject, problem.starts, F64)
+    run, reference = side_by_side(subject, problem, groups=[([0, 1], {}), ([], {})])
     for t, step in enumerate(problem.steps):
         if t == 5:
             run = run.resumed()
-        run.take(step)
-        reference.take(step)
-        compare(run, reference)
+        step_both(run, reference, step.grads, lr=step.lr)
 
 
-@check("G06", Tier.SHOULD, hint="the constructor goes through the parameters before torch has taken the names off")
+@check("G06", Tier.SHOULD, hint="the constructor iterates over the parameters before torch has split off the names")
 def check_named_parameters(subject: OptimizerSubject) -> None:
-    """Named parameters are taken, and change nothing."""
+    """Named parameters are accepted, and the names make no difference."""
     problem = hostile_problem(subject)
     plain = OptimizerRun(subject, problem.starts).run(problem)
     named = OptimizerRun(subject, problem.starts)
@@ -132,23 +122,21 @@ def check_named_parameters(subject: OptimizerSubject) -> None:
     named.run(problem).assert_same(plain, "with named parameters", of="without names it is")
 
 
-@check("G07", hint="what is computed for one group is carried into the next")
+@check("G07", hint="a value computed for one group is used in the next")
 def check_the_order_of_groups_is_irrelevant(subject: OptimizerSubject) -> None:
-    """Groups in another order, and parameters in another order, give the same parameters."""
+    """The order of groups, and of parameters, makes no difference."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     other = dict(subject.perturbed)
     one = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], other)]).run(problem).values()
     two = OptimizerRun(subject, problem.starts, groups=[([1], other), ([0], {})]).run(problem)
+    bound = rounding(F64, 12) * 8
     for index, expected in enumerate(one):
-        bound = rounding(F64, 12) * 8
-        two.assert_close(
-            index, expected, bound, f"with the groups turned round, parameter {index}", of="the other order"
-        )
+        two.assert_close(index, expected, bound, f"with the groups swapped, parameter {index}", of="the other order")
 
 
-@check("G08", hint="groups are made anew from known keys, in an update or in `load_state_dict`")
+@check("G08", hint="groups are rebuilt from known keys, in an update or in `load_state_dict`")
 def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
-    """A key that a trainer puts into a group stays there, through updates and checkpoints."""
+    """A key that a trainer adds to a group stays there, through updates and checkpoints."""
     problem = hostile_problem(subject, missing=False)
     run = OptimizerRun(subject, problem.starts)
     run.optimizer.param_groups[0]["layer_name"] = "head"
@@ -158,49 +146,41 @@ def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
     subject.assert_equal(other.optimizer.param_groups[0].get("layer_name"), "head", "an unknown key after a checkpoint")
 
 
-@check("G09", hint="parameters of a group are treated together, in the dtype of one of them")
+@check("G09", hint="the parameters of a group are processed together, in the dtype of one of them")
 def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
-    """Parameters of different dtypes in one group go the way that each goes alone."""
+    """Parameters of different dtypes in one group are updated as each is alone."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=(-3.0, 1.0))
     for dtypes in ((torch.float64, torch.float32), (torch.float32, torch.float64)):
-        _mixed(subject, problem, dtypes)
-
-
-def _mixed(subject: OptimizerSubject, problem: Problem, dtypes: tuple[torch.dtype, torch.dtype]) -> None:
-    run = OptimizerRun(subject, problem.starts)
-    run.params = [Parameter(subject.tensor(s, d)) for s, d in zip(problem.starts, dtypes, strict=True)]
-    run.optimizer = subject.make(list(run.params), **run.settings)
-    run.note(f"params = [torch.nn.Parameter(p.detach().to(d)) for p, d in zip(params, {list(dtypes)})]")
-    run.note(ANEW)
-    run.run(problem)
-    for index, dtype in enumerate(dtypes):
-        part = _part(problem, [index])
-        alone = OptimizerRun(subject, part.starts, dtype=dtype).run(part).values()[0]
-        run.assert_close(
-            index, alone, rounding(dtype, 12) * 8, f"the {dtype} parameter among others", of="the run of it alone"
-        )
+        run = OptimizerRun(subject, problem.starts)
+        run.params = [Parameter(subject.tensor(s, d)) for s, d in zip(problem.starts, dtypes, strict=True)]
+        run.optimizer = subject.make(list(run.params), **run.settings)
+        run.note(f"params = [torch.nn.Parameter(p.detach().to(d)) for p, d in zip(params, {list(dtypes)})]")
+        run.note(NEW_OPTIMIZER)
+        run.run(problem)
+        for index, dtype in enumerate(dtypes):
+            part = _part(problem, [index])
+            alone = OptimizerRun(subject, part.starts, dtype=dtype).run(part).values()[0]
+            what = f"the {dtype} parameter among others"
+            run.assert_close(index, alone, rounding(dtype, 12) * 8, what, of="the run of it alone")
 
 
 @check("G10", hint="the constructor's values are kept in attributes and used instead of the group's")
 def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) -> None:
-    """What counts is the group, not what the constructor was given: all hyperparameters edited at once take effect."""
+    """Updates use the group's hyperparameters, even if all were edited, and not the constructor's."""
     problem = hostile_problem(subject)
     changes = {"lr": 0.02, **dict(subject.perturbed)}
     run = OptimizerRun(subject, problem.starts)
-    for group in run.optimizer.param_groups:
-        subject.edit(group, **changes)
+    run.edit(**changes)
     reference = ReferenceRun(subject, problem.starts, F64, **changes)
     for step in problem.steps:
-        run.step(step.grads)
-        reference.step(step.grads)
-        compare(run, reference)
+        step_both(run, reference, step.grads)
     follow(subject, problem)
     subject.assert_true(np.isfinite(reference.total_lr), "no learning rate")
 
 
-@check("G11", hint="the constructor goes through the parameters before torch does, or a group's own list twice")
+@check("G11", hint="the constructor consumes the parameters before torch does, or iterates twice over a generator")
 def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> None:
-    """Parameters may come from a generator, such as `model.parameters()`, in a tuple, or alone in a group."""
+    """Parameters may come from a generator such as `model.parameters()`, in a tuple, or singly in a group."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     plain_run = OptimizerRun(subject, problem.starts).run(problem)
     ways: dict[str, Callable[[OptimizerRun], Any]] = {
@@ -219,26 +199,22 @@ def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> Non
     run.run(problem).assert_same(plain_run, "added as a group by itself", of="among the others it is")
 
 
-@check("G12", hint="parameters are worked on in chunks, or groups carry something from one into the next")
+@check("G12", hint="parameters are processed in chunks, or a value of one group is used in the next")
 def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
-    """Of over a hundred parameters, and of six groups, one empty and one without gradients, each goes its own way."""
+    """123 parameters, and six groups, one of them empty and one without gradients, follow their references."""
     shape = shapes_for(subject, [(2,)])[0]
     problem = hostile_problem(subject, [shape] * 123, missing=False, steps=3)
-    run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, F64)
+    run, reference = side_by_side(subject, problem)
     for t, step in enumerate(problem.steps):
         late = t == 0 and subject.traits.counter == "parameter"
         grads = [None if late and index % 7 == 3 else grad for index, grad in enumerate(step.grads)]
-        run.step(grads, lr=step.lr)
-        reference.step(grads, lr=step.lr)
-        compare(run, reference)
+        step_both(run, reference, grads, lr=step.lr)
     problem = hostile_problem(subject, [(6,), (4, 3), (3,), (2, 2), (5,)], missing=False, steps=4)
     others = list(dict(subject.perturbed).items())
     changes: list[dict[str, Any]] = [{}, {"lr": 0.25}, dict(others[:1]), {}, dict(others), dict(others[-1:])]
     members: list[list[int]] = [[], [0], [1], [2], [3], [4]]
     run = OptimizerRun(subject, problem.starts, groups=list(zip(members, changes, strict=True)))
-    references = [
-        ReferenceRun(subject, [start], F64, **change) for start, change in zip(problem.starts, changes[1:], strict=True)
-    ]
+    references = _one_each(subject, problem, changes[1:])
     for t, step in enumerate(problem.steps, start=1):
         grads = [None if index == 2 else grad for index, grad in enumerate(step.grads)]
         run.step(grads)

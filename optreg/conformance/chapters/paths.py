@@ -1,9 +1,9 @@
-"""Paths: every way of execution that can be asked for is the same optimizer."""
+"""Paths: every execution path of an optimizer makes the same updates."""
 
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters import closures, dtypes, groups, mathematics, relations, state
-from optreg.conformance.chapters.conditions import unless_compiled, unless_several_paths
+from optreg.conformance.chapters.conditions import runs, unless_compiled, unless_several_paths
 from optreg.conformance.chapters.dtypes import follow_where_conditioned
 from optreg.conformance.harness.following import follow, no_common_state
 from optreg.conformance.harness.optimizer_run import OptimizerRun
@@ -21,22 +21,20 @@ from optreg.conformance.results.verdict import Failed, NotApplicable
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
-@check(
-    "D15", needs=unless_several_paths, hint="one of the execution paths computes another update, or keeps other state"
-)
+@check("D15", needs=unless_several_paths, hint="one of the execution paths makes other updates, or keeps other state")
 def check_every_path_agrees(subject: OptimizerSubject) -> None:
-    """Every execution path that can be asked for follows the reference, parameters and state."""
+    """On every execution path, parameters and state follow the reference."""
     for name, options in subject.paths.items():
         if name == "capturable" and subject.device == "cpu":
             continue
         try:
             OptimizerRun(subject, [np.ones((2, 2))], **options).step([np.ones((2, 2))])
-        except Exception as error:  # of a class that no plugin declares, a path may be refused, by any error
+        except Exception as error:  # a class that is not a registered plugin may refuse a path, by any error
             if name == "compiled" and not _has_compiler():
                 continue
             if subject.registered:
                 raise
-            subject.assert_true(str(error), f"path {name} is refused without a word")
+            subject.assert_true(str(error), f"path {name} is refused without a message")
             continue
         follow(subject, hostile_problem(subject), **options)
         if no_common_state(subject) is None:
@@ -44,11 +42,11 @@ def check_every_path_agrees(subject: OptimizerSubject) -> None:
 
 
 def _has_compiler() -> bool:
-    """Whether torch.compile finds a C++ compiler; where it does not, no compiled path can be looked at."""
+    """Whether torch.compile finds a C++ compiler, without which no compiled path can be judged."""
     return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
 
 
-BORNE = (
+REPEATED = (
     mathematics.check_eps_far_above_and_far_below_the_gradient,
     mathematics.check_tensor_lr,
     relations.check_maximize_mirrors_the_gradient,
@@ -60,66 +58,55 @@ BORNE = (
     closures.check_a_closure_is_called_once_with_gradients_enabled,
     closures.check_a_closure_equals_the_manual_way,
 )
-"""What a path may do otherwise than the one that is taken by default."""
+"""Checks of what one path may do differently from the default one."""
 
-LAID = (dtypes.check_non_contiguous_parameters, dtypes.check_strided_and_expanded_gradients)
-
-
-@check("D17", needs=unless_several_paths, hint="one of the execution paths leaves out what the others do")
-def check_every_path_bears_the_rest(subject: OptimizerSubject) -> None:
-    """Options, groups, dtypes, empty tensors, NaN and closures are on every path what they should be."""
-    _on_every_path(subject, BORNE)
+REPEATED_FOR_LAYOUTS = (dtypes.check_non_contiguous_parameters, dtypes.check_strided_and_expanded_gradients)
 
 
-@check(
-    "D18", Tier.SHOULD, needs=unless_several_paths, hint="a kernel assumes that parameter, gradient and state lie alike"
-)
-def check_every_path_bears_any_layout(subject: OptimizerSubject) -> None:
-    """Parameters and gradients that do not lie in order in memory are on every path what they should be."""
-    _on_every_path(subject, LAID)
+@check("D17", needs=unless_several_paths, hint="one of the execution paths omits something that the others do")
+def check_every_path_does_the_rest(subject: OptimizerSubject) -> None:
+    """On every path, options, groups, dtypes, empty tensors, NaN and closures are handled correctly."""
+    _repeat(subject, subject.paths.keys() - {"loop", "compiled", "capturable"}, REPEATED)
 
 
-@check("D19", Tier.SHOULD, needs=unless_compiled, hint="the kernel leaves out what is done around the rule")
-def check_the_compiled_path_bears_the_rest(subject: OptimizerSubject) -> None:
-    """Options, groups, dtypes, empty tensors, NaN, closures and layouts are right where the update is compiled."""
-    _bears(subject, "compiled", (*BORNE, *LAID))
-    if not subject.activity.comparisons:
-        raise NotApplicable("here nothing is compiled")
+@check("D18", Tier.SHOULD, needs=unless_several_paths, hint="a kernel assumes equal layouts of parameter and gradient")
+def check_every_path_takes_any_layout(subject: OptimizerSubject) -> None:
+    """On every path, non-contiguous parameters and gradients are handled correctly."""
+    _repeat(subject, subject.paths.keys() - {"loop", "compiled", "capturable"}, REPEATED_FOR_LAYOUTS)
 
 
-def _on_every_path(subject: OptimizerSubject, borne: Sequence[Any]) -> None:
-    for name in subject.paths:
-        if name not in {"loop", "compiled", "capturable"}:
-            _bears(subject, name, borne)
-    if not subject.activity.comparisons:
-        raise NotApplicable("here it has one execution path")
+@check("D19", Tier.SHOULD, needs=unless_compiled, hint="the kernel omits something around the update rule")
+def check_the_compiled_path_does_the_rest(subject: OptimizerSubject) -> None:
+    """When compiled, options, groups, dtypes, empty tensors, NaN, closures and layouts are handled correctly."""
+    _repeat(subject, {"compiled"}, (*REPEATED, *REPEATED_FOR_LAYOUTS))
 
 
-def _bears(subject: OptimizerSubject, name: str, borne: Sequence[Any]) -> None:
-    """That one path does what the checks ask for; nothing, if it is refused here, which D15 looks at."""
-    on_path = replace(subject, execution=subject.paths[name])
-    try:
-        OptimizerRun(on_path, [np.ones((2, 2))]).step([np.ones((2, 2))])
-    except Exception:
-        return
-    for each in borne:
-        if each.about.needs(on_path):
+def _repeat(subject: OptimizerSubject, names: Set[str], repeated: Sequence[Any]) -> None:
+    """Repeat checks on the paths that run here; D15 judges whether others may be refused."""
+    for name in filter(names.__contains__, subject.paths):
+        on_path = replace(subject, execution=subject.paths[name])
+        if not runs(on_path):
             continue
-        try:
-            each(on_path)
-        except NotApplicable:
-            continue
-        except Failed as failed:
-            failed.finding = replace(failed.finding, reason=f"on the path {name}, {failed.finding.reason}")
-            raise
+        for each in repeated:
+            if each.about.needs(on_path):
+                continue
+            try:
+                each(on_path)
+            except NotApplicable:
+                continue
+            except Failed as failed:
+                failed.finding = replace(failed.finding, reason=f"on the path {name}, {failed.finding.reason}")
+                raise
+    if not subject.activity.comparisons:
+        raise NotApplicable("no such path runs here")
 
 
 COMPILED = 'optimizer.step = torch.compile(optimizer.step, backend="eager")'
 
 
-@check("D16", Tier.SHOULD, hint="the update does something else where `torch.compiler.is_compiling()`")
+@check("D16", Tier.SHOULD, hint="the update differs when `torch.compiler.is_compiling()`")
 def check_a_compiled_step_agrees(subject: OptimizerSubject) -> None:
-    """Traced by `torch.compile`, with a moving learning rate, the update follows the reference in float32."""
+    """Under `torch.compile`, with a changing learning rate, the update follows the reference in float32."""
     traced: list[object] = []
 
     def backend(graph: Any, inputs: object) -> Any:
@@ -132,7 +119,7 @@ def check_a_compiled_step_agrees(subject: OptimizerSubject) -> None:
 
     torch.compiler.reset()
     loud = logging.root.manager.disable
-    logging.disable(logging.WARNING)  # what cannot be traced, and runs as it is, is told at length
+    logging.disable(logging.WARNING)  # torch reports at length what it cannot trace and runs eagerly
     try:
         follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), steps=4, prepare=compiled)
     finally:

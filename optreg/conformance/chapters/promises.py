@@ -1,4 +1,4 @@
-"""Promises: what every plugin declares, an optimizer or a schedule, held against what it does."""
+"""Promises: what every plugin, an optimizer or a schedule, declares about itself."""
 
 import inspect
 import subprocess
@@ -10,24 +10,24 @@ from optreg.hyperparameters import defaults, names
 
 
 def assert_signature(subject: Subject) -> None:
-    """The constructor takes the reference's hyperparameters by name, with the reference's defaults."""
-    taken, given = inspect.signature(subject.implementation).parameters, defaults(subject.reference)
+    """Assert that the constructor accepts the reference's hyperparameters by name, with the reference's defaults."""
+    arguments, given = inspect.signature(subject.implementation).parameters, defaults(subject.reference)
     for name in names(subject.reference):
-        subject.assert_true(name in taken, f"the constructor takes no '{name}'")
+        subject.assert_true(name in arguments, f"the constructor has no argument '{name}'")
         if name in given:
             what = f"the constructor's default of '{name}'"
-            subject.assert_equal(plain(taken[name].default), given[name], what, of="the reference's is")
+            subject.assert_equal(plain(arguments[name].default), given[name], what, of="the reference's is")
 
 
 def plain(value: object) -> object:
-    """A tuple for a list, and a number for a tensor that holds one."""
+    """A list as a tuple, and a tensor of one element as a number."""
     if hasattr(value, "numel") and value.numel() == 1:
         return value.item()  # type: ignore[attr-defined]
     return tuple(value) if isinstance(value, list) else value
 
 
 def assert_lazy(subject: Subject, module: str) -> None:
-    """A module, imported in an interpreter of its own, imports no torch and prints nothing."""
+    """Assert that importing a module, in a separate process, does not import torch and prints nothing."""
     code = f"import sys, importlib; importlib.import_module({module!r}); print('torch' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
@@ -39,7 +39,7 @@ def assert_lazy(subject: Subject, module: str) -> None:
 
 
 def assert_one_name(subject: Subject) -> None:
-    """The entry point and the record have the same name, however it is spelt."""
+    """Assert that the entry point and the record have the same name, up to spelling."""
     assert subject.registration
     name, entry = normalised(subject.registration.plugin.name), subject.registration.entry
     subject.assert_equal(name, entry.name, "the record's name", of="the entry point's is")

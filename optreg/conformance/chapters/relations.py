@@ -1,6 +1,6 @@
-"""Relations: what must hold between two runs, whatever the formula says.
+"""Relations: what must hold between two runs, whatever the formula is.
 
-A relation that belongs to some algorithms only (scale, mirror) is asked of the optimizer where its reference has it.
+A relation that holds only for some algorithms (scale, mirror) is checked where it holds for the reference.
 """
 
 from collections.abc import Callable
@@ -29,25 +29,18 @@ def _coupled_elements(subject: OptimizerSubject) -> str | None:
 
 
 def _mapped(problem: Problem, start: Callable[[Array], Array], grad: Callable[[Array], Array]) -> Problem:
-    """The problem with other starts and gradients."""
+    """The problem with its initial parameters and gradients mapped."""
     steps = [Step(step.lr, [None if g is None else grad(g) for g in step.grads]) for step in problem.steps]
     return Problem([np.array(start(s)) for s in problem.starts], steps)
 
 
 def _reference(subject: OptimizerSubject, problem: Problem, **settings: Any) -> list[Array]:
-    reference = ReferenceRun(subject, problem.starts, F64, **settings)
-    for step in problem.steps:
-        reference.take(step)
-    return reference.values()
+    return ReferenceRun(subject, problem.starts, F64, **settings).run(problem).values()
 
 
-@check(
-    "M10",
-    needs=unless_it_can_maximize,
-    hint="`maximize` turns the update, and the decay with it, where it should turn the gradient alone",
-)
+@check("M10", needs=unless_it_can_maximize, hint="`maximize` negates the update with its decay, not only the gradient")
 def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
-    """Maximizing on g does to parameters and state what minimizing on -g does, bit for bit."""
+    """Maximizing on g has the effect of minimizing on -g on parameters and state, bit for bit."""
     problem = hostile_problem(subject)
     mirrored = _mapped(problem, lambda s: s, lambda g: -g)
     down = OptimizerRun(subject, problem.starts).run(mirrored)
@@ -62,9 +55,9 @@ def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
         subject.assert_equal(up.snapshot(), down.snapshot(), "maximizing on g", of="minimizing on -g has")
 
 
-@check("M12", hint="a threshold, a clipping or an eps that is not the reference's stands in the update")
+@check("M12", hint="the update has a threshold, a clipping or an eps that the reference does not have")
 def check_scale(subject: OptimizerSubject) -> None:
-    """Where the reference does not feel the gradient's scale, nor does the optimizer: by powers of two, exactly."""
+    """If the reference is invariant to the gradient's scale, so is the optimizer: exactly, for powers of two."""
     problem = hostile_problem(subject, missing=False)
     settings: dict[str, Any] = {"eps": 0.0} if "eps" in subject.editable else {}
     if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled":
@@ -77,7 +70,7 @@ def check_scale(subject: OptimizerSubject) -> None:
     with np.errstate(all="ignore"):
         plain, other = _reference(subject, problem, **settings), _reference(subject, scaled, **settings)
     if not all(np.array_equal(a, b) for a, b in zip(plain, other, strict=True)):
-        raise NotApplicable("the reference feels the gradient's scale")
+        raise NotApplicable("the reference depends on the gradient's scale")
     if all(np.array_equal(a, b) for a, b in zip(plain, problem.starts, strict=True)):
         raise NotApplicable("without eps the reference never moves")
     try:
@@ -88,9 +81,9 @@ def check_scale(subject: OptimizerSubject) -> None:
     second.assert_same(first, "under 16 g", of="under g it is")
 
 
-@check("M13", hint="a constant is added somewhere, or one sign is treated otherwise than the other")
+@check("M13", hint="a constant is added somewhere, or the two signs are treated differently")
 def check_mirror(subject: OptimizerSubject) -> None:
-    """From -p, under -g, the parameters are mirrored exactly, wherever the reference's are."""
+    """From -p and under -g the parameters are mirrored exactly, if the reference's are."""
     problem = hostile_problem(subject)
     mirrored = _mapped(problem, lambda s: -s, lambda g: -g)
     plain, other = _reference(subject, problem), _reference(subject, mirrored)
@@ -101,13 +94,9 @@ def check_mirror(subject: OptimizerSubject) -> None:
     second.assert_same([-p for p in first.tensors()], "from -p under -g", of="the mirrored run says")
 
 
-@check(
-    "M14",
-    needs=_coupled_elements,
-    hint="elements are treated by their place: rows, columns or the last axis have a meaning that they should not have",
-)
+@check("M14", needs=_coupled_elements, hint="the update of an element depends on its row, column or position")
 def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
-    """Permuting, transposing or reshaping parameters and gradients does the same to the result."""
+    """Permuting, transposing or reshaping parameters and gradients has the same effect on the result."""
     problem = hostile_problem(subject, [(4, 3), (6,)], missing=False)
     plain = OptimizerRun(subject, problem.starts).run(problem).values()
     order = {12: [7, 2, 0, 11, 5, 9, 1, 10, 4, 8, 3, 6], 6: [3, 0, 5, 1, 4, 2]}
@@ -129,7 +118,7 @@ def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
 
 @check("M15", hint="the learning rate is capped, or enters the first update more than once")
 def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
-    """The first update doubles with the learning rate, wherever the reference's does."""
+    """The first update doubles with the learning rate, if the reference's does."""
     problem = hostile_problem(subject, missing=False, steps=1)
 
     def moves(values: list[Array]) -> list[Array]:
@@ -149,9 +138,9 @@ def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
         twice.assert_close(index, expected, bound, f"parameter {index} at twice the lr", of="twice the move")
 
 
-@check("M16", hint="the update reads the parameter beyond its decoupled decay")
+@check("M16", hint="the update depends on the parameter beyond its decoupled decay")
 def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: OptimizerSubject) -> None:
-    """With decay decoupled, what an update adds to the decayed parameter does not depend on the parameter."""
+    """If the decay is decoupled, the rest of the update does not depend on the parameter."""
     if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled" or not subject.traits.elementwise:
         raise NotApplicable("its updates depend on the parameter")
     problem = hostile_problem(subject, missing=False)
@@ -170,9 +159,9 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
             second.assert_close(index, expected, bound, f"parameter {index} from p + 1", step=t, of="the update from p")
 
 
-@check("M26", hint="something is shared between parameters: a norm, a count, a buffer, a loop variable")
+@check("M26", hint="parameters share something: a norm, a count, a buffer, a loop variable")
 def check_parameters_do_not_feel_each_other(subject: OptimizerSubject) -> None:
-    """A parameter goes the same way alone as among others."""
+    """A parameter has the same trajectory alone as among others."""
     problem = hostile_problem(subject)
     bound = rounding(F64, len(problem.steps)) * 8
     together = OptimizerRun(subject, problem.starts).run(problem)
@@ -184,7 +173,7 @@ def check_parameters_do_not_feel_each_other(subject: OptimizerSubject) -> None:
 
 @check("M27", Tier.SHOULD, hint="the declared trait `eps` and the denominator disagree")
 def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
-    """Eps stands outside the root, inside it, or clamps the denominator, as declared."""
+    """eps is added outside the root, added inside it, or clamps the denominator, as declared."""
     declared = subject.traits.eps
     if "eps" not in subject.editable or declared in (None, "other"):
         raise NotApplicable("it declares no place for eps")

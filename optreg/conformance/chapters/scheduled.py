@@ -1,4 +1,4 @@
-"""Scheduled: what a scheduler may expect of the optimizer that it drives."""
+"""Scheduled: what a scheduler may expect from the optimizer that it drives."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from optreg.conformance.subjects.subject import OptimizerSubject
 
 @check("X05", hint="the update writes the corrected or scheduled value back into the group")
 def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
-    """Updates leave the hyperparameters of a group, its learning rate first, as they are."""
+    """Updates do not change the hyperparameters of a group, above all its learning rate."""
     problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps, start=1):

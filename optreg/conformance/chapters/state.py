@@ -1,6 +1,5 @@
-"""State: what an optimizer remembers of each parameter, and of nothing else."""
+"""State: what an optimizer remembers of each parameter, and nothing else."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import check
-from optreg.conformance.harness.following import compare, follow, undeclared_state
+from optreg.conformance.harness.following import compare, follow, side_by_side, step_both, undeclared_state
 from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Layout, as_array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import Problem, Step, hostile_problem
@@ -21,39 +20,27 @@ from optreg.conformance.subjects.subject import OptimizerSubject
 F64 = torch.float64
 
 
-def _silenced(problem: Problem, index: int, upto: int) -> Problem:
-    """The problem, one parameter without a gradient in its first updates."""
-    steps = [
-        Step(step.lr, [None if i == index and t < upto else g for i, g in enumerate(step.grads)])
-        for t, step in enumerate(problem.steps)
-    ]
-    return Problem(problem.starts, steps)
-
-
-@check(
-    "S01",
-    hint="updates are counted for the group or all parameters, not for each; if that is meant, declare counter=group",
-)
+@check("S01", hint="updates are not counted for each parameter; if that is intended, declare counter=group")
 def check_a_late_first_gradient(subject: OptimizerSubject) -> None:
-    """A parameter whose first gradient is late behaves as in a fresh optimizer, or is counted by group, as declared."""
-    problem = _silenced(hostile_problem(subject, [(6,), (4, 3)], missing=False), 1, 4)
+    """A parameter whose first gradient is late is updated as in a fresh optimizer, or counted by group, as declared."""
+    whole = hostile_problem(subject, [(6,), (4, 3)], missing=False)
+    late = [Step(step.lr, [step.grads[0], step.grads[1] if t >= 4 else None]) for t, step in enumerate(whole.steps)]
+    problem = Problem(whole.starts, late)
     if subject.traits.counter == "parameter":
         follow(subject, problem)
         return
-    reference = ReferenceRun(subject, problem.starts, F64)
-    for step in problem.steps:
-        reference.take(step)
+    reference = ReferenceRun(subject, problem.starts, F64).run(problem)
     if "step" not in reference.now[1][1]:
         raise NotApplicable("its reference counts no updates")
     found = OptimizerRun(subject, problem.starts).run(problem).values()[1]
     apart = np.any(np.abs(found - reference.values()[1]) > reference.bound(1))
     counter = subject.traits.counter
-    subject.assert_true(apart, f"updates are declared to be counted by {counter}, and are counted by parameter")
+    subject.assert_true(apart, f"updates are declared to be counted by {counter}, but are counted by parameter")
 
 
-@check("S02", hint="parameters without a gradient are decayed, or their memory fades")
+@check("S02", hint="parameters without a gradient are decayed, or their state is")
 def check_no_gradient_leaves_parameter_and_state_untouched(subject: OptimizerSubject) -> None:
-    """Without a gradient, parameter and state keep every bit."""
+    """Without a gradient, a parameter and its state keep every bit."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 3)
     before = run.snapshot()[1]
@@ -66,14 +53,14 @@ def check_no_gradient_leaves_parameter_and_state_untouched(subject: OptimizerSub
             subject.assert_equal(now[1], before[1], "its state", step=t + 1, of="before it was")
 
 
-@check("S03", hint="a missing gradient is taken for zeros, or moves the step count")
+@check("S03", hint="a missing gradient is treated as zero, or advances the step count")
 def check_no_gradient_is_not_a_zero_gradient(subject: OptimizerSubject) -> None:
-    """A gap in the gradients leaves no trace in a parameter, as a gradient of zero would."""
+    """Missing gradients have no effect on a parameter, unlike gradients of zero."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     steps = list(problem.steps)
     gap = [Step(step.lr, [step.grads[0], None]) for step in steps[3:5]]
-    if subject.traits.counter != "parameter":  # the count goes on in a gap: only that nothing moves can be asked
-        run = OptimizerRun(subject, problem.starts).run(Problem(problem.starts, [*steps[:3]]))
+    if subject.traits.counter != "parameter":  # the count continues in a gap: only that nothing moves can be checked
+        run = OptimizerRun(subject, problem.starts).run(problem, 0, 3)
         before = run.values()[1]
         run.run(Problem(problem.starts, gap))
         run.assert_close(1, before, 0.0, "the parameter after a gap", of="the run before it")
@@ -85,9 +72,9 @@ def check_no_gradient_is_not_a_zero_gradient(subject: OptimizerSubject) -> None:
     gapped.assert_close(1, plain.values()[0], bound, "the parameter after a gap", of="the run without it")
 
 
-@check("S04", hint="the update reads the first gradient, or a norm of all, without asking whether there is one")
+@check("S04", hint="the update assumes that at least one parameter has a gradient")
 def check_a_step_without_any_gradient(subject: OptimizerSubject) -> None:
-    """An update in which no parameter has a gradient runs, at first and later, and changes nothing."""
+    """An update in which no parameter has a gradient is allowed at any time, and changes nothing."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     run = OptimizerRun(subject, problem.starts)
     run.step([None, None])
@@ -98,18 +85,13 @@ def check_a_step_without_any_gradient(subject: OptimizerSubject) -> None:
     run.assert_same(before, "after an update without gradients", of="before it was")
 
 
-@check(
-    "S05",
-    needs=undeclared_state,
-    hint="the reference declares other state than the optimizer keeps: correct its `trajectory`, or the state's keys",
-)
+@check("S05", needs=undeclared_state, hint="the state's keys and those that the reference's `trajectory` yields differ")
 def check_only_declared_state(subject: OptimizerSubject) -> None:
-    """The state has the reference's keys and shapes, floating tensors in the parameter's dtype, and nothing else."""
+    """The state has the reference's keys and shapes, floats in the parameter's dtype, and nothing else."""
     problem = hostile_problem(subject, missing=False)
-    run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, F64)
-    for step in problem.steps[:2]:
-        run.take(step)
-        reference.take(step)
+    run, reference = side_by_side(subject, problem)
+    for each in (run, reference):
+        each.run(problem, 0, 2)
     for index, param in enumerate(run.params):
         state, declared = run.state(index), reference.now[index][1]
         subject.assert_equal(sorted(state), sorted(declared), f"the state of parameter {index}")
@@ -122,7 +104,7 @@ def check_only_declared_state(subject: OptimizerSubject) -> None:
 
 @check("S06", hint="state lives in the class or in a mutable default instead of in `self.state`")
 def check_two_instances_share_nothing(subject: OptimizerSubject) -> None:
-    """A second optimizer, made after the first has run, begins afresh; deepcopies go their own way."""
+    """A second optimizer, constructed after the first has run, starts fresh and shares no group with another."""
     problem = hostile_problem(subject)
     OptimizerRun(subject, problem.starts).run(problem)
     follow(subject, problem)
@@ -133,9 +115,9 @@ def check_two_instances_share_nothing(subject: OptimizerSubject) -> None:
     subject.assert_true("mark" not in second.optimizer.param_groups[0], "two optimizers share a group")
 
 
-@check("S07", hint="the update works in place on `p.grad`: weight decay, scaling or `neg_`")
+@check("S07", hint="the update modifies `p.grad` in place: weight decay, scaling or `neg_`")
 def check_gradients_are_not_changed(subject: OptimizerSubject) -> None:
-    """`p.grad` keeps its bits, also one that is large or strided."""
+    """An update does not change `p.grad`, be it dense, large or strided."""
     _gradients_are_kept(subject, hostile_problem(subject), DENSE)
     _gradients_are_kept(subject, hostile_problem(subject, [(4, 3), (73, 61)], missing=False, steps=2), TRANSPOSED)
 
@@ -153,9 +135,9 @@ def _gradients_are_kept(subject: OptimizerSubject, problem: Problem, layout: Lay
                 subject.assert_equal(param.grad, subject.tensor(grad), f"the gradient of parameter {index}", step=t)
 
 
-@check("S08", hint="the update assigns `p.data = ...` or makes a new parameter, where it should write in place")
+@check("S08", hint="the update assigns `p.data = ...` or a new parameter instead of writing in place")
 def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> None:
-    """Parameters stay the same objects in the same memory, so that models and views of them see the updates."""
+    """Parameters stay the same objects in the same memory, so that the model and views of them see the updates."""
     problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts)
     addresses = [param.data_ptr() for param in run.params]
@@ -163,62 +145,52 @@ def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> Non
     held = [param for group in run.optimizer.param_groups for param in group["params"]]
     subject.assert_equal(len(held), len(run.params), "the number of parameters in the groups")
     for index, (param, address) in enumerate(zip(run.params, addresses, strict=True)):
-        subject.assert_true(param.data_ptr() == address, f"parameter {index} lies elsewhere in memory than before")
+        subject.assert_true(param.data_ptr() == address, f"parameter {index} has moved to another address in memory")
         subject.assert_true(held[index] is param, f"parameter {index} in its group is another object than before")
-    subject.assert_true(
-        all(param.is_leaf and param.requires_grad for param in run.params), "a parameter is no leaf any more"
-    )
+    leaves = all(param.is_leaf and param.requires_grad for param in run.params)
+    subject.assert_true(leaves, "a parameter is not a leaf any more")
 
 
-@check("S09", hint="a list of parameters or gradients that was made once is used after a gradient was taken away")
+@check("S09", hint="a list of parameters or gradients, made once, is used after a gradient was removed")
 def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
-    """A parameter frozen from the start, thawed, and frozen for a while goes on where it stood."""
+    """A parameter that is frozen at first, unfrozen, and frozen for a while continues where it was."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
-    run = OptimizerRun(subject, problem.starts, frozen=[1] if subject.traits.counter == "parameter" else [])
-    reference = ReferenceRun(subject, problem.starts, F64)
+    run, reference = side_by_side(subject, problem, frozen=[1] if subject.traits.counter == "parameter" else [])
     for t, step in enumerate(problem.steps):
         frozen = t in (0, 1, 6, 7) and subject.traits.counter == "parameter"
         if run.params[1].requires_grad is frozen:
             run.params[1].requires_grad_(not frozen)
             run.note(f"params[1].requires_grad_({not frozen})")
-        grads = [step.grads[0], None if frozen else step.grads[1]]
-        run.step(grads, lr=step.lr)
-        reference.step(grads, lr=step.lr)
-        compare(run, reference)
+        step_both(run, reference, [step.grads[0], None if frozen else step.grads[1]], lr=step.lr)
 
 
-@check("S10", hint="the optimizer keeps a copy of the parameter, updates that, and writes it over the parameter")
+@check("S10", hint="the optimizer updates its own copy of the parameter, and overwrites the parameter with it")
 def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -> None:
-    """A parameter written to from outside between updates is gone on from where it was put."""
+    """If a parameter is edited between updates, the next update starts from the edited value."""
     problem = hostile_problem(subject, [(6,)], missing=False)
-    decay = subject.hostile.get("weight_decay", 0.0)
-    settings: dict[str, Any] = {}
-    if decay and "weight_decay" in subject.editable:
-        settings = {"weight_decay": 0.0}
-    plain, moved = OptimizerRun(subject, problem.starts, **settings), OptimizerRun(subject, problem.starts, **settings)
+    decayed = subject.hostile.get("weight_decay", 0.0) and "weight_decay" in subject.editable
+    settings: dict[str, Any] = {"weight_decay": 0.0} if decayed else {}
+    plain, moved = (OptimizerRun(subject, problem.starts, **settings) for _ in range(2))
     plain.run(problem, 0, 4)
     moved.run(problem, 0, 4)
     with torch.no_grad():
         moved.params[0].add_(2.0)
     moved.note("with torch.no_grad():\n    params[0].add_(2.0)")
     before = plain.values()[0], moved.values()[0]
-    plain.run(problem, 4, 5)
-    moved.run(problem, 4, 5)
-    plain.run(problem, 6, 7)
-    moved.run(problem, 6, 7)
+    for start in (4, 6):
+        for run in (plain, moved):
+            run.run(problem, start, start + 1)
     expected = plain.values()[0] - before[0]
     if subject.traits.elementwise and not subject.fixed.get("weight_decay"):
-        bound = rounding(F64, 6) * (8 + np.abs(before[1]))
-        moved.assert_close(
-            0, before[1] + expected, bound, "the parameter after an edit", of="the move that is made without it"
-        )
+        bound, what = rounding(F64, 6) * (8 + np.abs(before[1])), "the parameter after an edit"
+        moved.assert_close(0, before[1] + expected, bound, what, of="the same update without it")
     else:
         subject.assert_true(np.all(np.abs(moved.values()[0] - before[1]) < 1.0), "the edit has been undone")
 
 
-@check("S11", hint="the two optimizers share state: a class attribute, a module's global, a cache keyed by shape")
+@check("S11", hint="the two optimizers share state: a class attribute, a global, a cache keyed by shape")
 def check_interleaved_instances(subject: OptimizerSubject) -> None:
-    """Two optimizers stepped in turns go the way each goes alone."""
+    """Two optimizers that are stepped alternately act as each does alone."""
     problems = [hostile_problem(subject, seed=seed) for seed in (7, 8)]
     alone = [OptimizerRun(subject, problem.starts).run(problem) for problem in problems]
     runs = [OptimizerRun(subject, problem.starts) for problem in problems]
@@ -229,38 +201,30 @@ def check_interleaved_instances(subject: OptimizerSubject) -> None:
         run.assert_same(expected, f"optimizer {number} of two that are stepped in turns", of="alone it is")
 
 
-@check("S12", still=True, hint="the constructor pops from, or writes to, what it was passed")
+@check("S12", still=True, hint="the constructor pops from what it was passed, or writes to it")
 def check_the_callers_containers_are_left_alone(subject: OptimizerSubject) -> None:
-    """The list of parameters and the dicts of groups that were passed in are not written to."""
+    """The constructor does not modify the lists of parameters that it is passed."""
     params = [Parameter(subject.tensor(np.ones(shape), torch.float32)) for shape in ((2, 3), (3, 2))]
-    listed = list(params)
+    listed, inner = list(params), [params[0]]
     subject.make(listed, **subject.hostile)
-    subject.assert_true(
-        len(listed) == 2 and all(a is b for a, b in zip(listed, params, strict=True)), "the list was changed"
-    )
-    inner = [params[0]]
+    subject.assert_true(list(map(id, listed)) == list(map(id, params)), "the list was changed")
     groups = [{"params": inner, **subject.group_arguments({"lr": 0.5})}, {"params": [params[1]]}]
-    kept = copy.copy(inner)
     subject.implementation(groups, **subject.own_arguments(subject.hostile))
-    subject.assert_true(len(inner) == 1 and inner[0] is kept[0], "a group's list of parameters was changed")
+    subject.assert_true(len(inner) == 1 and inner[0] is params[0], "a group's list of parameters was changed")
 
 
-@check("S13", hint="the constructor or `step` seeds, draws, freezes, adds hooks, or switches something global")
+@check("S13", hint="the constructor or `step` seeds, draws, freezes, adds hooks, or changes a global switch")
 def check_the_world_is_left_as_it_was(subject: OptimizerSubject) -> None:
-    """Making and stepping it leave frozen parameters, hooks, random numbers and torch's switches alone."""
+    """The constructor and `step` leave frozen parameters, hooks, random numbers and torch's switches alone."""
     problem = hostile_problem(subject, missing=False, steps=2)
     for enabled in (True, False):
         with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(enabled):
             torch.manual_seed(12_345)  # no subject's own seed
-            params = [
-                Parameter(subject.tensor(start), requires_grad=index > 0) for index, start in enumerate(problem.starts)
-            ]
+            params = [Parameter(subject.tensor(s), requires_grad=i > 0) for i, s in enumerate(problem.starts)]
             before = _world(params, subject)
             optimizer = subject.make(params, **{**subject.hostile, **subject.execution})
-            subject.assert_equal(_world(params, subject), before, "what is around it, after it was made,")
-            subject.assert_true(
-                all(param.grad is None for param in params), "the constructor gives parameters a gradient"
-            )
+            subject.assert_equal(_world(params, subject), before, "what is around it, after it was constructed,")
+            subject.assert_true(all(p.grad is None for p in params), "the constructor sets gradients")
             for step in problem.steps:
                 for index, (param, grad) in enumerate(zip(params, step.grads, strict=True)):
                     param.grad = subject.tensor(grad) if index else None
@@ -268,14 +232,12 @@ def check_the_world_is_left_as_it_was(subject: OptimizerSubject) -> None:
                 subject.activity.updates += 1
                 subject.assert_equal(_world(params, subject), before, "what is around it, after an update,")
             subject.assert_true(params[0].grad is None, "a frozen parameter is given a gradient")
-            moved = any(
-                bool((p != subject.tensor(s)).any()) for p, s in zip(params[1:], problem.starts[1:], strict=True)
-            )
-            subject.activity.moved = subject.activity.moved or moved
+            pairs = zip(params[1:], problem.starts[1:], strict=True)
+            subject.activity.moved |= any(bool((p != subject.tensor(s)).any()) for p, s in pairs)
 
 
 def _world(params: list[Parameter], subject: OptimizerSubject) -> dict[str, Any]:
-    """What an optimizer has no business with."""
+    """What an optimizer must not change."""
     return {
         "requires_grad": [param.requires_grad for param in params],
         "hooks on parameters": [len(param._backward_hooks or {}) for param in params],
@@ -285,11 +247,11 @@ def _world(params: list[Parameter], subject: OptimizerSubject) -> dict[str, Any]
     }
 
 
-@check("S14", hint="the gradient's tensor, or something that shares its memory, is kept as state or in a cache")
+@check("S14", hint="the gradient, or a tensor that shares its memory, is kept as state or in a cache")
 def check_gradients_may_be_written_in_place(subject: OptimizerSubject) -> None:
-    """Where every backward writes into the same tensors (`zero_grad(set_to_none=False)`), the reference is followed."""
+    """If each backward writes into the same tensors (`zero_grad(set_to_none=False)`), the reference is followed."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=6)
-    run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, F64)
+    run, reference = side_by_side(subject, problem)
     for t, step in enumerate(problem.steps):
         grads = [np.asarray(grad) for grad in step.grads]
         if t:
@@ -300,22 +262,19 @@ def check_gradients_may_be_written_in_place(subject: OptimizerSubject) -> None:
         compare(run, reference)
 
 
-@check("S15", hint="`zero_grad` is overridden, and forgets groups, or what `set_to_none` means")
+@check("S15", hint="`zero_grad` is overridden, and omits groups or ignores `set_to_none`")
 def check_zero_grad(subject: OptimizerSubject) -> None:
-    """`zero_grad()` takes every gradient away; with `set_to_none=False` each stays the tensor it is, all zero."""
+    """`zero_grad()` removes every gradient; with `set_to_none=False` each stays the same tensor, filled with zeros."""
     problem = hostile_problem(subject, missing=False, steps=2)
-    members = [list(range(0, len(problem.starts), 2)), list(range(1, len(problem.starts), 2))]
-    run = OptimizerRun(subject, problem.starts, groups=[(each, {}) for each in members]).run(problem)
+    groups: list[Any] = [(list(range(odd, len(problem.starts), 2)), {}) for odd in (0, 1)]
+    run = OptimizerRun(subject, problem.starts, groups=groups).run(problem)
     tensors = [param.grad for param in run.params]
     run.optimizer.zero_grad(set_to_none=False)
     for index, (param, tensor) in enumerate(zip(run.params, tensors, strict=True)):
-        subject.assert_true(
-            param.grad is tensor, f"zero_grad(set_to_none=False) exchanges the gradient of parameter {index}"
-        )
-        subject.assert_true(
-            tensor is not None and not bool(tensor.any()),
-            f"zero_grad(set_to_none=False) leaves the gradient of parameter {index}",
-        )
+        what = f"the gradient of parameter {index}"
+        subject.assert_true(param.grad is tensor, f"zero_grad(set_to_none=False) replaces {what}")
+        zeroed = tensor is not None and not bool(tensor.any())
+        subject.assert_true(zeroed, f"zero_grad(set_to_none=False) does not clear {what}")
     run.optimizer.zero_grad()
     for index, param in enumerate(run.params):
-        subject.assert_true(param.grad is None, f"zero_grad() leaves parameter {index} a gradient")
+        subject.assert_true(param.grad is None, f"zero_grad() does not remove the gradient of parameter {index}")

@@ -11,7 +11,15 @@ import numpy as np
 from optreg.conformance.explain.programs import differs, imported, indented, raises, repeated, told
 from optreg.conformance.harness.code import call, importing, literal, on_device
 from optreg.conformance.harness.layouts import Layout
-from optreg.conformance.harness.recording import ANEW, Event, Line, OptimizerEvidence, OptimizerRecording, Shown, Update
+from optreg.conformance.harness.recording import (
+    NEW_OPTIMIZER,
+    Event,
+    Line,
+    OptimizerEvidence,
+    OptimizerRecording,
+    Shown,
+    Update,
+)
 from optreg.conformance.harness.reference_run import ReferenceRun
 
 Array = np.ndarray
@@ -153,7 +161,7 @@ def _events(recording: OptimizerRecording, part: _Part) -> list[str]:
 
 def _code(recording: OptimizerRecording, part: _Part, events: Sequence[Line]) -> Iterator[str]:
     for event, run in groupby(events):
-        code = event.code.replace(ANEW, _constructor(recording, part, event))
+        code = event.code.replace(NEW_OPTIMIZER, _constructor(recording, part, event))
         yield from repeated(code.splitlines(), len(list(run)))
 
 

@@ -1,4 +1,4 @@
-"""Code: values, calls and imports of a subject as Python source, for recordings and the programs made of them."""
+"""Code: values, calls and imports as Python source, for recordings and the programs made from them."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from optreg.conformance.subjects.subject import Subject
 
 
 def literal(value: Any) -> str:
-    """A value as code."""
+    """A value as source code."""
     if isinstance(value, Tensor):
         device = "" if value.is_cpu else f", device='{value.device}'"
         return f"torch.tensor({literal(value.tolist())}, dtype={value.dtype}{device})"
@@ -21,12 +21,12 @@ def literal(value: Any) -> str:
 
 
 def on_device(subject: Subject) -> str:
-    """The argument, with its comma, that puts a tensor on a subject's device; nothing on the CPU."""
+    """The argument that puts a tensor on a subject's device, with its comma; empty on the CPU."""
     return "" if subject.device == "cpu" else f", device={subject.device!r}"
 
 
 def call(subject: Subject, first: str, settings: Mapping[str, Any]) -> str:
-    """The call of a subject's class: its first argument as code, the settings under its own names."""
+    """The call of a subject's class, with the first argument as code and the settings under the class's own names."""
     arguments = [
         f"{key}={literal(value)}" for key, value in subject.own_arguments(settings).items() if value is not None
     ]

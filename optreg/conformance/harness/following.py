@@ -1,5 +1,6 @@
 """Following: an optimizer and its reference side by side, compared after every update."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,41 +13,50 @@ from optreg.conformance.harness.problems import Problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.subjects.subject import OptimizerSubject
 
+Array = np.ndarray
+
 
 def follow(
-    subject: OptimizerSubject,
-    problem: Problem,
-    *,
-    dtype: torch.dtype = torch.float64,
-    layout: Layout = DENSE,
-    grad_layout: Layout = DENSE,
-    states: bool = False,
-    **settings: Any,
+    subject: OptimizerSubject, problem: Problem, *, grad_layout: Layout = DENSE, states: bool = False, **settings: Any
 ) -> OptimizerRun:
     """Run a problem, and compare parameters (or states) with the reference after every update."""
-    run = OptimizerRun(subject, problem.starts, dtype=dtype, layout=layout, **settings)
-    reference = ReferenceRun(subject, problem.starts, dtype, **settings)
+    run, reference = side_by_side(subject, problem, **settings)
     for step in problem.steps:
-        run.step(step.grads, layout=grad_layout, lr=step.lr)
-        reference.take(step)
-        compare(run, reference, states=states)
+        step_both(run, reference, step.grads, layout=grad_layout, states=states, lr=step.lr)
     return run
 
 
+def side_by_side(
+    subject: OptimizerSubject, problem: Problem, *, dtype: torch.dtype = torch.float64, **settings: Any
+) -> tuple[OptimizerRun, ReferenceRun]:
+    """An optimizer and its reference, both at the start of a problem."""
+    run = OptimizerRun(subject, problem.starts, dtype=dtype, **settings)
+    return run, ReferenceRun(subject, problem.starts, dtype, **settings)
+
+
+def step_both(
+    run: OptimizerRun,
+    reference: ReferenceRun,
+    grads: Sequence[Array | None],
+    *,
+    layout: Layout = DENSE,
+    states: bool = False,
+    **changes: Any,
+) -> None:
+    """Make one update in both, and compare."""
+    run.step(grads, layout=layout, **changes)
+    reference.step(grads, **changes)
+    compare(run, reference, states=states)
+
+
 def compare(run: OptimizerRun, reference: ReferenceRun, *, states: bool = False) -> None:
-    """Every parameter, or every state, against the reference's."""
-    for index in range(len(run.params)):
+    """Assert that every parameter, or every state, is the reference's."""
+    for index, expected in enumerate(reference.values()):
         if states:
             _compare_states(run, reference, index)
         else:
-            run.assert_close(
-                index,
-                reference.values()[index],
-                reference.bound(index),
-                f"parameter {index}",
-                step=reference.t,
-                reference=reference,
-            )
+            bound, what = reference.bound(index), f"parameter {index}"
+            run.assert_close(index, expected, bound, what, step=reference.t, reference=reference)
 
 
 def _compare_states(run: OptimizerRun, reference: ReferenceRun, index: int) -> None:
@@ -65,22 +75,22 @@ def _compare_states(run: OptimizerRun, reference: ReferenceRun, index: int) -> N
 
 
 def no_common_state(subject: OptimizerSubject) -> str | None:
-    """Why the state is not compared with the reference's: it is declared its own, or lacks the reference's keys.
+    """Why the state cannot be compared with the reference's: its form is declared its own, or it lacks keys.
 
-    A class that is no registered plugin may keep its state in any form; it is compared where that is asked for.
+    A class that is not a registered plugin may keep its state in any form; its state is compared only on request.
     """
     if subject.traits.state == "own" or (subject.traits.state is None and not subject.registered):
-        return "its state is its own; declare state=reference to have it compared with the reference's"
+        return "its state has a form of its own; declare state=reference to have it compared with the reference's"
     if subject.traits.state == "reference":
         return None
     shape = (4, 3) if subject.ndim == 2 else (4,)
     apart = subject.apart()
     run, reference = OptimizerRun(apart, [np.ones(shape)]), ReferenceRun(apart, [np.ones(shape)], torch.float64)
     run.step([np.ones(shape)])
-    lacking = set(reference.step([np.ones(shape)]).now[0][1]) - set(run.state(0))
-    return f"its state has no {', '.join(sorted(lacking))}, which the reference's has" if lacking else None
+    missing = set(reference.step([np.ones(shape)]).now[0][1]) - set(run.state(0))
+    return f"its state has no {', '.join(sorted(missing))}, which the reference's has" if missing else None
 
 
 def undeclared_state(subject: OptimizerSubject) -> str | None:
-    """Why the extent of the state is not judged: nobody has declared it."""
-    return no_common_state(subject) if subject.registered else "it is no registered plugin, and declares no state"
+    """Why the keys and the size of the state are not checked: no plugin declares them."""
+    return no_common_state(subject) if subject.registered else "it is not a registered plugin, and declares no state"

@@ -9,14 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor lies in memory, as the code that makes it from a contiguous `x`."""
+    """A memory layout, as the code that gives it to a contiguous tensor `x`."""
 
     code: str = "x"
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The same values, laid so."""
-        laid: Tensor = eval(self.code, {"torch": torch, "x": x})
-        return laid
+        """The same values in this layout."""
+        laid_out: Tensor = eval(self.code, {"torch": torch, "x": x})
+        return laid_out
 
 
 DENSE = Layout()
@@ -26,7 +26,7 @@ TRANSPOSED = Layout("x.movedim(-1, 0).contiguous().movedim(0, -1)")
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
-    """A tensor's values in float64, complex ones as pairs of reals."""
+    """A tensor's values in float64; complex ones as pairs of real numbers."""
     tensor = tensor.detach()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())

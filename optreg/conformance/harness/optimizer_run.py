@@ -1,9 +1,9 @@
-"""OptimizerRun: an optimizer on parameters of its own, driven by given gradients, and the recording of it."""
+"""OptimizerRun: an optimizer on parameters of its own, driven by given gradients, with a recording."""
 
 import copy
 import io
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from optreg.conformance.harness.code import call, literal, on_device
 from optreg.conformance.harness.layouts import DENSE, Layout, as_array
 from optreg.conformance.harness.problems import Problem, Step
 from optreg.conformance.harness.recording import (
-    ANEW,
+    NEW_OPTIMIZER,
     Groups,
     Line,
     OptimizerEvidence,
@@ -32,32 +32,26 @@ from optreg.conformance.subjects.subject import OptimizerSubject
 Array = np.ndarray
 
 
-WAYS = {
-    "state_dict": "copy.deepcopy(optimizer.state_dict())",
-    "file": "through_a_file(optimizer.state_dict())",
-}
+WAYS = {"state_dict": "copy.deepcopy(optimizer.state_dict())", "file": "through_a_file(optimizer.state_dict())"}
 THROUGH_A_FILE = """\
 def through_a_file(state):
     file = io.BytesIO()
     torch.save(state, file)
     return torch.load(io.BytesIO(file.getvalue()), weights_only=True)"""
-COPIES = {
-    "deepcopy": "copy.deepcopy((params, optimizer))",
-    "pickle": "pickle.loads(pickle.dumps((params, optimizer)))",
-}
+COPIES = {"deepcopy": "copy.deepcopy((params, optimizer))", "pickle": "pickle.loads(pickle.dumps((params, optimizer)))"}
 
 
 class OptimizerRun:
     """An optimizer with parameters of its own, and the recording of what was done to it.
 
     Args:
-        subject: what is judged.
-        starts: where the parameters start.
+        subject: the optimizer that is judged.
+        starts: the parameters' initial values.
         dtype: the parameters' dtype.
-        groups: which parameters form which group, with what is different there: `[([0, 2], {"lr": 0.1}), ...]`.
-        layout: how the parameters lie in memory.
-        frozen: the parameters that are frozen when the optimizer is made.
-        settings: hyperparameters and execution options; the hostile ones unless given.
+        groups: the parameters of each group, and what the group overrides: `[([0, 2], {"lr": 0.1}), ...]`.
+        layout: the parameters' memory layout.
+        frozen: the parameters that require no gradient when the optimizer is constructed.
+        settings: hyperparameters and execution options; hostile values for all others.
     """
 
     def __init__(
@@ -89,12 +83,12 @@ class OptimizerRun:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The hyperparameters and execution options that the optimizer was made with."""
+        """The hyperparameters and execution options that the optimizer was constructed with."""
         return self.recording.settings
 
     @property
     def groups(self) -> Groups | None:
-        """The param groups that it was made with; None for one of all parameters."""
+        """The groups that it was constructed with; None for a single group of all parameters."""
         return self.recording.groups
 
     def _grouped(self) -> Any:
@@ -103,7 +97,7 @@ class OptimizerRun:
         return [{"params": [self.params[i] for i in members], **changes} for members, changes in self.groups]
 
     def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "OptimizerRun":
-        """Make the updates of a problem, from number `start` to before `stop`."""
+        """Make the updates `start` to `stop - 1` of a problem."""
         for step in problem.steps[start:stop]:
             self.take(step)
         return self
@@ -113,24 +107,27 @@ class OptimizerRun:
         self.step(step.grads, lr=step.lr)
 
     def step(self, grads: Sequence[Array | None], *, layout: Layout = DENSE, **changes: Any) -> None:
-        """Set the gradients, edit every group's hyperparameters, make the update."""
-        self._edit(changes)
+        """Edit every group's hyperparameters, set the gradients, make the update."""
+        self.edit(**changes)
         for param, grad in zip(self.params, grads, strict=True):
             param.grad = None if grad is None else layout(self.subject.tensor(grad, param.dtype))
         self.recording.events.append(Update(dict(changes), list(grads), layout))
         self._update()
 
     def step_again(self, code: str = "optimizer.step()", closure: Any = None) -> Any:
-        """Make an update with the gradients that are there, or through a closure; returns what `step` returns."""
+        """Make an update with the gradients that are set already, or through a closure; return what `step` returns."""
         self.note(code)
         return self._update() if closure is None else self._update(closure)
 
-    def _edit(self, changes: Mapping[str, Any]) -> None:
+    def edit(self, *, noted: bool = False, **changes: Any) -> None:
+        """Edit every group's hyperparameters, and record that, if it is not part of a recorded update."""
         for group in self.optimizer.param_groups:
             self.subject.edit(group, **changes)
+        for name, value in self.subject.group_arguments(changes).items() if noted else ():
+            self.note(f"for group in optimizer.param_groups:\n    group[{name!r}] = {literal(value)}")
 
     def _update(self, *arguments: Any) -> Any:
-        """Call `step`, and see whether anything has moved."""
+        """Call `step`, and notice whether any parameter has changed."""
         activity = self.subject.activity
         activity.recording = self.recording
         before = None if activity.moved else self.tensors()
@@ -142,29 +139,24 @@ class OptimizerRun:
         return returned
 
     def note(self, code: str, *, outside: bool = False) -> None:
-        """Record something else that was done, as code; perhaps outside, to neither parameters nor optimizer."""
+        """Record anything else that was done, as code; `outside` if neither to the parameters nor to the optimizer."""
         self.recording.events.append(Line(code, outside=outside))
 
     def remake(self, params: Any, code: str) -> None:
-        """Make the optimizer once more, from parameters or groups given in another form, which `code` says."""
+        """Construct the optimizer again from parameters or groups in another form, which `code` states."""
         self.note(f"optimizer = {call(self.subject, code, self.settings)}")
         self.optimizer = self.subject.make(params, **self.settings)
 
     def resumed(
-        self,
-        saved: Any = None,
-        *,
-        way: str = "state_dict",
-        groups: Groups | None = None,
-        **settings: Any,
+        self, saved: Any = None, *, way: str = "state_dict", groups: Groups | None = None, **settings: Any
     ) -> "OptimizerRun":
-        """A fresh optimizer on copies of the parameters, gone on from a checkpoint, which is made unless given.
+        """A fresh optimizer on copies of the parameters, resumed from a checkpoint.
 
         Args:
-            saved: the checkpoint.
-            way: how it travels: `"state_dict"` as a copy in memory, or through a `"file"`.
+            saved: the checkpoint; taken now, if not given.
+            way: how it gets there: `"state_dict"` as a copy in memory, or through a `"file"`.
             groups: the groups of the fresh optimizer; this one's, if not given.
-            settings: what the constructor is given otherwise.
+            settings: what the fresh optimizer is constructed with instead of this one's settings.
         """
         if saved is None:
             state = self.optimizer.state_dict()
@@ -181,7 +173,7 @@ class OptimizerRun:
                 *([THROUGH_A_FILE] if way == "file" else []),
                 f"saved = {WAYS[way]}",
                 "params = [torch.nn.Parameter(p.detach().clone()) for p in params]",
-                ANEW,
+                NEW_OPTIMIZER,
                 "optimizer.load_state_dict(saved)",
             ]
         )
@@ -196,8 +188,7 @@ class OptimizerRun:
         return fresh
 
     def reuse(self, grads: Sequence[Array], **changes: Any) -> None:
-        """Write gradients into the tensors that hold them already, edit every group, make the update."""
-        self._edit(changes)
+        """Write gradients into the tensors that held the last ones, edit every group, make the update."""
         device = on_device(self.subject)
         for index, (param, grad) in enumerate(zip(self.params, grads, strict=True)):
             assert param.grad is not None
@@ -205,12 +196,11 @@ class OptimizerRun:
             self.note(
                 f"params[{index}].grad.copy_(torch.tensor({literal(grad)}, dtype={self.recording.dtype}{device}))"
             )
-        for name, value in self.subject.group_arguments(changes).items():
-            self.note(f"for group in optimizer.param_groups:\n    group[{name!r}] = {literal(value)}")
+        self.edit(noted=True, **changes)
         self.step_again()
 
     def reload(self, saved: Any, values: Sequence[Tensor]) -> None:
-        """Load a checkpoint into this very optimizer, and put its parameters where they were."""
+        """Load a checkpoint into this same optimizer, and restore the parameters' values."""
         with torch.no_grad():
             for param, value in zip(self.params, values, strict=True):
                 param.copy_(value)
@@ -238,11 +228,13 @@ class OptimizerRun:
         return dict(self.optimizer.state.get(self.params[index], {}))
 
     def snapshot(self) -> list[tuple[Tensor, dict[str, Any]]]:
-        """Copies of the parameters, with copies of what tensors and numbers their state holds."""
-        return [
-            (param, {name: _copied(value) for name, value in self.state(index).items()})
-            for index, param in enumerate(self.tensors())
-        ]
+        """Copies of the parameters and of their state."""
+
+        def copied(value: Any) -> Any:
+            return value.detach().clone() if isinstance(value, Tensor) else value
+
+        states = [{name: copied(value) for name, value in self.state(i).items()} for i in range(len(self.params))]
+        return list(zip(self.tensors(), states, strict=True))
 
     def assert_same(
         self,
@@ -253,7 +245,7 @@ class OptimizerRun:
         of: str,
         reference: ReferenceRun | None = None,
     ) -> None:
-        """Every parameter against another run's, bit for bit."""
+        """Assert that every parameter is another run's, bit for bit."""
         expected = other.tensors() if isinstance(other, OptimizerRun) else list(other)
         for index, (mine, theirs) in enumerate(zip(self.tensors(), expected, strict=True)):
             with self.showing(index, as_array(theirs), reference=reference):
@@ -270,7 +262,7 @@ class OptimizerRun:
         of: str = "",
         reference: ReferenceRun | None = None,
     ) -> None:
-        """One parameter against what it should be, each element within its bound."""
+        """Assert that each element of a parameter is within its bound of the expected value."""
         with self.showing(index, expected, bound, reference=reference):
             found = as_array(self.params[index])
             self.subject.assert_close(found, expected, bound, what, step=step, of=of)
@@ -285,14 +277,14 @@ class OptimizerRun:
         show: str = "params[{i}]",
         reference: ReferenceRun | None = None,
     ) -> Iterator[None]:
-        """Give a finding that is made inside the evidence from which its cause and a program are found.
+        """Add to a finding that is raised inside the evidence from which its cause and a program are derived.
 
         Args:
             index: the parameter that is compared.
-            expected: what is expected of what `show` shows.
-            bound: how far from it is near enough.
-            show: what the program prints, as code; `{i}` is the parameter's place.
-            reference: the references that the run follows, from which the cause can be found out.
+            expected: what `show` should evaluate to.
+            bound: the largest allowed error.
+            show: what the program prints, as code; `{i}` is the parameter's index.
+            reference: the reference that the run follows.
         """
         try:
             yield
@@ -301,10 +293,6 @@ class OptimizerRun:
                 shown = Shown(show, expected, bound)
                 failed.evidence = OptimizerEvidence(self.recording, index, shown, self.values(), reference)
             raise
-
-
-def _copied(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, Tensor) else value
 
 
 def _through_a_file(state: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Problems: where parameters start, and what gradients and learning rates they are given."""
+"""Problems: initial parameters, and the gradients and learning rates of every update."""
 
 import math
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ ALL_ZERO = 5
 
 SHAPES: list[Shape] = [(6,), (4, 3), (2, 3, 2), ()]
 MISSING = frozenset({(1, 2), (1, 6), (1, 7), (2, 0), (2, 1), (2, 9), (3, 11)})
-"""The (parameter, update) pairs without a gradient."""
+"""The pairs (parameter, update) without a gradient."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one update is given: the learning rate, and a gradient or None for each parameter."""
+    """One update: the learning rate, and a gradient or None for each parameter."""
 
     lr: float
     grads: list[Array | None]
@@ -31,7 +31,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Problem:
-    """Where the parameters start, and every update."""
+    """The initial parameters, and every update."""
 
     starts: list[Array]
     steps: list[Step]
@@ -48,16 +48,8 @@ def hostile_problem_of(
 ) -> Problem:
     """Gradients that easy tests never show.
 
-    Scales from 1e-6 to 1e2 by coordinate, both signs at every coordinate, one update of zeros, parameters that
-    sometimes have no gradient, a learning rate that changes every step.
-
-    Args:
-        shapes: the parameters' shapes.
-        steps: how many updates.
-        seed: what the random numbers begin from.
-        missing: whether some gradients are missing.
-        exponents: the decimal exponents of the smallest and the largest scale.
-        lr: the learning rate's lowest value is half of it, the highest 2.5 times.
+    Each coordinate has a scale of its own, from 10**exponents[0] to 10**exponents[1], and both signs. One update is all
+    zeros; some gradients are missing, if asked for; the learning rate changes in every update, from 0.5 to 2.5 `lr`.
     """
     random = np.random.default_rng(seed)
     shapes = SHAPES if shapes is None else shapes
@@ -73,27 +65,27 @@ def hostile_problem_of(
     return Problem([np.asarray(random.normal(size=shape)) for shape in shapes], updates)
 
 
-def dyadic_problem(shape: Shape = (4, 3), *, steps: int = 6, seed: int = 3) -> Problem:
-    """Starts and gradients that are small multiples of a power of two, so that sums and halves of them are exact."""
-    random = np.random.default_rng(seed)
-    grads = [random.integers(1, 16, shape) * random.choice([-1.0, 1.0], shape) / 8 for _ in range(steps)]
+def dyadic_problem() -> Problem:
+    """Parameters and gradients that are small multiples of a power of two, so that their sums and halves are exact."""
+    random, shape = np.random.default_rng(3), (4, 3)
+    grads = [random.integers(1, 16, shape) * random.choice([-1.0, 1.0], shape) / 8 for _ in range(6)]
     return Problem([random.integers(-16, 17, shape) / 4], [Step(0.25, [grad]) for grad in grads])
 
 
 MATRICES: tuple[Shape, ...] = ((4, 3), (3, 5), (6, 2))
-"""What stands for other shapes where matrices alone are taken."""
+"""Used instead of other shapes where a subject accepts only matrices."""
 
 
 def shapes_for(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES) -> list[Shape]:
-    """The shapes, with matrices in place of those that the subject does not take."""
-    taken = subject.traits.ndim
+    """The shapes, with matrices in place of those that the subject does not accept."""
+    accepted = subject.traits.ndim
     return [
-        shape if not taken or len(shape) in taken else MATRICES[index % len(MATRICES)]
+        shape if not accepted or len(shape) in accepted else MATRICES[index % len(MATRICES)]
         for index, shape in enumerate(shapes)
     ]
 
 
 def hostile_problem(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES, **options: Any) -> Problem:
-    """The hostile problem in the shapes that the subject takes; no gradient is missing where groups count together."""
+    """The hostile problem in shapes that the subject accepts; no gradient is missing if it counts updates by group."""
     options.setdefault("missing", subject.traits.counter == "parameter")
     return hostile_problem_of(shapes_for(subject, shapes), **options)

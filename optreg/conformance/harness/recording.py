@@ -1,6 +1,6 @@
 """Recordings: what was done to an optimizer or a scheduler, as values from which programs and causes are made.
 
-A run keeps its recording, and alone adds to the recording's events; nothing here refers to what was run.
+Only the run that keeps a recording adds events to it; nothing here refers to the run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubjec
 Array = np.ndarray
 
 Groups = Sequence[tuple[Sequence[int], Mapping[str, Any]]]
-"""Which parameters form which group, with what is different there: `[([0, 2], {"lr": 0.1}), ...]`."""
+"""The parameters of each group, and what the group overrides: `[([0, 2], {"lr": 0.1}), ...]`."""
 
-ANEW = "optimizer = <anew>"
-"""Stands, in recorded code, for making the optimizer."""
+NEW_OPTIMIZER = "optimizer = <new>"
+"""Stands for the construction of the optimizer in recorded code."""
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,16 @@ class Update:
 
 @dataclass(frozen=True)
 class Line:
-    """Something else that was done, as code about `params` and `optimizer`; it may hold ANEW.
-
-    Args:
-        code: the code.
-        resumes: the optimizer was exchanged for one that went on from its checkpoint.
-        settings: what an optimizer made anew is given; what the first was, where it is not told.
-        groups: likewise.
-        outside: it changes neither parameters nor optimizer, but something around them.
-    """
+    """Anything else that was done, as code about `params` and `optimizer`; the code may contain NEW_OPTIMIZER."""
 
     code: str
     resumes: bool = False
+    """The optimizer was replaced by one that resumed from its checkpoint."""
     settings: Mapping[str, Any] | None = None
+    """What a new optimizer is constructed with, if not with the settings of the first one."""
     groups: Groups | None = None
     outside: bool = False
+    """It changes neither the parameters nor the optimizer."""
 
 
 Event = Update | Line
@@ -56,18 +51,7 @@ Event = Update | Line
 
 @dataclass(frozen=True)
 class OptimizerRecording:
-    """What was done to an optimizer, from its parameters' start on.
-
-    Args:
-        subject: what is judged.
-        starts: where the parameters start.
-        dtype: the parameters' dtype.
-        groups: the param groups; None for one of all parameters.
-        layout: how the parameters lie in memory.
-        frozen: the parameters that are frozen when the optimizer is made.
-        settings: hyperparameters and execution options that it is made with.
-        events: what followed.
-    """
+    """What was done to an optimizer, from the construction of its parameters on."""
 
     subject: OptimizerSubject
     starts: list[Array]
@@ -76,46 +60,35 @@ class OptimizerRecording:
     layout: Layout
     frozen: Sequence[int]
     settings: dict[str, Any]
+    """The hyperparameters and execution options that the optimizer was constructed with."""
     events: list[Event] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Making:
-    """An optimizer is made for a scheduler, with these learning rates of its groups."""
+    """The construction of an optimizer for a scheduler, with the learning rate of each group."""
 
     base_lrs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class SchedulerRecording:
-    """What was done to a scheduler and to the optimizer that it drives.
-
-    Args:
-        subject: what is judged.
-        settings: the schedule's hyperparameters.
-        base_lrs: each group's base learning rate.
-        tensor_lr: whether the groups hold their rate in a tensor.
-        resumed_at: the step at which the run was stopped and resumed, if it was.
-        lines: what was done, as code, or the making of an optimizer.
-    """
+    """What was done to a scheduler and to the optimizer that it drives."""
 
     subject: ScheduleSubject
     settings: dict[str, Any]
     base_lrs: tuple[float, ...]
     tensor_lr: bool
+    """The groups hold their learning rate in a tensor."""
     resumed_at: int | None = None
+    """The step at which the run was interrupted and resumed, if it was."""
     lines: list["str | Making"] = field(default_factory=list)
+    """What was done, as code, or the construction of an optimizer."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a program prints, as code (`{i}` is the place of a parameter or group), and what is expected of it.
-
-    Args:
-        code: the code.
-        expected: what it should print.
-        bound: how far from it is near enough.
-    """
+    """What a program prints, as code (`{i}` is the index of a parameter or group), what it should be, and the bound."""
 
     code: str
     expected: Array | float
@@ -124,15 +97,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class OptimizerEvidence:
-    """What a finding about one parameter was made from.
-
-    Args:
-        recording: what was done.
-        index: the parameter.
-        shown: what was compared.
-        values: where all parameters are.
-        reference: the references that were followed, if any were.
-    """
+    """The facts behind a finding about the parameter at `index`: all parameters' `values`, and their reference."""
 
     recording: OptimizerRecording
     index: int
@@ -143,14 +108,7 @@ class OptimizerEvidence:
 
 @dataclass(frozen=True)
 class SchedulerEvidence:
-    """What a finding about one group's rate was made from.
-
-    Args:
-        recording: what was done.
-        index: the group.
-        shown: what was compared.
-        t: the step that the scheduler is at.
-    """
+    """The facts behind a finding about the learning rate of the group at `index`, at step t."""
 
     recording: SchedulerRecording
     index: int

@@ -1,4 +1,4 @@
-"""ReferenceRun: the references of all parameters, stepped along with a run, and how far the optimizer may differ."""
+"""ReferenceRun: the references of all parameters, stepped alongside a run, and how far the optimizer may differ."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,35 +14,29 @@ Array = np.ndarray
 
 
 class ReferenceRun:
-    """The references of all parameters, stepped along with a run, and the scales that their errors are measured in.
+    """One reference for each parameter, and the scales in which errors are measured.
 
-    A state's scale is the largest value that its coordinate has had. Where the decay is part of the gradient, the error
-    that a parameter may have reaches the state too.
+    A state's scale is the largest magnitude that its coordinate has had. If the decay is coupled to the gradient, the
+    allowed error of a parameter enters the state too.
     """
 
     def __init__(self, subject: OptimizerSubject, starts: Sequence[Array], dtype: torch.dtype, **settings: Any) -> None:
         self.subject, self.dtype = subject, dtype
-        complete = {**subject.hostile, **settings}
-        complete = {name: _plain(complete[name]) for name in subject.hostile}
-        self.settings = complete
-        self.references = [subject.reference(**complete) for _ in starts]
-        self.runs = [
-            reference.trajectory(np.array(start, dtype=np.float64))
-            for reference, start in zip(self.references, starts, strict=True)
-        ]
+        self.settings = {name: _plain(settings.get(name, value)) for name, value in subject.hostile.items()}
+        self.references = [subject.reference(**self.settings) for _ in starts]
+        pairs = zip(self.references, starts, strict=True)
+        self.runs = [reference.trajectory(np.array(start, dtype=np.float64)) for reference, start in pairs]
         self.now = [next(run) for run in self.runs]
         self.started = [False for _ in starts]
         self.peak = [np.abs(theta) for theta, _ in self.now]
         self.state_peaks = [{name: np.abs(value) for name, value in state.items()} for _, state in self.now]
         self.gradients = [np.zeros_like(theta) for theta, _ in self.now]
-        self.total_lr = 0.0
-        self.t = 0
-        self.coupling = 0.0
-        if decay_of(subject.reference, complete, subject.ndim) == "coupled":
-            self.coupling = float(complete.get("weight_decay", 0.0))
+        self.total_lr, self.t = 0.0, 0
+        coupled = decay_of(subject.reference, self.settings, subject.ndim) == "coupled"
+        self.coupling = float(self.settings["weight_decay"]) if coupled else 0.0
 
     def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "ReferenceRun":
-        """Make the updates of a problem, from number `start` to before `stop`."""
+        """Make the updates `start` to `stop - 1` of a problem."""
         for step in problem.steps[start:stop]:
             self.take(step)
         return self
@@ -79,7 +73,7 @@ class ReferenceRun:
         return np.asarray(rounding(self.dtype, self.t) * self._scale(index))
 
     def _scale(self, index: int) -> Array:
-        """S, one for the whole parameter: an error in one element may come from what others have in common with it."""
+        """S; one for the whole parameter if its elements are coupled, since an error in one then reaches the others."""
         peak = self.peak[index]
         largest = peak if self.subject.traits.elementwise else np.full_like(peak, peak.max(initial=0.0))
         return np.asarray(np.maximum(largest, 1.0) + self.total_lr)
@@ -96,15 +90,15 @@ class ReferenceRun:
 
 
 def _plain(value: Any) -> Any:
-    """A number for a tensor that holds one."""
+    """A tensor of one element as a number."""
     return value.item() if isinstance(value, torch.Tensor) else value
 
 
 def decay_of(reference: type, settings: Mapping[str, Any], ndim: int = 1) -> str:
     """How a reference decays weights: `"none"`, `"decoupled"` or `"coupled"`.
 
-    A decay that is part of the gradient reaches the state; one that is a step of its own does not. Where there is no
-    state, a first update without gradient tells: it takes lr * weight_decay of the parameter if the decay is decoupled.
+    Coupled decay is part of the gradient and reaches the state; decoupled decay does not. Without state, a first update
+    under a gradient of zero decides: decoupled decay removes lr * weight_decay of the parameter.
     """
     if "weight_decay" not in settings:
         return "none"

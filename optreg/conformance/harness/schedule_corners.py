@@ -1,4 +1,4 @@
-"""Schedule corners: the settings of a schedule at which it is judged, as far as the class takes them."""
+"""Schedule corners: the settings at which a schedule is judged, as far as the class accepts them."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from optreg.conformance.subjects.schedule_settings import corners
 from optreg.conformance.subjects.subject import ScheduleSubject
 
 BEYOND = 20
-"""How many steps after a schedule's end are looked at."""
+"""How many steps after a schedule's end are checked."""
 
 
 def corners_for(subject: ScheduleSubject) -> list[dict[str, Any]]:
-    """Settings at every corner that the class takes; one that no plugin declares may have narrower ranges."""
+    """Settings at every corner that the class accepts; the ranges of a class judged `like` a plugin may be narrower."""
     found: list[dict[str, Any]] = []
     for settings in corners(subject.reference):
         fixed = {**settings, **subject.fixed}
@@ -21,11 +21,9 @@ def corners_for(subject: ScheduleSubject) -> list[dict[str, Any]]:
 
 
 def _refused(subject: ScheduleSubject, settings: dict[str, Any]) -> bool:
-    """Whether the class says, by a ValueError, that it does not take the settings."""
+    """Whether the class refuses the settings by a ValueError with a message. Other errors are left to the checks."""
     try:
         subject.make(make_optimizer(subject), **settings)
-    except ValueError as error:
-        return bool(str(error))
-    except Exception:  # that is not a refusal, and checks will find it
-        return False
+    except Exception as error:
+        return isinstance(error, ValueError) and bool(str(error))
     return False

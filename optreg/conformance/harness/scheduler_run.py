@@ -1,4 +1,4 @@
-"""SchedulerRun: a scheduler on an ordinary optimizer, and the recording of what was done to the two."""
+"""SchedulerRun: a scheduler on an ordinary optimizer, with a recording of what was done to the two."""
 
 import copy
 import json
@@ -19,7 +19,7 @@ from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import ScheduleSubject
 
 BASE_LRS = (0.5, 0.3)
-"""One that is a power of two, and one that is not."""
+"""A power of two, and a number that is not."""
 
 STEP = "optimizer.step()\nscheduler.step()"
 SAVED = "saved = copy.deepcopy((optimizer.state_dict(), scheduler.state_dict()))"
@@ -27,14 +27,14 @@ LOADED = ("optimizer.load_state_dict(saved[0])", "scheduler.load_state_dict(save
 
 
 class SchedulerRun:
-    """A scheduler on an optimizer of two groups, and the recording of what was done to it.
+    """A scheduler on an optimizer with one parameter in each group, and the recording of what was done to it.
 
     Args:
         subject: the schedule that is judged.
         settings: its hyperparameters.
         base_lrs: each group's base learning rate.
-        tensor: whether the groups hold their rate in a tensor.
-        saved: an optimizer's checkpoint that is loaded before the scheduler is made.
+        tensor: whether the groups hold their learning rate in a tensor.
+        saved: an optimizer's checkpoint that is loaded before the scheduler is constructed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class SchedulerRun:
         self._keep(SchedulerRecording(subject, dict(settings), made, tensor, lines=[Making(made)]))
         self.t = 0
         self.peaks: dict[int, float] = {}
-        """The largest rate that each group was to have so far."""
+        """The largest learning rate that each group should have had so far."""
         self.optimizer = make_optimizer(subject, base_lrs, tensor=tensor)
         if saved is not None:
             self.optimizer.load_state_dict(copy.deepcopy(saved))
@@ -66,7 +66,7 @@ class SchedulerRun:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The hyperparameters that the rates are judged by."""
+        """The hyperparameters that the learning rates are judged by."""
         return self.recording.settings
 
     @property
@@ -106,14 +106,14 @@ class SchedulerRun:
             activity.moved = True
 
     def run(self, steps: int) -> "SchedulerRun":
-        """So many updates."""
+        """Make this many updates."""
         for _ in range(steps):
             self.step()
         return self
 
     @property
     def rates(self) -> list[float]:
-        """The learning rate that each group holds."""
+        """The learning rate in each group."""
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def resumed(
@@ -126,15 +126,15 @@ class SchedulerRun:
         base_lrs: Sequence[float] | None = None,
         loaded: bool = False,
     ) -> "SchedulerRun":
-        """A fresh run, gone on from this one's checkpoints.
+        """A fresh run, resumed from this one's checkpoints.
 
         Args:
             settings: what the fresh scheduler is constructed with; this one's, if not given.
             optimizer_first: whether the optimizer's checkpoint is loaded before the scheduler's.
             times: how often each is loaded.
-            through_json: whether the scheduler's travels as JSON.
-            base_lrs: the learning rates that the fresh optimizer is made with; this one's, if not given.
-            loaded: whether the optimizer's checkpoint is loaded before the scheduler is made.
+            through_json: whether the scheduler's checkpoint goes through JSON.
+            base_lrs: the learning rates that the fresh optimizer is constructed with; this one's, if not given.
+            loaded: whether the optimizer's checkpoint is loaded before the scheduler is constructed.
         """
         saved: tuple[Any, Any] = copy.deepcopy((self.optimizer.state_dict(), self.scheduler.state_dict()))
         lines = [SAVED]
@@ -160,7 +160,7 @@ class SchedulerRun:
         return fresh
 
     def load(self, other: "SchedulerRun") -> None:
-        """Go on, in this very optimizer and scheduler, from where another run is."""
+        """Load another run's checkpoints into this same optimizer and scheduler."""
         saved: tuple[Any, Any] = copy.deepcopy((other.optimizer.state_dict(), other.scheduler.state_dict()))
         self.optimizer.load_state_dict(saved[0])
         self.scheduler.load_state_dict(saved[1])
@@ -177,13 +177,11 @@ class SchedulerRun:
         return other
 
     def constructed(self, last_epoch: int, steps: int) -> "SchedulerRun":
-        """A fresh run, its scheduler constructed with `last_epoch` on an optimizer as it was after some steps."""
-        saved = copy.deepcopy(
-            SchedulerRun(self.subject, self.settings, self.base_lrs).run(steps).optimizer.state_dict()
-        )
+        """A fresh run: the scheduler constructed with `last_epoch` on the optimizer's checkpoint after some steps."""
+        saved = SchedulerRun(self.subject, self.settings, self.base_lrs).run(steps).optimizer.state_dict()
         fresh = copy.copy(self)
         fresh.optimizer = make_optimizer(self.subject, self.base_lrs)
-        fresh.optimizer.load_state_dict(saved)
+        fresh.optimizer.load_state_dict(copy.deepcopy(saved))
         making = Making(self.base_lrs)
         lines: list[str | Making] = [making, _construction(self.subject, self.settings), *[STEP] * steps]
         lines += ["saved = copy.deepcopy(optimizer.state_dict())", making, "optimizer.load_state_dict(saved)"]
@@ -194,22 +192,22 @@ class SchedulerRun:
         return fresh
 
     def judge_by(self, settings: Mapping[str, Any]) -> None:
-        """Expect other hyperparameters' rates from now on: those of the constructor, where they are to count."""
+        """Expect the learning rates of other hyperparameters from now on."""
         self._keep(replace(self.recording, settings=dict(settings)))
 
     def add_group(self, base_lr: float) -> None:
-        """Add a group of one parameter to the optimizer."""
+        """Add a group with one parameter to the optimizer."""
         self.optimizer.add_param_group({"params": [Parameter(self.subject.tensor([0.0]))], "lr": base_lr})
         made = f"torch.nn.Parameter(torch.zeros(1{on_device(self.subject)}))"
         self.note(f"optimizer.add_param_group({{'params': [{made}], 'lr': {base_lr}}})")
         self._keep(replace(self.recording, base_lrs=(*self.base_lrs, base_lr)))
 
     def expected(self, index: int, t: int | None = None) -> float:
-        """The rate of a group now, or at step t, as the reference says it at 50 digits."""
+        """A group's learning rate now, or at step t, by the reference at 50 digits."""
         return self.subject.rate(self.settings, self.base_lrs[index], self.t if t is None else t)
 
     def assert_rates(self, what: str = "the learning rate", *, rtol: float = SCHEDULE_RTOL) -> None:
-        """Every group's rate against base_lr * f(t), as the reference says it at 50 digits."""
+        """Assert that every group's learning rate is base_lr * f(t), by the reference at 50 digits."""
         for index, (rate, base_lr) in enumerate(zip(self.rates, self.base_lrs, strict=True)):
             expected = self.expected(index)
             self.peaks[index] = max(self.peaks.get(index, base_lr), abs(expected))
@@ -219,28 +217,23 @@ class SchedulerRun:
             self.assert_close(index, rate, expected, bound, f"{what} of group {index} under {in_words(self.settings)}")
 
     def assert_close(self, index: int, rate: float, expected: float, bound: float, what: str, *, of: str = "") -> None:
-        """The rate that a group holds against what it should be."""
+        """Assert that a group's learning rate is within a bound of the expected one."""
         with self.showing(index, expected, bound):
             self.subject.assert_close(rate, expected, bound, what, step=self.t, of=of)
 
     def assert_same(self, other: "SchedulerRun", what: str, *, of: str) -> None:
-        """Every group's rate against another run's, bit for bit."""
+        """Assert that every group's learning rate is another run's, bit for bit."""
         for index, (rate, expected) in enumerate(zip(self.rates, other.rates, strict=True)):
             with self.showing(index, expected, 0.0):
-                told = f"the rate of group {index}, {what},"
-                self.subject.assert_equal(rate, expected, told, step=self.t, of=of)
+                self.subject.assert_equal(rate, expected, f"the rate of group {index}, {what},", step=self.t, of=of)
 
     @contextmanager
     def showing(
         self, index: int, expected: float, bound: float, *, show: str = "optimizer.param_groups[{i}]['lr']"
     ) -> Iterator[None]:
-        """Give a finding that is made inside the evidence from which its cause and a program are found.
+        """Add to a finding that is raised inside the evidence from which its cause and a program are derived.
 
-        Args:
-            index: the group that is compared.
-            expected: what is expected of what `show` shows.
-            bound: how far from it is near enough.
-            show: what the program prints, as code; `{i}` is the group's place.
+        `show` is what the program prints, as code, in which `{i}` is the group's index.
         """
         try:
             yield
@@ -258,7 +251,7 @@ def _construction(subject: ScheduleSubject, settings: Mapping[str, Any], last_ep
 
 
 def make_optimizer(subject: ScheduleSubject, base_lrs: Sequence[float] = BASE_LRS, *, tensor: bool = False) -> Any:
-    """Gradient descent with momentum, which some schedules drive too; groups are unlike, the second is frozen."""
+    """SGD with momentum, which some schedules drive too. The groups differ; the second one's parameter is frozen."""
     groups = []
     for index, base_lr in enumerate(base_lrs):
         param = Parameter(subject.tensor([1.0]), requires_grad=index != 1)
@@ -268,12 +261,12 @@ def make_optimizer(subject: ScheduleSubject, base_lrs: Sequence[float] = BASE_LR
 
 
 def group_options(subject: ScheduleSubject, index: int, base_lr: float, *, tensor: bool) -> dict[str, Any]:
-    """What a group is made with."""
+    """The options that a group is constructed with."""
     lr = subject.tensor(base_lr) if tensor else base_lr
     return {"lr": lr, "momentum": round(0.9 - 0.05 * index, 2), "weight_decay": round(0.01 * (index + 1), 2)}
 
 
 def _is_constant(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
-    """Whether the formula gives the same multiplier at every step."""
+    """Whether the multiplier is the same at every step."""
     first = subject.formula(settings, 0)
     return all(subject.formula(settings, t) == first for t in range(1, span(settings) + 2))

@@ -10,12 +10,7 @@ import torch
 C0 = 8.0
 C1 = 1.0
 
-UNIT = {
-    torch.float64: 2.0**-53,
-    torch.float32: 2.0**-24,
-    torch.float16: 2.0**-11,
-    torch.bfloat16: 2.0**-8,
-}
+UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
 """The unit roundoff: half the distance from 1 to the next number."""
 
 SCHEDULE_RTOL = 1e-12
