@@ -196,11 +196,11 @@ def ran(folder, *arguments):
 
 
 def test_the_newcomers_are_listed_and_shown_beside_the_others(copied):
-    listed = ran(copied, "-m", "optreg.cli", "list")
+    listed = ran(copied, "-m", "optreg", "list")
     for name in ("signum", "inverse_root", "adamw", "cosine"):
         assert f"\t{name}\t" in listed
-    assert "arXiv:1802.04434" in ran(copied, "-m", "optreg.cli", "show", "signum")
-    assert "warmup_steps\tint\t>= 1\trequired" in ran(copied, "-m", "optreg.cli", "show", "inverse_root")
+    assert "arXiv:1802.04434" in ran(copied, "-m", "optreg", "show", "signum")
+    assert "warmup_steps\tint\t>= 1\trequired" in ran(copied, "-m", "optreg", "show", "inverse_root")
 
 
 def test_a_run_is_built_of_them(copied):
@@ -210,7 +210,7 @@ def test_a_run_is_built_of_them(copied):
 
 def test_the_suite_judges_them(copied):
     told = ran(
-        copied, "-m", "optreg.cli", "conform", "signum", "inverse_root", "--tier", "should",
+        copied, "-m", "optreg", "conform", "signum", "inverse_root", "--tier", "should",
         "-k", "M02 or M03 or K04 or K05 or L01 or K14 or K15",
     )  # fmt: skip
     assert f"signum\toptreg {version('optreg')}\t4\t0\t0\t" in told
