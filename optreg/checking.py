@@ -95,7 +95,7 @@ def _find(
         return None, []
     if not isinstance(name, str):
         choices = ", ".join(entry.name for entry in registry.usable(kind))
-        said = "must be text" if "name" in data else "is missing"
+        said = "must be a string" if "name" in data else "is missing"
         return None, [document.problem(path, f"the {kind}'s 'name' {said}; choose from: {choices}")]
     try:
         return registry.optimizer(name) if kind is Kind.OPTIMIZER else registry.scheduler(name), []

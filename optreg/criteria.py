@@ -35,8 +35,8 @@ Matcher = Callable[[NamedParameter], bool]
 class Need(Enum):
     """What a criterion needs to know of the model; the value says what is missing and what to pass instead."""
 
-    NAMES = "names, but the parameters came without; pass the model or model.named_parameters()"
-    MODULES = "module types, but only parameters came; pass the model itself"
+    NAMES = "names, but the parameters have none; pass the model or model.named_parameters()"
+    MODULES = "module types, but only parameters were given; pass the model itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Form:
 
     item: type
     words: str
-    """For messages: `"text, or a list of texts"`."""
+    """For messages: `"a string or a list of strings"`."""
     schema: Mapping[str, Any]
     """The JSON Schema of one item."""
 
@@ -124,12 +124,12 @@ def _regex_fault(pattern: str) -> str | None:
             warnings.simplefilter("error", FutureWarning)  # as of `[[a]`: its meaning is to change
             re.compile(pattern)
     except (re.error, RecursionError, OverflowError, FutureWarning) as error:
-        return f"is no regular expression: {error}"
+        return f"is not a regular expression: {error}"
     return None
 
 
-TEXTS = Form(str, "text, or a list of texts", {"type": "string"})
-DIMENSIONS = Form(int, "a number of dimensions, or a list of them", {"type": "integer"})
+TEXTS = Form(str, "a string or a list of strings", {"type": "string"})
+DIMENSIONS = Form(int, "a number of dimensions or a list of them", {"type": "integer"})
 
 CRITERIA = {
     row.key: row

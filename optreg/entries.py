@@ -161,7 +161,7 @@ def _several(kind: Kind, name: str, entries: list[Entry]) -> str:
             f"as {modules}; its author must rename one"
         )
     choices = ", ".join(f"'{entry.qualified}'" for entry in entries)
-    return f"{kind} '{name}' is offered by {len(entries)} distributions; write one of {choices}, or hide one by {BLOCK}"
+    return f"{kind} '{name}' is offered by {len(entries)} distributions; write one of {choices}, or hide one with {BLOCK}"
 
 
 def _can_be_found(module: str) -> bool:

@@ -97,11 +97,11 @@ def _members(model: "lazy_types.Model") -> list[Member]:
                 member.owners.append(type(module))
         return list(members.values())
     if hasattr(model, "requires_grad") or not isinstance(model, Iterable):
-        raise TypeError(f"a model is a module, named parameters or parameters, not a {type(model).__name__}")
+        raise TypeError(f"a model is a module, named parameters or parameters, not {type(model).__name__}")
     for item in model:
         name, param = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
         if not hasattr(param, "requires_grad") or not isinstance(name, str | None):
-            raise TypeError(f"a model is a module, named parameters or parameters; this holds a {type(item).__name__}")
+            raise TypeError(f"a model is a module, named parameters or parameters; this contains {type(item).__name__}")
         member = members.setdefault(id(param), Member(param))
         if name is not None:
             member.names.append(name)
@@ -132,7 +132,7 @@ def _unanswerable(members: list[Member], rules: Sequence[Rule]) -> Iterable[Prob
 
 def _tied(member: Member, claims: list[list[int]], rules: Sequence[Rule]) -> Problem:
     said = [
-        f"'{name}' falls to rule {claim[0] + 1} ({rules[claim[0]]})"
+        f"'{name}' matches rule {claim[0] + 1} ({rules[claim[0]]})"
         for name, claim in zip(member.names, claims, strict=True)
         if claim
     ]

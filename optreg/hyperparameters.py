@@ -84,8 +84,8 @@ def _refuse_unspeakable(name: str, default: Any) -> None:
             _refuse_unspeakable(name, item)
     elif type(default) not in {bool, int, float, str, type(None)}:
         raise TypeError(
-            f"the default of '{name}' is a {type(default).__name__}, which no spec can state; "
-            "use a number, a truth value, text (typed as a Literal), None or a tuple of these"
+            f"the default of '{name}' is a {type(default).__name__}, which a spec cannot express; "
+            "use a number, a truth value, a string (typed as a Literal), None or a tuple of these"
         )
 
 
@@ -130,7 +130,7 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
         yield Complaint((), f"{owner}: {error}")
     except Exception as error:
         raise PluginError(
-            f"'{reference.__module__}:{reference.__qualname__}' cannot be made of values that are in range: "
+            f"'{reference.__module__}:{reference.__qualname__}' cannot be created from values that are in range: "
             f"{type(error).__name__}: {error}"
         ) from error
 

@@ -69,7 +69,7 @@ def _read(source: Source) -> Document:
     if isinstance(source, str | os.PathLike):
         return read_file(source)
     what = type(source).__name__  # type: ignore[unreachable]  # callers may have no type checker
-    raise SpecError([Problem(None, f"a spec is the path of a YAML file, a mapping or a Spec, not a {what}")])
+    raise SpecError([Problem(None, f"a spec is the path of a YAML file, a mapping or a Spec, not {what}")])
 
 
 def _settled(value: Value | None, problems: list[Problem]) -> Value:

@@ -21,18 +21,18 @@ def override(document: Document, overrides: Overrides) -> Document:
     if isinstance(overrides, str):
         overrides = [overrides]
     if not isinstance(overrides, Iterable):
-        raise SpecError([Problem(None, f"overrides are texts or a mapping, not a {type(overrides).__name__}")])
+        raise SpecError([Problem(None, f"overrides are strings or a mapping, not {type(overrides).__name__}")])
     items = overrides.items() if isinstance(overrides, Mapping) else (_split(text) for text in overrides)
     for dotted_path, value in items:
         where = Position(f"override '{dotted_path}'")
         if not isinstance(dotted_path, str):
-            raise SpecError([Problem(where, "its path must be text: 'optimizer.lr'")])
+            raise SpecError([Problem(where, "its path must be a string: 'optimizer.lr'")])
         if not dotted_path.strip():
             raise SpecError([Problem(where, "needs a path and a value: 'optimizer.lr=1e-4'")])
         path: Path = tuple(map(_step, dotted_path.strip().split(".")))
         if isinstance(value, _Text):
             if not value.strip():
-                raise SpecError([Problem(where, "has no value after '='; write null for none, '' for empty text")])
+                raise SpecError([Problem(where, "has no value after '='; write null for None, '' for an empty string")])
             read = read_text(value, str(where))
             data = read.data
         else:
@@ -54,7 +54,7 @@ class _Text(str):
 
 def _split(text: Any) -> tuple[str, _Text]:
     if not isinstance(text, str):
-        raise SpecError([Problem(None, f"an override is text like 'optimizer.lr=1e-4', not {text!r}")])
+        raise SpecError([Problem(None, f"an override is a string like 'optimizer.lr=1e-4', not {text!r}")])
     path, equals, value = text.partition("=")
     if not equals:
         raise SpecError([Problem(Position(f"override '{text}'"), "has no '='; write 'optimizer.lr=1e-4'")])

@@ -122,7 +122,7 @@ class Registry(Entries):
         """Call the hook of the one module behind `entry`, and take the record of that name."""
         records = self._records(entry, hook, record)
         if records is None:
-            raise PluginError(f"{entry.origin} offers {entry.kind} '{entry.name}', but implements no hook '{hook}'")
+            raise PluginError(f"{entry.origin} offers {entry.kind} '{entry.name}', but does not implement the hook '{hook}'")
         named = [plugin for plugin in records if normalised(str(plugin.name)) == entry.name]
         if len(named) != 1:
             offered = ", ".join(f"'{plugin.name}'" for plugin in records) or "nothing"
@@ -192,13 +192,13 @@ class Registry(Entries):
         for caller in self._manager.get_hookcallers(module) or []:
             if not caller.has_spec():
                 raise PluginError(
-                    f"{entry.origin} implements '{caller.name}', which is no hook of optreg"
+                    f"{entry.origin} implements '{caller.name}', which is not a hook of optreg"
                     f"{did_you_mean(caller.name, known)}"
                 )
             if caller.name == CHECKS and entry.module not in ambient:
                 raise PluginError(
-                    f"{entry.origin} implements '{CHECKS}', which is heard under the entry-point group "
-                    f"'{Kind.HOOK.group}' alone; name the module there too"
+                    f"{entry.origin} implements '{CHECKS}', which optreg calls only for the entry-point group "
+                    f"'{Kind.HOOK.group}'; list the module there too"
                 )
 
 
@@ -218,9 +218,9 @@ def default_registry() -> Registry:
 
 def _check_fields(entry: Entry, what: str, part: Any) -> None:
     if not (isinstance(part, type) and is_dataclass(part)):
-        raise PluginError(f"{entry.origin}: the {what} of '{entry.name}' is no dataclass")
+        raise PluginError(f"{entry.origin}: the {what} of '{entry.name}' is not a dataclass")
     clash = sorted({"name", *CRITERIA} & {field.name for field in fields(part)})
     if clash:
         raise PluginError(
-            f"{entry.origin}: '{entry.name}' has hyperparameters that specs use for something else: {', '.join(clash)}"
+            f"{entry.origin}: '{entry.name}' has hyperparameters whose names are reserved in specs: {', '.join(clash)}"
         )

@@ -78,7 +78,7 @@ def read_file(path: str | os.PathLike[str]) -> Document:
     """Read a YAML file.
 
     Raises:
-        SpecError: it cannot be opened, is too large, or is no UTF-8 text.
+        SpecError: it cannot be opened, is too large, or is not UTF-8 text.
     """
     source = os.fsdecode(path)
     try:
@@ -88,7 +88,7 @@ def read_file(path: str | os.PathLike[str]) -> Document:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _fatal(Position(source), f"cannot be read: {reason}") from error
     if len(raw) > MAX_BYTES:
-        raise _fatal(Position(source), f"is larger than {MAX_BYTES // 1024} KiB; a spec is a page of text")
+        raise _fatal(Position(source), f"is larger than {MAX_BYTES // 1024} KiB; a spec is about a page of text")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _fatal(Position(source, 1, 1), "is UTF-16 text; save it as UTF-8")
     try:
@@ -97,7 +97,7 @@ def read_file(path: str | os.PathLike[str]) -> Document:
         before = raw[: error.start]
         column = error.start - before.rfind(b"\n")
         where = Position(source, before.count(b"\n") + 1, column)
-        raise _fatal(where, f"is no UTF-8 text (byte 0x{raw[error.start]:02x}); save it as UTF-8") from error
+        raise _fatal(where, f"is not UTF-8 text (byte 0x{raw[error.start]:02x}); save it as UTF-8") from error
     return read_text(text, source)
 
 
@@ -115,12 +115,12 @@ def read_text(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
         context = f" {error.context}" if error.context else ""
-        hint = "; quote a text that begins with '*' or '&'" if "an alias" in context or "an anchor" in context else ""
-        raise _fatal(where, f"is no valid YAML: {error.problem}{context}{hint}", builder.problems) from error
+        hint = "; quote a string that begins with '*' or '&'" if "an alias" in context or "an anchor" in context else ""
+        raise _fatal(where, f"is not valid YAML: {error.problem}{context}{hint}", builder.problems) from error
     except (ValueError, OverflowError) as error:  # PyYAML's scanner: an escape or a version beyond all bounds
         mark = builder.loader.get_mark()
         where = Position(source, mark.line + 1, mark.column + 1)
-        raise _fatal(where, "is no valid YAML: a number here is out of range", builder.problems) from error
+        raise _fatal(where, "is not valid YAML: a number here is out of range", builder.problems) from error
     except _LimitError as stop:
         raise SpecError([*builder.problems, stop.problem]) from None
 
@@ -179,7 +179,7 @@ class _Builder:
         next(self.events)  # the document ends
         rest = next(self.events)
         if isinstance(rest, yaml.DocumentStartEvent):
-            self._problem(rest, "a second document begins; a spec is one, so remove '---' or split the file")
+            self._problem(rest, "a second document begins; a spec has only one, so remove '---' or split the file")
         return value
 
     def _value(self, event: Any, path: Path) -> Any:
@@ -213,7 +213,7 @@ class _Builder:
                 continue
             here = (*path, key)
             if key in items:
-                self._problem(event, f"'{key}' stands here for the second time; it is also on line "
+                self._problem(event, f"'{key}' is repeated; it is also on line "
                                      f"{self.keys[here].line}, keep one")  # fmt: skip
                 continue
             self.keys[here] = self._position(event)
@@ -224,10 +224,10 @@ class _Builder:
         """The text of a key; None, with the fault reported, where it is not one."""
         if not isinstance(event, yaml.ScalarEvent):
             self._value(event, (*path, "?"))
-            self._problem(event, "a key must be a plain word")
+            self._problem(event, "a key must be a plain string")
             return None
         if event.anchor is not None or event.tag is not None:
-            self._problem(event, "a key has neither tag nor anchor; write a plain word")
+            self._problem(event, "a key cannot have a tag or an anchor; write a plain string")
         if event.value == "<<" and event.implicit[0]:
             self._problem(event, "merge keys (<<) are not allowed; write the values out")
             return None
@@ -273,11 +273,11 @@ _REFUSED: Final = (
     ),
     (
         re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"),
-        "'{0}' is a number to base 60 to some YAML readers and text to others; write a decimal number, or quote it",
+        "'{0}' is a base-60 number to some YAML readers and a string to others; write a decimal number, or quote it",
     ),
     (
         re.compile(r"y|Y|n|N|(?i:yes|no|on|off)"),
-        "'{0}' is a boolean to some YAML readers and text to others; write true or false, or quote it",
+        "'{0}' is a boolean to some YAML readers and a string to others; write true or false, or quote it",
     ),
 )
 
@@ -293,8 +293,8 @@ def _put(data: Any, path: Path, value: Any, where: Position) -> Any:
         return {**data, head: _put(data.get(head), rest, value, where)}
     if isinstance(data, tuple) and isinstance(head, int) and head < len(data):
         return (*data[:head], _put(data[head], rest, value, where), *data[head + 1 :])
-    what = f"a list of {len(data)}" if isinstance(data, tuple) else "a mapping" if isinstance(data, dict) else "a value"
-    raise _fatal(where, f"'{head}' leads nowhere: there stands {what}")
+    what = f"a list of length {len(data)}" if isinstance(data, tuple) else "a mapping" if isinstance(data, dict) else "a value"
+    raise _fatal(where, f"'{head}' does not exist in {what}")
 
 
 def _printable(text: str) -> str:
@@ -313,7 +313,7 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
         return bool(value)
     if isinstance(value, Mapping):
         problems += [
-            Problem(None, f"{dotted(path)}: the key {key!r} must be text") for key in value if not isinstance(key, str)
+            Problem(None, f"{dotted(path)}: the key {key!r} must be a string") for key in value if not isinstance(key, str)
         ]
         return {
             str.__str__(key): _plain(item, (*path, key), problems)
@@ -333,5 +333,5 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
         except OverflowError:
             problems.append(Problem(None, f"{dotted(path)}: the number is out of range"))
             return FAULTY
-    problems.append(Problem(None, f"{dotted(path)}: a {type(value).__name__} is no plain value"))
+    problems.append(Problem(None, f"{dotted(path)}: {type(value).__name__} is not a plain value"))
     return FAULTY

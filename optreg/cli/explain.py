@@ -79,11 +79,11 @@ def _made(place: str) -> Any:
     finally:
         sys.path[:] = path
     if not isinstance(model, Module):
-        raise click.BadParameter(f"'{place}' made a {type(model).__name__}, no torch.nn.Module", param_hint="--model")
+        raise click.BadParameter(f"'{place}' returned {type(model).__name__}, not a torch.nn.Module", param_hint="--model")
     lazy = [name for name, param in model.named_parameters() if is_lazy(param)]  # type: ignore[redundant-expr]
     if lazy:
         raise click.BadParameter(
-            f"'{place}' made a model whose parameters have no shape yet: {', '.join(lazy[:3])}; "
+            f"'{place}' returned a model whose parameters have no shape yet: {', '.join(lazy[:3])}; "
             "let the factory run it once before returning it",
             param_hint="--model",
         )

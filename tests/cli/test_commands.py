@@ -190,7 +190,7 @@ def test_explain_with_a_model_prints_the_groups(here, factory):
         ("no_model:make", "ModuleNotFoundError"),
         ("my_model:nothing", "AttributeError"),
         ("my_model:broken", "ZeroDivisionError"),
-        ("my_model:number", "made a int, no torch.nn.Module"),
+        ("my_model:number", "returned int, not a torch.nn.Module"),
     ],
 )
 def test_explain_says_what_is_wrong_with_the_model(here, place, message):

@@ -162,7 +162,7 @@ def test_show_of_a_default_that_no_spec_can_state_names_the_field(site, here):
     optimizer(site, "origin: object = Point")
     result = run("show", "odd")
     assert result.exit_code == 1
-    assert "the default of 'origin' is a type, which no spec can state" in result.stderr
+    assert "the default of 'origin' is a type, which a spec cannot express" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["copy", "schema", "json", "model_config", "_private", "self_"])

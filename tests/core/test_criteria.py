@@ -50,7 +50,7 @@ def test_a_new_row_is_read_printed_and_matched(file):
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("[bfloat16, float16]", "3", "run.yaml:3:12: 'dtype' must be text, or a list of texts"),
+        ("[bfloat16, float16]", "3", "run.yaml:3:12: 'dtype' must be a string or a list of strings"),
         ("float16]", "int8]", "run.yaml:3:23: is not a dtype of floating point: 'int8'"),
         ("dtype", "dtyp", "run.yaml:3:5: the rule has no criterion; add one of: match, regex, ndim, type, dtype"),
         ("lr", "dtipe", "run.yaml:4:5: adamw has no parameter 'dtipe'; did you mean 'dtype'?"),
@@ -86,7 +86,7 @@ def test_a_new_row_is_in_the_schema_and_no_hyperparameter_may_have_its_name(file
             return [OptimizerPlugin(name="odd", implementation="torch.optim:SGD", reference=Reference)]
     """
     site.install("odd", code, names=["odd"])
-    with pytest.raises(PluginError, match="hyperparameters that specs use for something else: dtype"):
+    with pytest.raises(PluginError, match="hyperparameters whose names are reserved in specs: dtype"):
         optreg.Registry().optimizer("odd")
 
 

@@ -118,7 +118,7 @@ def test_rules_that_disagree_about_a_tied_parameter_are_an_error():
     rules = asking(match=("embed.*",)), asking(match=("head.*",), where=Position("run.yaml", 9, 5))
     problem = refused(tied(), *rules)[0]
     assert problem.startswith("run.yaml:9:5: a tied parameter has several names and rules disagree about it: ")
-    assert "'embed.weight' falls to rule 1 (match: embed.*), 'head.weight' falls to rule 2 (match: head.*)" in problem
+    assert "'embed.weight' matches rule 1 (match: embed.*), 'head.weight' matches rule 2 (match: head.*)" in problem
     assert grouped(tied(), asking(match=("embed.*", "head.*")), asking(ndim=(1,)))[0] == ["embed.weight"]
 
 
@@ -147,7 +147,7 @@ def test_rules_that_ask_for_more_than_was_given_are_errors():
     model = Small()
     assert "pass the model or model.named_parameters()" in refused(model.parameters(), asking(match=("*",)))[0]
     assert "pass the model itself" in refused(model.named_parameters(), asking(type=("Linear",)))[0]
-    with pytest.raises(TypeError, match="this holds a int"):
+    with pytest.raises(TypeError, match="this contains int"):
         partition([1], [])
 
 
@@ -191,10 +191,10 @@ def test_every_trainable_parameter_is_in_exactly_one_group(chosen, tie, frozen):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (None, "not a NoneType"),
-        (torch.nn.Parameter(torch.ones(2, 2)), "not a Parameter"),
-        ([("a", torch.nn.Parameter(torch.ones(2)), 3)], "this holds a tuple"),
-        ([(1, torch.nn.Parameter(torch.ones(2)))], "this holds a tuple"),
+        (None, "not NoneType"),
+        (torch.nn.Parameter(torch.ones(2, 2)), "not Parameter"),
+        ([("a", torch.nn.Parameter(torch.ones(2)), 3)], "this contains tuple"),
+        ([(1, torch.nn.Parameter(torch.ones(2)))], "this contains tuple"),
     ],
 )
 def test_what_is_no_model_is_told_so(model, message):
@@ -243,7 +243,7 @@ def test_every_tied_parameter_that_rules_disagree_about_is_told():
     said = [str(problem) for problem in caught.value.problems if "disagree" in str(problem)]
     assert len(said) == 4
     assert (
-        "'first.1.bias' falls to rule 1 (match: first.*), 'second.1.bias' falls to rule 2 (match: second.*)" in said[3]
+        "'first.1.bias' matches rule 1 (match: first.*), 'second.1.bias' matches rule 2 (match: second.*)" in said[3]
     )
 
 

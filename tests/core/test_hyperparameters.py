@@ -220,5 +220,5 @@ def test_a_reference_that_fails_at_values_in_range_is_a_broken_plugin():
         def __post_init__(self):
             raise TypeError("forgot something")
 
-    with pytest.raises(PluginError, match=r"Fails' cannot be made of values that are in range: TypeError: forgot"):
+    with pytest.raises(PluginError, match=r"Fails' cannot be created from values that are in range: TypeError: forgot"):
         check(Fails, {})

@@ -75,7 +75,7 @@ def test_a_tensor_rate_is_checked_and_stays_the_tensor_it_is(model):
 
 @pytest.mark.parametrize("rate", [torch.ones(2), torch.ones(0)])
 def test_a_rate_that_is_not_one_number_is_refused_before_anything_is_built(rate):
-    with pytest.raises(SpecError, match=r"optimizer\.lr: a Tensor is no plain value"):
+    with pytest.raises(SpecError, match=r"optimizer\.lr: Tensor is not a plain value"):
         optreg.optimizer("adamw", torch.nn.Linear(2, 2), lr=rate)
 
 
@@ -157,7 +157,7 @@ def test_a_registry_of_ones_own_is_looked_up_in_and_its_observers_are_told(site,
     [
         (OBSERVER.replace("seen.append", "1 / 0; seen.append"), "observer 'bad:bad' failed: ZeroDivisionError"),
         ("raise RuntimeError('no')", "hook 'bad' is broken: distribution 'bad' 1.0"),
-        (OBSERVER.replace("optreg_built", "optreg_build"), "'optreg_build', which is no hook of optreg; did you mean"),
+        (OBSERVER.replace("optreg_built", "optreg_build"), "'optreg_build', which is not a hook of optreg; did you mean"),
     ],
 )
 def test_an_observer_that_fails_warns_and_the_build_and_the_others_go_on(site, model, code, message):

@@ -90,7 +90,7 @@ def test_threads_that_load_good_and_broken_plugins_at_once_do_not_disturb_each_o
         try:
             return number % 8, registry.optimizer(f"p{number % 8}").plugin.name
         except PluginError as error:
-            return number % 8, "misspelt" if "which is no hook of optreg" in str(error) else str(error)
+            return number % 8, "misspelt" if "which is not a hook of optreg" in str(error) else str(error)
 
     assert set(in_threads(load, repeat=20)) == {
         (number, "misspelt" if number % 2 else f"p{number}") for number in range(8)
