@@ -1,22 +1,22 @@
-"""Overrides: values that are set in a document by dotted path, before it is checked."""
+"""Overrides: values set in a document by dotted path, before it is checked."""
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from optreg.errors import Position, Problem, SpecError
-from optreg.yaml_reader import Document, Path, read_mapping, read_text
+from optreg.errors import Path, Position, Problem, SpecError
+from optreg.yaml_reader import Document, read_mapping, read_text
 
 Overrides = Iterable[str] | Mapping[str, Any]
 """`["scheduler.total_steps=5000"]` or `{"scheduler.total_steps": 5000}`."""
 
 
 def override(document: Document, overrides: Overrides) -> Document:
-    """The document with every override in its place, one after the other.
+    """The document with every override applied, in order.
 
     Raises:
-        SpecError: an override has no path or no value, or its path leads nowhere.
+        SpecError: an override has no path or no value, or its path does not exist.
     """
     if isinstance(overrides, str):
         overrides = [overrides]
@@ -44,12 +44,12 @@ def override(document: Document, overrides: Overrides) -> Document:
 
 
 def _step(part: str) -> str | int:
-    """A step of a dotted path: a list's index, or a key."""
+    """One step of a dotted path: a list index or a key."""
     return int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part
 
 
 class _Text(str):
-    """The value of an override as it was typed, still to be read as YAML."""
+    """The value of an override as typed, not yet read as YAML."""
 
 
 def _split(text: Any) -> tuple[str, _Text]:

@@ -242,9 +242,7 @@ def test_every_tied_parameter_that_rules_disagree_about_is_told():
         partition(Twice(), [asking(match=("first.*",)), asking(match=("second.*",))])
     said = [str(problem) for problem in caught.value.problems if "disagree" in str(problem)]
     assert len(said) == 4
-    assert (
-        "'first.1.bias' matches rule 1 (match: first.*), 'second.1.bias' matches rule 2 (match: second.*)" in said[3]
-    )
+    assert "'first.1.bias' matches rule 1 (match: first.*), 'second.1.bias' matches rule 2 (match: second.*)" in said[3]
 
 
 def test_pairs_that_give_a_parameter_two_names_hold_it_once():

@@ -49,7 +49,9 @@ def test_a_number_that_the_scanner_itself_chokes_on_is_told_by_place(text, place
 
 
 def test_a_glob_without_quotes_is_told_to_have_them():
-    with pytest.raises(SpecError, match=r"^x:1:10: is not valid YAML: .*; quote a string that begins with '\*' or '&'$"):
+    with pytest.raises(
+        SpecError, match=r"^x:1:10: is not valid YAML: .*; quote a string that begins with '\*' or '&'$"
+    ):
         read_text("match: [*.bias]", "x")
 
 
@@ -152,7 +154,10 @@ def test_thousands_of_unknown_parameters_are_told_in_time(tmp_path):
         ("groups." + "9" * 5000 + ".lr=1", "groups"),
         ("groups.999999999.lr=1", "'999999999' does not exist in a mapping"),
         ("a." * 5000 + "b=1", "is nested deeper than 16 levels"),
-        ("optimizer.lr=", "override 'optimizer.lr': has no value after '='; write null for None, '' for an empty string"),
+        (
+            "optimizer.lr=",
+            "override 'optimizer.lr': has no value after '='; write null for None, '' for an empty string",
+        ),
         ("optimizer.lr=   ", "has no value after '='"),
         ("groups=[{match: *.bias}]", "quote a string that begins with '*'"),
         ('optimizer.name="\\U00110000"', "is not valid YAML: a number here is out of range"),

@@ -1,6 +1,5 @@
 """Hyperparameters: values against the typed, bounded fields of a reference; the same fields for people and tools."""
 
-import dataclasses
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -152,7 +151,7 @@ def test_a_reference_whose_types_cannot_be_read_is_the_plugins_fault():
 
 
 def test_fields_are_described_with_type_range_and_default():
-    assert [dataclasses.astuple(field) for field in describe(Paper)] == [
+    assert [tuple(field) for field in describe(Paper)] == [
         ("eta", "float", "> 0", "required"),
         ("betas", "(float, float)", "each >= 0, < 1", "(0.9, 0.99)"),
         ("floor", "float | null", "", "None"),

@@ -157,7 +157,10 @@ def test_a_registry_of_ones_own_is_looked_up_in_and_its_observers_are_told(site,
     [
         (OBSERVER.replace("seen.append", "1 / 0; seen.append"), "observer 'bad:bad' failed: ZeroDivisionError"),
         ("raise RuntimeError('no')", "hook 'bad' is broken: distribution 'bad' 1.0"),
-        (OBSERVER.replace("optreg_built", "optreg_build"), "'optreg_build', which is not a hook of optreg; did you mean"),
+        (
+            OBSERVER.replace("optreg_built", "optreg_build"),
+            "'optreg_build', which is not a hook of optreg; did you mean",
+        ),
     ],
 )
 def test_an_observer_that_fails_warns_and_the_build_and_the_others_go_on(site, model, code, message):

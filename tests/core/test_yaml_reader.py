@@ -36,7 +36,11 @@ def test_nan_is_read_and_left_to_the_schema():
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
-        ("a: no", "x:1:4", "'no' is a boolean to some YAML readers and a string to others; write true or false, or quote"),
+        (
+            "a: no",
+            "x:1:4",
+            "'no' is a boolean to some YAML readers and a string to others; write true or false, or quote",
+        ),
         ("a: [1, On]", "x:1:8", "'On' is a boolean"),
         ("a: 010", "x:1:4", "'010' is read as octal, hexadecimal or decimal"),
         ("a: 1:30", "x:1:4", "'1:30' is a base-60 number to some YAML readers"),
