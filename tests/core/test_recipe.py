@@ -96,21 +96,8 @@ def test_what_does_not_fit_the_model_is_told_when_the_model_comes(model):
         recipe(model)
 
 
-def test_a_ready_scheduler_of_torch_can_be_a_plugin(site, model):
-    code = """
-        from dataclasses import dataclass
-        from optreg import PositiveSteps, SchedulePlugin, hookimpl
-
-        @dataclass
-        class Reference:
-            '''Drops the rate at every so many steps.'''
-            step_size: PositiveSteps
-
-        @hookimpl
-        def optreg_schedulers():
-            return [SchedulePlugin(name="drop", implementation="torch.optim.lr_scheduler:StepLR", reference=Reference)]
-    """
-    site.install("dropper", code, group="optreg.schedulers", names=["drop"])
+def test_a_ready_scheduler_of_torch_can_be_a_plugin(component, model):
+    component("drop", "step_size: PositiveSteps", implementation="torch.optim.lr_scheduler:StepLR", kind="scheduler")
     run = optreg.build({**SPEC, "scheduler": {"name": "drop", "step_size": 3}}, model)
     assert type(run.scheduler) is StepLR
     assert run.scheduler.step_size == 3
