@@ -63,7 +63,7 @@ def test_a_new_row_is_refused_when_wrong_with_its_place(file, right, wrong, mess
     assert message in str(caught.value).splitlines()
 
 
-def test_a_new_row_is_in_the_schema_and_no_hyperparameter_may_have_its_name(file, component):
+def test_a_new_row_is_in_the_schema_and_no_hyperparameter_may_have_its_name(file, optimizer):
     validator = jsonschema.Draft202012Validator(make_schema(optreg.default_registry()))
     spec = {
         "optimizer": {"name": "lion"},
@@ -73,7 +73,7 @@ def test_a_new_row_is_in_the_schema_and_no_hyperparameter_may_have_its_name(file
     validator.validate(spec)
     spec["groups"][0]["dtype"] = 3
     assert not validator.is_valid(spec)
-    component("odd", "dtype: str = 'float32'")
+    optimizer("odd", "dtype: str = 'float32'")
     with pytest.raises(PluginError, match="hyperparameters whose names are reserved in specs: dtype"):
         optreg.Registry().optimizer("odd")
 

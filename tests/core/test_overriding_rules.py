@@ -24,8 +24,8 @@ def told(optimizer, *rules):
     return str(caught.value).splitlines()
 
 
-def test_a_joint_condition_is_checked_with_what_the_rule_inherits(component):
-    component("joint", JOINT)
+def test_a_joint_condition_is_checked_with_what_the_rule_inherits(optimizer):
+    optimizer("joint", JOINT)
     assert told({"name": "joint", "high": 0.5}, {"match": "*", "low": 0.75}) == [
         "groups.0: joint: low (0.75) must not be more than high (0.5)"
     ]
@@ -34,8 +34,8 @@ def test_a_joint_condition_is_checked_with_what_the_rule_inherits(component):
     ]
 
 
-def test_a_mistake_in_the_defaults_is_not_told_again_for_every_rule(component):
-    component("joint", JOINT)
+def test_a_mistake_in_the_defaults_is_not_told_again_for_every_rule(optimizer):
+    optimizer("joint", JOINT)
     assert told({"name": "joint", "low": 3}, {"match": "*", "low": 0.5}, {"ndim": 1}) == [
         "optimizer: joint: low (3) must not be more than high (1.0)"
     ]

@@ -96,8 +96,8 @@ def test_what_does_not_fit_the_model_is_told_when_the_model_comes(model):
         recipe(model)
 
 
-def test_a_ready_scheduler_of_torch_can_be_a_plugin(component, model):
-    component("drop", "step_size: PositiveSteps", implementation="torch.optim.lr_scheduler:StepLR", kind="scheduler")
+def test_a_ready_scheduler_of_torch_can_be_a_plugin(schedule, model):
+    schedule("drop", "step_size: PositiveSteps", implementation="torch.optim.lr_scheduler:StepLR")
     run = optreg.build({**SPEC, "scheduler": {"name": "drop", "step_size": 3}}, model)
     assert type(run.scheduler) is StepLR
     assert run.scheduler.step_size == 3

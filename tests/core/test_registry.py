@@ -169,10 +169,6 @@ def test_an_entry_point_that_leads_nowhere_shows_as_broken(site, target):
         registry.load(entry)
 
 
-def test_given_entry_points_stand_in_for_what_is_installed():
-    assert Registry(entry_points=[]).entries() == []
-
-
 def test_every_kind_of_entry_can_be_loaded():
     registry = Registry()
     for entry in registry.entries():

@@ -42,8 +42,8 @@ def test_the_default_registry_is_one_whoever_asks_first(site):
     assert len({id(found) for found in in_threads(lambda _: optreg.default_registry())}) == 1
 
 
-def test_a_module_is_imported_once_by_any_number_of_threads(component):
-    component(
+def test_a_module_is_imported_once_by_any_number_of_threads(optimizer):
+    optimizer(
         "counted", "import builtins\nbuiltins.optreg_count = getattr(builtins, 'optreg_count', 0) + 1\nlr: float = 0"
     )
     registry = Registry()
@@ -51,9 +51,9 @@ def test_a_module_is_imported_once_by_any_number_of_threads(component):
     assert builtins.__dict__.pop("optreg_count") == 1
 
 
-def test_threads_that_load_good_and_broken_plugins_at_once_do_not_disturb_each_other(component):
+def test_threads_that_load_good_and_broken_plugins_at_once_do_not_disturb_each_other(optimizer):
     for number in range(8):
-        component(f"p{number}", hook="optreg_optimisers" if number % 2 else None)
+        optimizer(f"p{number}", hook="optreg_optimisers" if number % 2 else "optreg_optimizers")
     registry = Registry()
 
     def load(number):
