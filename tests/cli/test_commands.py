@@ -90,10 +90,8 @@ def test_list_names_the_first_party_plugins_with_distribution_and_state():
 
 
 def test_list_as_json_is_json():
-    rows = json.loads(run("list", "--json").output)
-    lion = next(row for row in rows if row["name"] == "lion")
-    assert lion["kind"] == "optimizer"
-    assert lion["module"] == "optreg_plugins.lion"
+    lion = next(row for row in json.loads(run("list", "--json").output) if row["name"] == "lion")
+    assert (lion["kind"], lion["module"]) == ("optimizer", "optreg_plugins.lion")
 
 
 def test_list_check_imports_every_plugin_and_finds_ours_in_order():
