@@ -1,10 +1,9 @@
-"""optreg: optimizers and learning-rate schedules for PyTorch, discovered by installation, built from YAML.
+"""optreg: optimizers and learning-rate schedules for PyTorch, installed as plugins, built from YAML.
 
     optimizer, scheduler = optreg.build("configs/run.yaml", model)
 
-Every public name stands here, or in `optreg.conformance` for those who judge plugins. All other modules are private:
-their names may change without notice. Each name is imported when first used, so that `import optreg` costs next to
-nothing and imports neither torch nor any plugin.
+Every public name is here, or in `optreg.conformance` for judging plugins. All other modules are private and may change
+without notice. Each name is imported on first use, so `import optreg` is cheap and imports neither torch nor a plugin.
 """
 
 from importlib import import_module

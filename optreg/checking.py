@@ -1,6 +1,6 @@
-"""Checking: a document's sections become records, and whatever is wrong with them becomes problems with their places.
+"""Checking: the sections of a document become records, and their mistakes become problems with positions.
 
-Every function returns what it could make of its part, and the problems that it found there.
+Every function returns the record it could make of its part, and the problems it found there.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,12 +8,12 @@ from typing import Any
 
 from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
-from optreg.errors import Problem, UnknownPluginError, did_you_mean
+from optreg.errors import Path, Problem, UnknownPluginError, did_you_mean
 from optreg.hyperparameters import complaints, defaults, names
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.spec import Component, Pairs, Rule, Spec
-from optreg.yaml_reader import FAULTY, Document, Path
+from optreg.yaml_reader import FAULTY, Document
 
 SECTIONS = ("optimizer", "groups", "scheduler")
 
@@ -21,7 +21,7 @@ AnyRegistration = Registration[OptimizerPlugin] | Registration[SchedulePlugin]
 
 
 def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, list[Problem]]:
-    """The spec that a document states; None where there is a problem."""
+    """The spec that a document describes; None if there is a problem."""
     if document.data is FAULTY:
         return None, []
     if not isinstance(document.data, dict):
@@ -41,7 +41,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
 
 
 def check_component(document: Document, kind: Kind, registry: Registry) -> tuple[Component | None, list[Problem]]:
-    """The component of the section named by its kind; with the plugin's defaults alone where its settings are wrong."""
+    """The component of the section that its kind names; if its settings are wrong, with the plugin's defaults."""
     section = kind.value
     if section not in document.data:
         message = f"the section '{section}' is missing; write '{section}:' and below it 'name: ...'"
@@ -66,7 +66,7 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
 
 
 def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[Rule, ...], list[Problem]]:
-    """The rules of the section `groups`, as far as they are right; without an optimizer, by their criteria alone."""
+    """The rules of the section `groups`; if the optimizer is unknown, only their criteria are checked."""
     data = document.data.get("groups", ())
     if data is FAULTY:
         return (), []
@@ -82,7 +82,7 @@ def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[
             rules.append(rule)
             problems += in_rule
         elif item is not FAULTY:
-            problems.append(document.problem(path, "a rule must be a mapping: criteria, and what to set"))
+            problems.append(document.problem(path, "a rule must be a mapping of criteria and settings"))
     return tuple(rules), problems
 
 
@@ -95,7 +95,7 @@ def _find(
         return None, []
     if not isinstance(name, str):
         choices = ", ".join(entry.name for entry in registry.usable(kind))
-        said = "must be text" if "name" in data else "is missing"
+        said = "must be a string" if "name" in data else "is missing"
         return None, [document.problem(path, f"the {kind}'s 'name' {said}; choose from: {choices}")]
     try:
         return registry.optimizer(name) if kind is Kind.OPTIMIZER else registry.scheduler(name), []
@@ -139,7 +139,7 @@ def _check_criterion(
 def _unknown_keys(
     document: Document, path: Path, owner: str, keys: Mapping[str, Any], known: list[str], also: Iterable[str] = ()
 ) -> Iterator[Problem]:
-    """Keys that the plugin `owner` does not know; `also` are others that may stand there."""
+    """Keys that the plugin `owner` does not have; keys in `also` are allowed too."""
     for key in keys:
         if key not in known:
             message = f"{owner} has no parameter '{key}'{did_you_mean(key, [*also, *known])}"
@@ -154,29 +154,28 @@ def _wrong_values(
     settings: Mapping[str, Any],
     inherited: Mapping[str, Any] | None = None,
 ) -> Iterator[Problem]:
-    """What is wrong with the values of settings; with what is `inherited`, only what these settings bring about."""
+    """What is wrong with the values of settings; given `inherited` ones, only what these settings cause."""
     faulty = {key for key, value in settings.items() if _is_faulty(value)}
     for part in _parts(plugin):
-        own = {key: settings[key] for key in names(part) if key in settings and key not in faulty}
-        if inherited is None:
-            told_elsewhere, values = faulty, own
-        else:
-            told_elsewhere = {*names(part)} - own.keys()
-            values = {key: inherited[key] for key in names(part) if key in inherited} | own
+        values = own = {key: settings[key] for key in names(part) if key in settings and key not in faulty}
+        reported_elsewhere = faulty
+        if inherited is not None:
             if not own:
                 continue
+            values = {key: inherited[key] for key in names(part) if key in inherited} | own
+            reported_elsewhere = {*names(part)} - own.keys()
         for complaint in complaints(part, values, owner):
-            if not complaint.path or complaint.path[0] not in told_elsewhere:
+            if not complaint.path or complaint.path[0] not in reported_elsewhere:
                 yield document.problem((*path, *complaint.path), complaint.message)
 
 
 def _parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
-    """The dataclasses that a component's settings are checked against."""
+    """The dataclasses whose fields are a component's settings."""
     return [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
 
 
 def _names(plugin: OptimizerPlugin | SchedulePlugin) -> list[str]:
-    """The names of a component's settings, in the order of declaration."""
+    """The names of a component's settings, as declared."""
     return [name for part in _parts(plugin) for name in names(part)]
 
 

@@ -1,7 +1,7 @@
-"""Criteria: what a rule can ask of a parameter, in one table.
+"""Criteria: the conditions by which a rule selects parameters, in one table.
 
-A criterion is one row of `CRITERIA`. The reader of specs, the matcher, the names that no hyperparameter may have, the
-JSON Schema and the page `docs/groups.md` follow from it.
+Each criterion is one row of `CRITERIA`. The spec reader, the matcher, the names reserved in specs, the JSON Schema and
+the page `docs/groups.md` derive from it.
 """
 
 import functools
@@ -20,12 +20,12 @@ _warnings_become_errors = threading.Lock()
 
 
 class NamedParameter(NamedTuple):
-    """A parameter under one of its names: what criteria are asked about."""
+    """A parameter under one of its names, as criteria see it."""
 
     name: str
-    """Its full name; empty where the parameter came without one."""
+    """Its full name; empty if it was given without one."""
     module: type
-    """The class of the module that holds it; `object` where that is not known."""
+    """The class of the module that holds it; `object` if unknown."""
     tensor: "lazy_types.Tensor"
 
 
@@ -33,24 +33,24 @@ Matcher = Callable[[NamedParameter], bool]
 
 
 class Need(Enum):
-    """What a criterion needs to know of the model; the value says what is missing and what to pass instead."""
+    """What a criterion needs from the model; the value says what is missing and what to pass instead."""
 
-    NAMES = "names, but the parameters came without; pass the model or model.named_parameters()"
-    MODULES = "module types, but only parameters came; pass the model itself"
+    NAMES = "names, but the parameters have none; pass the model or model.named_parameters()"
+    MODULES = "module types, but only parameters were given; pass the model itself"
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a criterion's value is: one item of a type, or a list of them."""
+    """The form of a criterion's value: one item of a type, or a list of them."""
 
     item: type
     words: str
-    """For messages: `"text, or a list of texts"`."""
+    """For messages: `"a string or a list of strings"`."""
     schema: Mapping[str, Any]
     """The JSON Schema of one item."""
 
     def read(self, value: Any) -> tuple[Any, ...] | None:
-        """The items of a value; None where it does not have this form."""
+        """The items of a value; None if it does not have this form."""
         items = value if isinstance(value, tuple) else (value,)
         right = all(isinstance(item, self.item) and not isinstance(item, bool) for item in items)
         return items if items and right else None
@@ -58,15 +58,15 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Criterion:
-    """One thing that a rule can ask of a parameter.
+    """One condition that a rule can state.
 
     Args:
         key: its name in a spec.
-        form: what its value is.
-        matcher: given the items of a value, returns the test of a parameter.
+        form: the form of its value.
+        matcher: turns the items of a value into a test of a parameter.
         says: one sentence for the JSON Schema and the documentation.
-        fault: says what is wrong with an item of the right form; None where nothing is.
-        need: what the model has to tell, besides the parameters themselves.
+        fault: what is wrong with an item of the right form; None if nothing is.
+        need: what the model must provide besides the parameters themselves.
     """
 
     key: str
@@ -84,7 +84,7 @@ class Criterion:
 
 
 def matcher(asked: Mapping[str, tuple[Any, ...]]) -> Matcher:
-    """The test of a parameter by all criteria that a rule asks."""
+    """One test of a parameter by all criteria of a rule."""
     tests = [CRITERIA[key].matcher(items) for key, items in asked.items()]
     return tests[0] if len(tests) == 1 else lambda parameter: all(test(parameter) for test in tests)
 
@@ -120,16 +120,16 @@ def _type(globs: tuple[str, ...]) -> Matcher:
 
 def _regex_fault(pattern: str) -> str | None:
     try:
-        with _warnings_become_errors, warnings.catch_warnings():  # they change the filters of every thread
-            warnings.simplefilter("error", FutureWarning)  # as of `[[a]`: its meaning is to change
+        with _warnings_become_errors, warnings.catch_warnings():  # filters are shared by all threads
+            warnings.simplefilter("error", FutureWarning)  # for instance of `[[a]`, whose meaning will change
             re.compile(pattern)
     except (re.error, RecursionError, OverflowError, FutureWarning) as error:
-        return f"is no regular expression: {error}"
+        return f"is not a regular expression: {error}"
     return None
 
 
-TEXTS = Form(str, "text, or a list of texts", {"type": "string"})
-DIMENSIONS = Form(int, "a number of dimensions, or a list of them", {"type": "integer"})
+TEXTS = Form(str, "a string or a list of strings", {"type": "string"})
+DIMENSIONS = Form(int, "a number of dimensions or a list of them", {"type": "integer"})
 
 CRITERIA = {
     row.key: row
@@ -155,4 +155,4 @@ CRITERIA = {
         ),
     )
 }
-"""Every criterion by its key, in the order in which rules are printed."""
+"""Every criterion by its key, in the order of printed rules."""

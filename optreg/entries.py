@@ -1,4 +1,4 @@
-"""Entries: what is installed, as metadata alone tells it, and which entry a name leads to. Imports no plugin."""
+"""Entries: what is installed according to metadata, and the entry that a name leads to. Imports no plugin."""
 
 import importlib.metadata
 import importlib.util
@@ -14,14 +14,14 @@ from optreg.errors import UnknownPluginError, closest, did_you_mean
 from optreg.requirements import missing
 
 ALLOW = "OPTREG_PLUGINS"
-"""Environment variable: the distributions (or qualified names) that may be used, separated by commas."""
+"""Environment variable: the only distributions or qualified names that may be used, separated by commas."""
 
 BLOCK = "OPTREG_BLOCK"
-"""Environment variable: the distributions (or qualified names) that may not."""
+"""Environment variable: distributions or qualified names that may not be used."""
 
 
 class Kind(StrEnum):
-    """What an entry point offers; the value is the word that specs and messages use."""
+    """What an entry point offers; the value is its word in specs and messages."""
 
     OPTIMIZER = "optimizer"
     SCHEDULER = "scheduler"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A component as the metadata of its distribution describes it; nothing has been imported for it."""
+    """A component as the metadata of its distribution describes it; nothing is imported for it."""
 
     kind: Kind
     name: str
@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def origin(self) -> str:
-        """Who to turn to, for messages."""
+        """Where it comes from, for messages."""
         return f"distribution '{self.distribution}' {self.version}, module '{self.module}'"
 
 
@@ -59,13 +59,11 @@ class Entries:
 
     Args:
         entry_points: what is installed; by default, what `importlib.metadata` finds on `sys.path`.
-        environ: where the allow- and block-list are read from.
+        environ: the environment variables that hold the allow list and the block list.
     """
 
     def __init__(
-        self,
-        entry_points: Iterable[EntryPoint] | None = None,
-        environ: Mapping[str, str] = os.environ,
+        self, entry_points: Iterable[EntryPoint] | None = None, environ: Mapping[str, str] = os.environ
     ) -> None:
         installed = importlib.metadata.entry_points() if entry_points is None else EntryPoints(entry_points)
         self._entries = [_entry(kind, point) for kind in Kind for point in installed.select(group=kind.group)]
@@ -74,7 +72,7 @@ class Entries:
         self._blocked = _listed(environ, BLOCK) or frozenset()
 
     def entries(self, kind: Kind | None = None) -> list[Entry]:
-        """All that is installed, hidden or not, sorted by kind, name and distribution. Imports no plugin."""
+        """All installed entries, including hidden ones, sorted by kind, name and distribution. Imports no plugin."""
         return [entry for entry in self._entries if kind in (None, entry.kind)]
 
     def usable(self, kind: Kind) -> list[Entry]:
@@ -84,7 +82,7 @@ class Entries:
         return [entry for entry in unique if not missing(entry.distribution, entry.name)]
 
     def state(self, entry: Entry) -> str:
-        """What the metadata alone says of an entry, in a few words: `available`, or why it is not."""
+        """The state of an entry according to metadata: `available`, or the reason why it is not."""
         if variable := self.hidden_by(entry):
             return f"hidden by {variable}"
         rivals = [other for other in self.entries(entry.kind) if other.name == entry.name and other != entry]
@@ -104,7 +102,7 @@ class Entries:
         return BLOCK if marks & self._blocked else None
 
     def find(self, kind: Kind, name: str) -> Entry:
-        """The entry that a bare name, or a qualified one like `some-dist/lion`, leads to. Imports no plugin.
+        """The entry of a bare name, or of a qualified one like `some-dist/lion`. Imports no plugin.
 
         Raises:
             UnknownPluginError: none or several answer to the name, an environment variable hides it, or what it
@@ -118,38 +116,38 @@ class Entries:
             if entry.name == wanted and _canonical(distribution) in ("", entry.distribution)
         ]
         visible = [entry for entry in matches if not self.hidden_by(entry)]
-        answering = [entry.qualified for entry in visible or matches]
+        matching = [entry.qualified for entry in visible or matches]
         if len(visible) == 1:
             entry = visible[0]
             if lacking := missing(entry.distribution, entry.name):
                 remedy = f"pip install '{entry.distribution}[{entry.name}]'"
                 message = f"{kind} '{name}' is not available: it needs {lacking}; {remedy}"
-                raise UnknownPluginError(message, matches=answering)
+                raise UnknownPluginError(message, matches=matching)
             return entry
         if visible:
-            raise UnknownPluginError(_several(kind, name, visible), matches=answering)
+            raise UnknownPluginError(_several(kind, name, visible), matches=matching)
         if matches:
             hidden = ", ".join(f"{self.hidden_by(entry)} hides '{entry.qualified}'" for entry in matches)
             message = f"{kind} '{name}' is installed, but {hidden}; change that variable to use it"
-            raise UnknownPluginError(message, matches=answering)
+            raise UnknownPluginError(message, matches=matching)
         choices = [entry.name for entry in self.usable(kind)]
         message = f"there is no {kind} '{name}'{did_you_mean(wanted, choices)}"
         raise UnknownPluginError(message, closest=closest(wanted, choices))
 
 
 def _entry(kind: Kind, point: EntryPoint) -> Entry:
-    distribution: str | None = getattr(point.dist, "name", None)  # None where the metadata is damaged
+    distribution: str | None = getattr(point.dist, "name", None)  # None if the metadata is damaged
     version: str | None = getattr(point.dist, "version", None)
     return Entry(kind, normalised(point.name), _canonical(distribution or "unknown"), version or "unknown", point.value)
 
 
 def normalised(name: str) -> str:
-    """The one spelling of a component's name: `Warmup-Cosine` is `warmup_cosine`."""
+    """A component's name in its one spelling: `Warmup-Cosine` is `warmup_cosine`."""
     return re.sub(r"[-_\s]+", "_", name.strip()).lower()
 
 
 def _canonical(distribution: str) -> str:
-    """The one spelling of a distribution's name (PEP 503)."""
+    """A distribution's name in its one spelling (PEP 503)."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
@@ -171,7 +169,9 @@ def _several(kind: Kind, name: str, entries: list[Entry]) -> str:
             f"as {modules}; its author must rename one"
         )
     choices = ", ".join(f"'{entry.qualified}'" for entry in entries)
-    return f"{kind} '{name}' is offered by {len(entries)} distributions; write one of {choices}, or hide one by {BLOCK}"
+    return (
+        f"{kind} '{name}' is offered by {len(entries)} distributions; write one of {choices}, or hide one with {BLOCK}"
+    )
 
 
 def _can_be_found(module: str) -> bool:

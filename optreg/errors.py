@@ -1,15 +1,18 @@
-"""What can go wrong, told to the person who can mend it: where it is, what is wrong, what to write instead."""
+"""Errors, written for the person who can fix them: where the problem is, what is wrong, what to write instead."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 SHOWN = 50
-"""How many problems one message spells out; a file of garbage has thousands."""
+"""How many problems one message lists; a file of garbage has thousands."""
+
+Path = tuple[str | int, ...]
+"""Where a value is in a document: `("groups", 0, "match")`."""
 
 
 class OptregError(Exception):
-    """The root of every error that optreg raises on purpose."""
+    """The base class of every error that optreg raises deliberately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +29,18 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a spec: its place, and a message that says what to write instead."""
+    """One mistake in a spec: its position, and a message that says what to write instead."""
 
     where: Position | None
     message: str
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
-        return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates could not be printed
+        return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be printed
 
 
 class SpecError(OptregError, ValueError):
-    """A spec, or a hyperparameter given in Python, is wrong. Carries every problem found, not the first."""
+    """A spec, or a hyperparameter given in Python, is wrong. Carries every problem, not just the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__(problems)
@@ -51,17 +54,16 @@ class SpecError(OptregError, ValueError):
 
 
 class PluginError(OptregError):
-    """A plugin cannot be used: it fails to import, breaks the contract, or its name is not to be had.
+    """A plugin cannot be used: its import fails, it breaks the contract, or its name leads to no single plugin.
 
-    The message names the distribution, its version and the module; the cause, where there is one, is chained.
+    The message names the distribution, its version and the module; the cause, if there is one, is chained.
     """
 
 
 class UnknownPluginError(PluginError, LookupError):
-    """No plugin, or more than one, answers to a name; or an environment variable hides it.
+    """A name matches no plugin or several, or an environment variable hides the plugin.
 
-    `matches` are the qualified names that answer to it, hidden ones too; `closest` is an installed name much like
-    it, or None.
+    `matches` are the matching qualified names, including hidden ones; `closest` is a similar installed name, or None.
     """
 
     def __init__(self, message: str, *, matches: Sequence[str] = (), closest: str | None = None) -> None:
@@ -71,18 +73,17 @@ class UnknownPluginError(PluginError, LookupError):
 
 
 class PluginWarning(UserWarning):
-    """An ambient plugin (entry-point group `optreg.hooks`) failed; what was being built is unharmed."""
+    """An observer (entry-point group `optreg.hooks`) failed; the build itself succeeded."""
 
 
 def closest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `word`, unless none is much like it."""
+    """The choice most similar to `word`, if any is similar enough."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`"; did you mean 'weight_decay'?"`, or the choices where none is close."""
+    """`"; did you mean 'weight_decay'?"`, or all choices if none is similar."""
     choices = list(choices)
-    close = closest(word, choices)
-    if close is not None:
+    if close := closest(word, choices):
         return f"; did you mean '{close}'?"
     return f"; choose from: {', '.join(choices)}" if choices else ""

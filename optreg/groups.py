@@ -1,4 +1,4 @@
-"""Param groups: ordered rules applied to a model, so that every trainable parameter lands in exactly one group."""
+"""Param groups: ordered rules put every trainable parameter of a model into exactly one group."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from optreg.spec import Rule
 
 @dataclass(slots=True)
 class Member:
-    """A parameter under every name it has (tied weights have several), with the module that each name leads to."""
+    """A parameter with all its names (tied weights have several) and the class of the module behind each name."""
 
     param: "lazy_types.Tensor"
     names: list[str] = field(default_factory=list)
@@ -21,39 +21,39 @@ class Member:
 
     @property
     def name(self) -> str:
-        """The first name; empty where the parameter came without."""
+        """The first name; empty if the parameter was given without one."""
         return self.names[0] if self.names else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The parameters of one param group; `rule` is None for those that no rule matched."""
+    """The parameters of one param group; `rule` is None for those that no rule matches."""
 
     rule: Rule | None
     members: tuple[Member, ...]
 
     def as_param_group(self) -> dict[str, Any]:
-        """The group as a torch optimizer takes it, with the names of its parameters where they are known."""
+        """The group as a torch optimizer takes it, with the names of its parameters if known."""
         named = all(member.names for member in self.members)
         params = [(member.name, member.param) if named else member.param for member in self.members]
         return {"params": params, **(self.rule.settings if self.rule else {})}
 
 
 def partition(model: "lazy_types.Model", rules: Sequence[Rule]) -> list[Group]:
-    """Sort a model's trainable parameters into groups: first match wins, the unmatched come first.
+    """Sort a model's trainable parameters into groups: the first matching rule wins, unmatched parameters come first.
 
-    Frozen parameters (`requires_grad=False`) are in no group; a rule may match nothing else.
+    Frozen parameters (`requires_grad=False`) are in no group, but count as matches of a rule.
 
     Args:
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
         rules: in order of precedence.
 
     Returns:
-        The group of unmatched parameters, unless there are none, then one group a rule, in the rules' order;
-        a rule whose parameters are all frozen makes no group.
+        The group of unmatched parameters, if there are any, then one group for each rule, in the order of rules;
+        a rule whose parameters are all frozen has no group.
 
     Raises:
-        SpecError: a rule matches nothing, speaks of names or modules that the model does not tell, or disagrees
+        SpecError: a rule matches nothing, needs names or modules that the model does not provide, or disagrees
             with another about a tied parameter; or there is nothing to train.
     """
     members = _members(model)
@@ -97,15 +97,15 @@ def _members(model: "lazy_types.Model") -> list[Member]:
                 member.owners.append(type(module))
         return list(members.values())
     if hasattr(model, "requires_grad") or not isinstance(model, Iterable):
-        raise TypeError(f"a model is a module, named parameters or parameters, not a {type(model).__name__}")
+        raise TypeError(f"a model is a module, named parameters or parameters, not {type(model).__name__}")
     for item in model:
         name, param = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
         if not hasattr(param, "requires_grad") or not isinstance(name, str | None):
-            raise TypeError(f"a model is a module, named parameters or parameters; this holds a {type(item).__name__}")
+            raise TypeError(f"a model is a module, named parameters or parameters; this contains {type(item).__name__}")
         member = members.setdefault(id(param), Member(param))
         if name is not None:
             member.names.append(name)
-    if not all(member.names for member in members.values()):  # torch wants all named, or none
+    if not all(member.names for member in members.values()):  # torch requires all names or none
         for member in members.values():
             member.names.clear()
     return list(members.values())
@@ -118,21 +118,18 @@ def _aliases(member: Member) -> list[NamedParameter]:
 
 
 def _unanswerable(members: list[Member], rules: Sequence[Rule]) -> Iterable[Problem]:
-    """Rules that ask for what the model, as it was given, does not tell."""
-    told = {
-        Need.NAMES: all(member.names for member in members),
-        Need.MODULES: all(member.owners for member in members),
-    }
+    """Rules that need what the model, in the form given, does not provide."""
+    provided = {Need.NAMES: all(each.names for each in members), Need.MODULES: all(each.owners for each in members)}
     for rule in rules:
         needs = {CRITERIA[key].need for key in rule.criteria}
         for need in Need:
-            if need in needs and not told[need]:
+            if need in needs and not provided[need]:
                 yield Problem(rule.where, f"the rule '{rule}' asks for {need.value}")
 
 
 def _tied(member: Member, claims: list[list[int]], rules: Sequence[Rule]) -> Problem:
     said = [
-        f"'{name}' falls to rule {claim[0] + 1} ({rules[claim[0]]})"
+        f"'{name}' matches rule {claim[0] + 1} ({rules[claim[0]]})"
         for name, claim in zip(member.names, claims, strict=True)
         if claim
     ]
@@ -146,10 +143,8 @@ def _tied(member: Member, claims: list[list[int]], rules: Sequence[Rule]) -> Pro
 
 def _unmatched(index: int, rule: Rule, hits: int, members: list[Member]) -> Problem:
     if hits:
-        message = (
-            f"the rule '{rule}' matches {hits} parameters, but earlier rules take them all; move it up or remove it"
-        )
-        return Problem(rule.where, message)
+        fault = f"matches {hits} parameters, but earlier rules take them all; move it up or remove it"
+        return Problem(rule.where, f"the rule '{rule}' {fault}")
     names = [name for member in members for name in member.names]
     asked = (item for key, items in rule.criteria.items() if CRITERIA[key].need is Need.NAMES for item in items)
     wanted: str = next(asked, "").strip("*.^$")

@@ -6,7 +6,7 @@
     def optreg_optimizers():
         return [OptimizerPlugin(name="lion", implementation="my_package.optimizer:Lion", reference=reference.Lion)]
 
-A module is found by the entry point that names it, and imported when somebody asks for that name.
+An entry point names the module, which is imported when its name is first used.
 """
 
 from collections.abc import Iterable
@@ -35,10 +35,10 @@ def optreg_schedulers() -> Iterable[SchedulePlugin]:
 
 @hookspec
 def optreg_checks() -> Iterable[CheckPlugin]:
-    """Return more chapters of conformance checks. Heard in modules of the entry-point group `optreg.hooks` alone."""
+    """Return further chapters of conformance checks. Called only for the entry-point group `optreg.hooks`."""
     raise NotImplementedError
 
 
 @hookspec
 def optreg_built(spec: Spec, optimizer: "lazy_types.Optimizer", scheduler: "lazy_types.LRScheduler") -> None:
-    """Observe what `optreg.build` has just built: log it, count it. The result is ignored."""
+    """Observe what `optreg.build` has just built, for instance to log it. The result is ignored."""

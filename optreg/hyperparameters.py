@@ -1,36 +1,30 @@
 """Hyperparameters: values checked against the typed, bounded fields of a plugin's reference.
 
-One reading of those fields serves everybody: specs, Python calls, the optimizer's own constructor, the JSON
-Schema and `optreg show`.
+Specs, Python calls, the optimizer's own constructor, the JSON Schema and `optreg show` all use this one reading.
 """
 
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from optreg.errors import PluginError, Problem, SpecError, did_you_mean
-
-Path = tuple[str | int, ...]
-"""Where a value sits inside a mapping: `("betas", 0)`."""
+from optreg.errors import Path, PluginError, Problem, SpecError, did_you_mean
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Complaint:
-    """One thing wrong with a set of hyperparameters: the path of the value, and what to write instead."""
+class Complaint(NamedTuple):
+    """One mistake in a set of hyperparameters: the path of the value, `("betas", 0)`, and what to write instead."""
 
     path: Path
     message: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
-    """A hyperparameter as a reader wants to see it."""
+class Field(NamedTuple):
+    """A hyperparameter as `optreg show` prints it."""
 
     name: str
     type: str
@@ -40,9 +34,9 @@ class Field:
 
 @functools.cache
 def _model(reference: type) -> type[BaseModel]:
-    """The reference's fields as a strict pydantic model: no coercion, nothing infinite, nothing unknown.
+    """The reference's fields as a strict pydantic model: no coercion, no infinities, no unknown names.
 
-    The model knows the fields by their aliases, since some names mean something to pydantic.
+    Names are aliases in the model, since pydantic reserves some of them.
     """
     fields: dict[str, Any] = {}
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
@@ -50,19 +44,16 @@ def _model(reference: type) -> type[BaseModel]:
         hints = get_type_hints(reference, include_extras=True)
         given = defaults(reference)
         for index, name in enumerate(names(reference)):
-            _refuse_unspeakable(name, given.get(name))
+            _refuse_inexpressible(name, given.get(name))
             default = pydantic.Field(given.get(name, ...), alias=name)
             fields[f"field_{index}"] = (_with_tuples(hints[name]), default)
         return create_model(reference.__name__, __config__=config, **fields)
     except Exception as error:
-        raise PluginError(
-            f"nothing can be checked against the fields of '{reference.__module__}:{reference.__qualname__}': "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        raise PluginError(f"cannot use the fields of '{_name(reference)}': {type(error).__name__}: {error}") from error
 
 
 def _with_tuples(hint: Any) -> Any:
-    """The type with tuples in place of lists: values are frozen, so a list in a spec arrives as a tuple."""
+    """The type with tuples instead of lists, since a list in a spec is read as a tuple."""
     origin, arguments = get_origin(hint), get_args(hint)
     if hint is list:
         return tuple
@@ -77,25 +68,25 @@ def _with_tuples(hint: Any) -> Any:
     return hint
 
 
-def _refuse_unspeakable(name: str, default: Any) -> None:
-    """Raise where no spec could state the default: a spec that is printed must load again."""
+def _refuse_inexpressible(name: str, default: Any) -> None:
+    """Raise if a spec cannot express the default: a printed spec must load again."""
     if isinstance(default, tuple):
         for item in default:
-            _refuse_unspeakable(name, item)
+            _refuse_inexpressible(name, item)
     elif type(default) not in {bool, int, float, str, type(None)}:
         raise TypeError(
-            f"the default of '{name}' is a {type(default).__name__}, which no spec can state; "
-            "use a number, a truth value, text (typed as a Literal), None or a tuple of these"
+            f"the default of '{name}' is a {type(default).__name__}, which a spec cannot express; "
+            "use a number, a boolean, a string (typed as a Literal), None or a tuple of these"
         )
 
 
 def names(reference: type) -> list[str]:
-    """The names of the hyperparameters, in the order of declaration."""
+    """The names of the hyperparameters, as declared."""
     return [field.name for field in dataclasses.fields(reference)]
 
 
 def defaults(reference: type) -> dict[str, Any]:
-    """The hyperparameters that have a default, with it; sequences are tuples."""
+    """The defaults of the hyperparameters that have one; sequences are tuples."""
     given = {}
     for field in dataclasses.fields(reference):
         if field.default is not dataclasses.MISSING:
@@ -106,12 +97,12 @@ def defaults(reference: type) -> dict[str, Any]:
 
 
 def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iterator[Complaint]:
-    """Everything that is wrong with `settings` as the hyperparameters of `reference`; nothing when all is right.
+    """Everything that is wrong with `settings` as hyperparameters of `reference`.
 
     Args:
         reference: a dataclass whose fields are typed and bounded.
         settings: the values by name; sequences as tuples.
-        owner: who the messages speak of, for instance the plugin's name.
+        owner: the subject of the messages, for instance the plugin's name.
     """
     model = _model(reference)
     choices = names(reference)
@@ -125,14 +116,17 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
             yield _complaint(owner, detail["loc"], detail["type"], detail["msg"], detail["input"])
         return
     try:
-        reference(**known)  # the conditions that join several fields
+        reference(**known)  # conditions on several fields together
     except (ValueError, ArithmeticError) as error:
         yield Complaint((), f"{owner}: {error}")
     except Exception as error:
         raise PluginError(
-            f"'{reference.__module__}:{reference.__qualname__}' cannot be made of values that are in range: "
-            f"{type(error).__name__}: {error}"
+            f"'{_name(reference)}' cannot be created from values that are in range: {type(error).__name__}: {error}"
         ) from error
+
+
+def _name(reference: type) -> str:
+    return f"{reference.__module__}:{reference.__qualname__}"
 
 
 def _complaint(owner: str, path: Path, kind: str, message: str, value: object) -> Complaint:
@@ -159,22 +153,22 @@ def _shown(value: object) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, Mapping):
         return "a mapping"
-    if isinstance(value, int) and value.bit_length() > 1000:  # Python refuses to print very long ones
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python does not print very long ones
         return f"a number of {value.bit_length()} bits"
     text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_hyperparameters(reference: type, settings: Mapping[str, Any], owner: str | None = None) -> dict[str, Any]:
-    """Return `settings` completed with the defaults of `reference`, or raise with everything that is wrong.
+    """Return `settings` completed with the defaults of `reference`, or raise one error that lists every problem.
 
     Args:
         reference: a dataclass whose typed, bounded fields are the hyperparameters.
-        settings: values by name. A one-element tensor is checked as the number it holds, and returned as it is.
-        owner: who the messages speak of; the name of the reference unless given.
+        settings: values by name. A one-element tensor is checked as the number it holds, and returned unchanged.
+        owner: the subject of the messages; by default, the name of the reference.
 
     Raises:
-        SpecError: (a `ValueError`) a name is unknown, or a value missing, of the wrong type or out of range.
+        SpecError: (a `ValueError`) a name is unknown, or a value is missing, of the wrong type or out of range.
     """
     owner = owner or reference.__name__
     plain = {name: _plain(value) for name, value in settings.items()}
@@ -190,13 +184,13 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item") and hasattr(value, "ndim"):
         try:
             return value.item()
-        except (RuntimeError, ValueError):  # several elements: no number, as the check will say
+        except (RuntimeError, ValueError):  # several elements: the check will refuse it
             return value
     return value
 
 
 def describe(reference: type) -> list[Field]:
-    """The hyperparameters of `reference` as people read them: name, type, range, default."""
+    """The hyperparameters of `reference`: name, type, range, default."""
     properties = json_schema(reference).get("properties", {})
     given = defaults(reference)
     return [
@@ -213,16 +207,12 @@ def describe(reference: type) -> list[Field]:
 def json_schema(reference: type, prefix: str = "") -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the hyperparameters: an object that allows no other key.
 
-    Args:
-        reference: a dataclass whose fields are typed and bounded.
-        prefix: what the names of nested types begin with where they are referred to, as `#/$defs/PREFIX...`.
+    References to nested types begin with `prefix`: `#/$defs/PREFIX...`.
     """
     try:
         schema = _model(reference).model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
     except PydanticInvalidForJsonSchema as error:
-        raise PluginError(
-            f"the fields of '{reference.__module__}:{reference.__qualname__}' have no JSON Schema: {error.message}"
-        ) from error
+        raise PluginError(f"the fields of '{_name(reference)}' have no JSON Schema: {error.message}") from error
     for name in schema.get("properties", {}):
         schema["properties"][name].pop("title", None)
     return schema

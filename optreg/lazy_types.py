@@ -1,7 +1,7 @@
-"""The types of torch and numpy that signatures name; each is imported when somebody resolves the signature.
+"""The types of torch and numpy in signatures, imported only when a signature is resolved.
 
-Annotations name them as `"lazy_types.Optimizer"`, so that reading and checking a spec imports neither library, and
-`typing.get_type_hints` works all the same.
+Annotations write `"lazy_types.Optimizer"`. So reading and checking a spec imports neither library, and
+`typing.get_type_hints` still works.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = np.ndarray
     Model: TypeAlias = Module | Iterable[tuple[str, Tensor]] | Iterable[Tensor]
-    """What parameters come from: a module, `(name, parameter)` pairs, or bare parameters."""
+    """A source of parameters: a module, `(name, parameter)` pairs, or bare parameters."""
 
 __all__ = ["Array", "LRScheduler", "Model", "Module", "Optimizer", "Tensor"]
 

@@ -1,8 +1,8 @@
-"""Protocols: what authors write, in types. References are the mathematics; a schedule is a function of the step.
+"""Protocols: the types of what plugin authors write. References are the mathematics; a schedule is a function.
 
-Nobody has to derive from them: any class with these methods will do. Every reference is a dataclass whose typed,
-bounded fields are the hyperparameters with their defaults, and whose docstring is the sentence, the paper and the
-equations that `optreg show` prints. In the types, `Array` is a numpy array and `mp` an mpmath context.
+Any class with these methods fits; it need not derive from them. Every reference is a dataclass whose typed, bounded
+fields are the hyperparameters with their defaults, and whose docstring is the sentence, the paper and the equations
+that `optreg show` prints. In the types, `Array` is a numpy array and `mp` an mpmath context.
 """
 
 from collections.abc import Generator
@@ -12,30 +12,30 @@ from optreg import lazy_types
 
 
 class OptimizerReference(Protocol):
-    """An optimizer as its paper states it, in float64."""
+    """An optimizer as in its paper, in float64."""
 
     def trajectory(
         self, theta: "lazy_types.Array"
     ) -> Generator[tuple["lazy_types.Array", dict[str, "lazy_types.Array"]], "lazy_types.Array", None]:
         """Run the algorithm on one parameter: send a gradient, receive the next parameters and the state.
 
-        The hyperparameters are read from `self` in every update, since a schedule changes them on the way.
+        Read the hyperparameters from `self` in every update, since a schedule changes them during the run.
 
         Args:
-            theta: the start, float64, of any shape; it is not written to.
+            theta: the start, float64, of any shape; do not write to it.
 
         Yields:
-            First `theta` with the state before any update; then, for each gradient sent (float64, of the shape of
-            `theta`), the parameters after that update, with the state by its key in the torch optimizer.
+            First `theta` and the state before any update; then, for each gradient sent (float64, of the shape of
+            `theta`), the parameters after that update and the state, by its keys in the torch optimizer.
         """
         ...
 
 
 class ConstantGradientReference(OptimizerReference, Protocol):
-    """A reference that also has a closed form, by which conformance checks judge the reference itself."""
+    """A reference with a closed form as well, with which conformance checks verify the reference itself."""
 
     def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
-        """One coordinate after `t` updates that all had the same gradient.
+        """One coordinate after `t` updates with the same gradient.
 
         Args:
             theta: the start, a number of `mp`.
@@ -83,7 +83,7 @@ class RateReference(Protocol):
 
 
 class Schedule(Protocol):
-    """A pure function of the step: no clock, no memory, no torch."""
+    """A pure function of the step, without clock, memory or torch."""
 
     def __call__(self, step: int, /) -> float:
         """What the base learning rate is multiplied by in update number `step` = 0, 1, 2, ..."""

@@ -1,4 +1,4 @@
-"""PureSchedule: what every schedule that is a function of the step needs around its formula."""
+"""PureSchedule: the constructor, checks and record-keeping around the formula of a schedule."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -19,12 +19,12 @@ class PureSchedule:
             def multiplier(t: int, *, warmup_steps: int) -> float:
                 return min(1.0, math.sqrt(warmup_steps / max(t, 1)))
 
-    The subclass becomes a frozen dataclass with the fields and the defaults of the reference. So its constructor checks
-    them, its instances can be compared, hashed, copied and pickled, and `ScheduleLR` puts them into checkpoints.
+    The subclass becomes a frozen dataclass with the fields and defaults of the reference. Its constructor checks them,
+    its instances can be compared, hashed, copied and pickled, and `ScheduleLR` saves them in checkpoints.
 
     Raises:
-        ValueError: a hyperparameter is out of its range.
-        TypeError: one is missing or unknown.
+        ValueError: a hyperparameter is out of range.
+        TypeError: a hyperparameter is missing or unknown.
     """
 
     reference: ClassVar[type]

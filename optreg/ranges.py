@@ -1,11 +1,11 @@
-"""The ranges that hyperparameters come in: annotated types for the fields of a reference.
+"""The ranges of hyperparameters: annotated types for the fields of a reference.
 
     @dataclass
     class Lion:
         lr: NonNegative = 1e-4
         betas: tuple[Decay, Decay] = (0.9, 0.99)
 
-Every range is finite: neither infinity nor NaN is a hyperparameter.
+Every range is finite: infinity and NaN are never allowed.
 """
 
 from typing import Annotated
@@ -22,7 +22,7 @@ Decay = Annotated[float, Ge(0), Lt(1)]
 """The decay rate of a moving average: 0 <= x < 1."""
 
 Fraction = Annotated[float, Ge(0), Le(1)]
-"""A part of a whole: 0 <= x <= 1."""
+"""A fraction of a whole: 0 <= x <= 1."""
 
 Steps = Annotated[int, Ge(0)]
 """A number of optimizer updates, >= 0."""

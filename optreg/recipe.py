@@ -1,13 +1,13 @@
-"""The straight line's end: a checked spec and a model become an optimizer and its scheduler."""
+"""The recipe: a checked spec and a model become an optimizer and its scheduler."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, overload
 
 from optreg import lazy_types
-from optreg.entries import Entry
+from optreg.entries import Entry, Kind
 from optreg.groups import partition
-from optreg.loading import Source, load_optimizer, load_scheduler, load_spec
+from optreg.loading import Source, load_component, load_spec
 from optreg.overrides import Overrides
 from optreg.registry import Registry, default_registry
 from optreg.spec import Component, Rule, Spec
@@ -19,13 +19,13 @@ class _Pair(NamedTuple):
 
 
 class Run(_Pair):
-    """An optimizer with its scheduler, and what they were made of: `optimizer, scheduler = run`."""
+    """An optimizer and its scheduler, with the spec they were built from: `optimizer, scheduler = run`."""
 
     spec: Spec
     """The spec with every default filled in."""
 
     def __new__(cls, optimizer: "lazy_types.Optimizer", scheduler: "lazy_types.LRScheduler", spec: Spec) -> "Run":
-        """Pair an optimizer with its scheduler, and remember the spec."""
+        """Pair an optimizer with its scheduler, and keep the spec."""
         run = super().__new__(cls, optimizer, scheduler)
         run.spec = spec
         return run
@@ -34,23 +34,23 @@ class Run(_Pair):
         return (self.optimizer, self.scheduler, self.spec)
 
     def _replace(self, **changes: Any) -> Self:
-        """A run with some of its parts changed, `spec` among them."""
+        """The run with some of its parts replaced; `spec` is one of them."""
         return type(self)(**{**self._asdict(), "spec": self.spec, **changes})
 
     @property
     def plugins(self) -> tuple[Entry, Entry]:
-        """Where optimizer and scheduler came from: name, distribution, version, module."""
+        """Where the optimizer and the scheduler come from: name, distribution, version, module."""
         return self.spec.optimizer.entry, self.spec.scheduler.entry
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked spec, waiting for its model: `optimizer, scheduler = recipe(model)`. Can be pickled.
+    """A checked spec that waits for its model: `optimizer, scheduler = recipe(model)`. Can be pickled.
 
     Args:
-        spec: what is to be built.
-        registry: whose observers are told of it; by default, those of all that is installed. A recipe with one of its
-            own cannot be pickled.
+        spec: what to build.
+        registry: whose observers are notified; by default, all installed ones. A recipe with its own registry cannot be
+            pickled.
     """
 
     spec: Spec
@@ -63,7 +63,7 @@ class Recipe:
             model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
 
         Raises:
-            SpecError: the rules for param groups do not fit the model.
+            SpecError: the rules of param groups do not fit the model.
             PluginError: an implementation cannot be imported.
         """
         optimizer = _optimizer(self.spec.optimizer, self.spec.groups, model)
@@ -97,14 +97,14 @@ def build(
 
     Args:
         spec: the path of a YAML file, or a mapping of the same shape.
-        model: a module, an iterable of `(name, parameter)`, or an iterable of parameters; without it the checked
-            recipe is returned, to be called with a model later.
+        model: a module, an iterable of `(name, parameter)`, or an iterable of parameters; without it, the result is
+            the checked recipe, to be called with a model later.
         overrides: values to set first, by dotted path: `["scheduler.total_steps=5000"]`.
-        registry: where plugins are looked up, and whose observers are told; by default, all that is installed.
+        registry: where plugins are looked up, and whose observers are notified; by default, everything installed.
 
     Raises:
-        SpecError: the spec is wrong, or its rules do not fit the model; every problem is listed, each with its
-            place and what to write instead.
+        SpecError: the spec is wrong, or its rules do not fit the model; every problem is listed with its position
+            and what to write instead.
         PluginError: a plugin that the spec names is broken.
     """
     recipe = Recipe(load_spec(spec, overrides, registry=registry), registry)
@@ -119,7 +119,7 @@ def optimizer(
     Args:
         name: the plugin's name.
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
-        groups: rules for param groups, as in a spec: `[{"match": "*.bias", "weight_decay": 0.0}]`.
+        groups: rules of param groups, as in a spec: `[{"match": "*.bias", "weight_decay": 0.0}]`.
         settings: hyperparameters and execution options. `lr` may be a one-element tensor.
 
     Raises:
@@ -128,7 +128,7 @@ def optimizer(
     """
     tensors = {key: value for key, value in settings.items() if hasattr(value, "numel") and value.numel() == 1}
     plain = {key: value.item() if key in tensors else value for key, value in settings.items()}
-    component, rules = load_optimizer(name, plain, groups)
+    component, rules = load_component(Kind.OPTIMIZER, name, plain, groups)
     return _optimizer(component, rules, model, tensors)
 
 
@@ -144,7 +144,8 @@ def scheduler(name: str, optimizer: "lazy_types.Optimizer", **settings: Any) -> 
         SpecError: a setting is unknown, of the wrong type or out of range.
         PluginError: there is no such plugin, or it is broken.
     """
-    return _scheduler(load_scheduler(name, settings), optimizer)
+    component, _ = load_component(Kind.SCHEDULER, name, settings)
+    return _scheduler(component, optimizer)
 
 
 def _optimizer(

@@ -1,4 +1,4 @@
-"""Records: what a plugin says of each optimizer and schedule that it offers, and where the record came from."""
+"""Records: what a plugin states about each optimizer and schedule that it offers, and where the record comes from."""
 
 import functools
 import importlib
@@ -13,24 +13,24 @@ from optreg.traits import OptimizerTraits, ScheduleTraits
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The execution options of a plugin that has none."""
+    """The options class of a plugin without execution options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerPlugin:
-    """An optimizer: its name, its torch class, and the mathematics that the class is judged by.
+    """An optimizer: its name, its torch class, and the mathematics that the class must follow.
 
     Args:
         name: the component's name in a spec; equal to the name of the entry point that leads here.
         implementation: `"package.module:Class"` of a `torch.optim.Optimizer`, called as
-            `Class(params, **hyperparameters, **options)`. Imported when first built, so that reading
-            specs never imports torch.
+            `Class(params, **hyperparameters, **options)`. Imported when first built, so that reading specs never
+            imports torch.
         reference: a dataclass. Its typed, bounded fields are the hyperparameters with their defaults; its
             docstring is the sentence, the paper and the equations that `optreg show` prints; its method
             `trajectory(theta)` is the paper's algorithm in float64 (`optreg.OptimizerReference`).
-        options: a dataclass whose fields are execution options (`execution`, `state_dtype`, ...): how, not what.
-            They never change the mathematics. (`maximize`, which only turns the gradient round, is one.)
-        traits: what the optimizer says of itself where algorithms rightly differ; conformance checks verify it.
+        options: a dataclass whose fields are execution options (`execution`, `state_dtype`, ...). They never change
+            the mathematics. (`maximize`, which only negates the gradient, is one of them.)
+        traits: what the optimizer declares where algorithms may differ; conformance checks verify it.
     """
 
     name: str
@@ -42,20 +42,19 @@ class OptimizerPlugin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulePlugin:
-    """A learning-rate schedule: its name, its function of the step, and the formula it is judged by.
+    """A learning-rate schedule: its name, its function of the step, and the formula that it must follow.
 
     Args:
         name: the component's name in a spec; equal to the name of the entry point that leads here.
-        implementation: `"package.module:Class"`, called with the hyperparameters. Either a pure function
-            of the step (`optreg.Schedule`: a frozen dataclass with `__call__(step) -> multiplier of the base learning
-            rate`, no torch, no clock, no memory) or a ready `torch.optim.lr_scheduler.LRScheduler`, which is
-            called with the optimizer first.
-        reference: a dataclass. Its typed, bounded fields are the hyperparameters; its docstring is what
-            `optreg show` prints; its method `multiplier(t, mp)` is the formula, written with the functions
-            of the arbitrary-precision context `mp` (mpmath's) that it is handed (`optreg.ScheduleReference`).
-            Where the rate is not a multiple of the base learning rate, `rate(base_lr, t, mp)` stands in its
-            place (`optreg.RateReference`).
-        traits: what the schedule says of itself where schedules rightly differ; conformance checks verify it.
+        implementation: `"package.module:Class"`, called with the hyperparameters. Either a pure function of the step
+            (`optreg.Schedule`: a frozen dataclass with `__call__(step) -> multiplier of the base learning rate`,
+            without torch, clock or memory) or a `torch.optim.lr_scheduler.LRScheduler`, called with the optimizer as
+            its first argument.
+        reference: a dataclass. Its typed, bounded fields are the hyperparameters; its docstring is what `optreg show`
+            prints; its method `multiplier(t, mp)` is the formula, written with the functions of the mpmath context
+            `mp` (`optreg.ScheduleReference`). If the rate is not a multiple of the base learning rate, it has
+            `rate(base_lr, t, mp)` instead (`optreg.RateReference`).
+        traits: what the schedule declares where schedules may differ; conformance checks verify it.
     """
 
     name: str
@@ -70,8 +69,8 @@ class CheckPlugin:
 
     Args:
         module: `"package.module"` whose functions marked by `optreg.conformance.check` are the checks; the part of its
-            docstring before the first colon is the chapter's title. Imported by the suite alone.
-        kind: what is judged, an `"optimizer"` or a `"scheduler"`.
+            docstring before the first colon is the chapter's title. Only the suite imports it.
+        kind: what the checks judge, `"optimizer"` or `"scheduler"`.
     """
 
     module: str
@@ -83,16 +82,16 @@ Plugin = TypeVar("Plugin", OptimizerPlugin, SchedulePlugin)
 
 @dataclass(frozen=True)
 class Registration(Generic[Plugin]):
-    """A component's record, together with where it came from."""
+    """A component's record, and the entry that it comes from."""
 
     entry: Entry
     plugin: Plugin
 
     def implementation(self) -> Any:
-        """Import the class behind the record.
+        """Import the class that the record names.
 
         Raises:
-            PluginError: the import fails, or finds no such class.
+            PluginError: the import fails, or the class does not exist.
         """
         try:
             module, _, attribute = self.plugin.implementation.partition(":")

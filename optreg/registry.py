@@ -1,4 +1,4 @@
-"""The registry: loads an installed component when somebody asks for its name, and tells observers what was built."""
+"""The registry: loads an installed component when its name is used, and notifies observers of what was built."""
 
 import functools
 import importlib
@@ -27,18 +27,16 @@ Record = TypeVar("Record")
 class Registry(Entries):
     """The installed components of one process.
 
-    Reading names costs metadata alone. Asking for a component imports the one module behind its name, registers
-    it with pluggy and takes the record of that name; a module that fails to do so harms nobody else.
+    Listing names reads only metadata. Using a name imports the one module behind it, registers that module with pluggy
+    and takes the record of that name. A broken module affects only its own names.
 
     Args:
         entry_points: what is installed; by default, what `importlib.metadata` finds on `sys.path`.
-        environ: where the allow- and block-list are read from.
+        environ: the environment variables that hold the allow list and the block list.
     """
 
     def __init__(
-        self,
-        entry_points: Iterable[EntryPoint] | None = None,
-        environ: Mapping[str, str] = os.environ,
+        self, entry_points: Iterable[EntryPoint] | None = None, environ: Mapping[str, str] = os.environ
     ) -> None:
         super().__init__(entry_points, environ)
         self._lock = threading.RLock()
@@ -46,28 +44,28 @@ class Registry(Entries):
         self._manager.add_hookspecs(hookspecs)
 
     def optimizer(self, name: str) -> Registration[OptimizerPlugin]:
-        """The optimizer of that name, its module imported.
+        """Import and return the optimizer of that name.
 
         Raises:
-            UnknownPluginError: the name leads nowhere, or to several.
-            PluginError: the plugin behind it is broken.
+            UnknownPluginError: the name matches no plugin or several.
+            PluginError: the plugin is broken.
         """
         return self._load(self.find(Kind.OPTIMIZER, name), "optreg_optimizers", OptimizerPlugin)
 
     def scheduler(self, name: str) -> Registration[SchedulePlugin]:
-        """The schedule of that name, its module imported.
+        """Import and return the schedule of that name.
 
         Raises:
-            UnknownPluginError: the name leads nowhere, or to several.
-            PluginError: the plugin behind it is broken.
+            UnknownPluginError: the name matches no plugin or several.
+            PluginError: the plugin is broken.
         """
         return self._load(self.find(Kind.SCHEDULER, name), "optreg_schedulers", SchedulePlugin)
 
     def load(self, entry: Entry) -> None:
-        """Import whatever an entry stands for, its implementation too, to see whether it works.
+        """Import everything behind an entry, its implementation included, to find out whether it works.
 
         Raises:
-            PluginError: it does not.
+            PluginError: it does not work.
         """
         if entry.kind is Kind.OPTIMIZER:
             self._load(entry, "optreg_optimizers", OptimizerPlugin).implementation()
@@ -77,13 +75,13 @@ class Registry(Entries):
             self._register(entry)
 
     def checks(self) -> list[tuple[Entry, CheckPlugin]]:
-        """The chapters of conformance checks that ambient plugins (group `optreg.hooks`) offer.
+        """The chapters of conformance checks that hook modules (group `optreg.hooks`) offer.
 
         Raises:
-            PluginError: one of them is broken: checks that are not run must not look as if they had passed.
+            PluginError: one is broken; checks that did not run must not look as if they had passed.
         """
-        ambient = [entry for entry in self.entries(Kind.HOOK) if not self.hidden_by(entry)]
-        found = [(entry, chapter) for entry in ambient for chapter in self._records(entry, CHECKS, CheckPlugin) or ()]
+        hooks = [entry for entry in self.entries(Kind.HOOK) if not self.hidden_by(entry)]
+        found = [(entry, chapter) for entry in hooks for chapter in self._records(entry, CHECKS, CheckPlugin) or ()]
         kinds = [kind.value for kind in (Kind.OPTIMIZER, Kind.SCHEDULER)]
         for entry, chapter in found:
             if chapter.kind not in kinds:
@@ -94,9 +92,9 @@ class Registry(Entries):
         return found
 
     def notify_built(self, spec: Spec, optimizer: "lazy_types.Optimizer", scheduler: "lazy_types.LRScheduler") -> None:
-        """Tell every observer, installed under `optreg.hooks` or part of a plugin in use, what was built.
+        """Notify every observer, under `optreg.hooks` or in a plugin in use, of what was built.
 
-        An observer that fails is reported as a `PluginWarning`; the others still hear.
+        A failing observer causes a `PluginWarning`; the others are still notified.
         """
         for entry in self.entries(Kind.HOOK):
             if not self.hidden_by(entry):
@@ -104,7 +102,7 @@ class Registry(Entries):
                     self._register(entry)
                 except PluginError as error:
                     warnings.warn(str(error), PluginWarning, stacklevel=3)
-        with self._lock:  # another thread's registration may add to what is read here
+        with self._lock:  # another thread may be registering a module
             plugins = self._manager.get_plugins()
             observers = self._manager.hook.optreg_built.get_hookimpls()
         for observer in observers:
@@ -119,10 +117,12 @@ class Registry(Entries):
                 )
 
     def _load(self, entry: Entry, hook: str, record: type[Plugin]) -> Registration[Plugin]:
-        """Call the hook of the one module behind `entry`, and take the record of that name."""
+        """Call the hook of the one module behind `entry`, and return the record of that name."""
         records = self._records(entry, hook, record)
         if records is None:
-            raise PluginError(f"{entry.origin} offers {entry.kind} '{entry.name}', but implements no hook '{hook}'")
+            raise PluginError(
+                f"{entry.origin} offers {entry.kind} '{entry.name}', but does not implement the hook '{hook}'"
+            )
         named = [plugin for plugin in records if normalised(str(plugin.name)) == entry.name]
         if len(named) != 1:
             offered = ", ".join(f"'{plugin.name}'" for plugin in records) or "nothing"
@@ -135,9 +135,9 @@ class Registry(Entries):
         return Registration(entry, named[0])
 
     def _records(self, entry: Entry, hook: str, record: type[Record]) -> list[Record] | None:
-        """What a hook of the one module behind `entry` returns; None where the module does not implement it."""
+        """What a hook of the one module behind `entry` returns; None if the module does not implement it."""
         module = self._register(entry)
-        with self._lock:  # another thread's registration may add to what is searched here
+        with self._lock:  # another thread may be registering a module
             callers = self._manager.get_hookcallers(module) or []
         functions: list[Any] = [
             implementation.function
@@ -165,7 +165,7 @@ class Registry(Entries):
         with self._lock:
             try:
                 module = importlib.import_module(entry.module)
-            except (Exception, SystemExit) as error:  # a script listed as a plugin may end the program
+            except (Exception, SystemExit) as error:  # a script listed as a plugin may exit
                 raise PluginError(
                     f"{entry.kind} '{entry.name}' is broken: {entry.origin} cannot be imported: "
                     f"{type(error).__name__}: {error}"
@@ -173,32 +173,32 @@ class Registry(Entries):
             try:
                 if not self._manager.is_registered(module):
                     self._manager.register(module, name=f"{entry.distribution}:{entry.module}")
-                self._refuse_unheard_hooks(entry, module)
+                self._refuse_uncalled_hooks(entry, module)
             except (pluggy.PluginValidationError, PluginError) as error:
-                if self._manager.is_registered(module):  # pluggy before 1.7 keeps one that it has refused
+                if self._manager.is_registered(module):  # pluggy before 1.7 keeps a refused module
                     self._manager.unregister(module)
                 if isinstance(error, PluginError):
                     raise
                 raise PluginError(f"{entry.origin}: {error}") from error
             return module
 
-    def _refuse_unheard_hooks(self, entry: Entry, module: Any) -> None:
-        """pluggy accepts a misspelt hook until somebody asks; we ask at once, of this one module.
+    def _refuse_uncalled_hooks(self, entry: Entry, module: Any) -> None:
+        """Raise for a hook that nobody would call: pluggy itself accepts misspelt hooks.
 
-        Checks are asked for in ambient plugins alone; elsewhere they would never be run.
+        The suite calls the hook for checks only in hook modules.
         """
-        ambient = {other.module for other in self.entries(Kind.HOOK)}
+        hooks = {other.module for other in self.entries(Kind.HOOK)}
         known = [name for name in vars(hookspecs) if name.startswith("optreg_")]
         for caller in self._manager.get_hookcallers(module) or []:
             if not caller.has_spec():
                 raise PluginError(
-                    f"{entry.origin} implements '{caller.name}', which is no hook of optreg"
+                    f"{entry.origin} implements '{caller.name}', which is not a hook of optreg"
                     f"{did_you_mean(caller.name, known)}"
                 )
-            if caller.name == CHECKS and entry.module not in ambient:
+            if caller.name == CHECKS and entry.module not in hooks:
                 raise PluginError(
-                    f"{entry.origin} implements '{CHECKS}', which is heard under the entry-point group "
-                    f"'{Kind.HOOK.group}' alone; name the module there too"
+                    f"{entry.origin} implements '{CHECKS}', which optreg calls only for the entry-point group "
+                    f"'{Kind.HOOK.group}'; list the module there too"
                 )
 
 
@@ -211,16 +211,16 @@ def _installed() -> Registry:
 
 
 def default_registry() -> Registry:
-    """The registry of what is installed in this process, read once, however many threads ask for it first."""
+    """The registry of everything installed in this process; all threads share one."""
     with _reading:
         return _installed()
 
 
 def _check_fields(entry: Entry, what: str, part: Any) -> None:
     if not (isinstance(part, type) and is_dataclass(part)):
-        raise PluginError(f"{entry.origin}: the {what} of '{entry.name}' is no dataclass")
+        raise PluginError(f"{entry.origin}: the {what} of '{entry.name}' is not a dataclass")
     clash = sorted({"name", *CRITERIA} & {field.name for field in fields(part)})
     if clash:
         raise PluginError(
-            f"{entry.origin}: '{entry.name}' has hyperparameters that specs use for something else: {', '.join(clash)}"
+            f"{entry.origin}: '{entry.name}' has hyperparameters whose names are reserved in specs: {', '.join(clash)}"
         )

@@ -1,7 +1,7 @@
-"""The spec: what a run is made of, as checked, complete, frozen records.
+"""The spec: the parts of a run as checked, complete, frozen records.
 
-A `Spec` that exists is right: every name leads to one plugin, every value has its type and range, every default
-is filled in. What it cannot know without a model (which parameters a rule matches) `optreg.groups` finds out.
+An existing `Spec` is valid: every name leads to one plugin, every value has its type and range, every default is filled
+in. Only which parameters a rule matches depends on the model; `optreg.groups` finds out.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from optreg.errors import Position
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 
 Pairs = tuple[tuple[str, Any], ...]
-"""A dict that can be hashed and that nobody changes."""
+"""An immutable, hashable dict."""
 
 
 @dataclass(frozen=True)
@@ -30,31 +30,31 @@ class Component:
 
     @property
     def entry(self) -> Entry:
-        """The distribution and version that the plugin came from."""
+        """The distribution and version that the plugin comes from."""
         return self.registration.entry
 
     def as_dict(self) -> dict[str, Any]:
-        """The section of the spec that says the same, as plain data."""
+        """The same as a section of a spec, as plain data."""
         return {"name": self.name, **_listed(self.pairs)}
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which parameters form a group, and what is different there. All criteria given must hold."""
+    """Which parameters form a group, and the settings that differ there. All criteria must hold."""
 
     criterion_pairs: Pairs
-    """What a parameter is asked: keys of `optreg.criteria.CRITERIA`, each with the items of which one must hold."""
+    """Keys of `optreg.criteria.CRITERIA`, each with items of which one must match the parameter."""
     pairs: Pairs = ()
     where: Position | None = field(default=None, compare=False)
 
     @property
     def criteria(self) -> dict[str, tuple[Any, ...]]:
-        """What a parameter is asked, by the criterion's key."""
+        """The criteria by key, each with its items."""
         return dict(self.criterion_pairs)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What the rule sets: hyperparameters and execution options by name."""
+        """The hyperparameters and execution options that the rule sets, by name."""
         return dict(self.pairs)
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ class Spec:
     groups: tuple[Rule, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The spec as plain data with every default filled in; `load_spec` takes it back."""
+        """The spec as plain data with every default filled in; `load_spec` reads it again."""
         groups = {"groups": [rule.as_dict() for rule in self.groups]} if self.groups else {}
         return {"optimizer": self.optimizer.as_dict(), **groups, "scheduler": self.scheduler.as_dict()}
 

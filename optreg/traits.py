@@ -1,4 +1,4 @@
-"""Traits: what plugins declare where algorithms rightly differ; the conformance suite holds each to its word."""
+"""Traits: what plugins declare where algorithms may differ; the conformance suite verifies every declaration."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,26 +6,26 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerTraits:
-    """What an optimizer says of itself. Each claim is verified both ways: claiming what is not so fails.
+    """What an optimizer declares about itself. A false declaration fails, in either direction.
 
     Args:
         decay: weight decay is part of the gradient (`"coupled"`), a step of its own (`"decoupled"`), or there is
-            `"none"`. None: as the reference does it.
-        eps: what keeps the division finite stands `"outside"` the root, `"inside"` it, or the denominator is
-            `"clamped"` from below; `"other"` for anything else. None: as the reference does it.
-        counter: updates are counted for each `"parameter"`, for the whole `"group"`, missing gradients or not, or for
-            the whole `"optimizer"`.
-        elementwise: every element is treated alike, whatever its neighbours are.
+            `"none"`. None: as in the reference.
+        eps: the term that keeps the division finite is `"outside"` the root, `"inside"` it, or the denominator is
+            `"clamped"` from below; `"other"` for anything else. None: as in the reference.
+        counter: updates are counted for each `"parameter"`, for the whole `"group"`, even if gradients are missing, or
+            for the whole `"optimizer"`.
+        elementwise: each element is updated independently of its neighbours.
         random: the update draws random numbers.
-        state: the optimizer's state bears the `"reference"`'s keys, or has its `"own"` form, which is not compared.
-            None: a plugin's is the reference's, if it has all its keys; a class's that is none is its own.
-        ndim: the numbers of dimensions that parameters may have; all when empty.
-        maximize: understands `maximize=True`. None: if its signature or its options say so.
-        complex_params: updates complex parameters as pairs of reals; False, refuses them. None: one or the other.
-        sparse_grads: takes sparse gradients; else it refuses them.
-        tensor_lr: takes a one-element tensor as `lr`. None: takes it rightly, or refuses it.
-        temporaries: how much memory an update takes for a while, at the most, in units of the largest parameter's size,
-            on the path that is taken when no execution option is given. None: not told.
+        state: the optimizer's state has the `"reference"`'s keys, or a form of its `"own"`, which is not compared.
+            None: `"reference"` for a plugin whose state has all those keys, `"own"` for a class that is not a plugin.
+        ndim: the numbers of dimensions that parameters may have; if empty, all.
+        maximize: accepts `maximize=True`. None: if its signature or its options say so.
+        complex_params: True, updates complex parameters as pairs of reals; False, refuses them. None: either.
+        sparse_grads: accepts sparse gradients; otherwise refuses them.
+        tensor_lr: accepts a one-element tensor as `lr`. None: either handles it correctly or refuses it.
+        temporaries: the most temporary memory that an update needs, in units of the largest parameter's size, on the
+            default execution path. None: not stated.
     """
 
     decay: Literal["none", "coupled", "decoupled"] | None = None
@@ -44,17 +44,17 @@ class OptimizerTraits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleTraits:
-    """What a schedule says of itself. Each claim is verified both ways.
+    """What a schedule declares about itself. A false declaration fails, in either direction.
 
     Args:
-        drives: keys of the param groups that the schedule sets besides `lr`, say `("momentum",)`. For each, the
-            reference has a method of that name: `momentum(t, mp)`, its value at step t, or None where it is left alone.
-        after: beyond its last step the rate is held (`"hold"`), goes round (`"cycle"`), goes on by the formula
-            (`"formula"`), or asking for it is an error (`"raise"`).
-        end: the hyperparameter that names the last step; None where there is none.
-        peak: the hyperparameter that names the step at which the multiplier is 1; None where there is none.
-        resume: whose hyperparameters count after a checkpoint with others was loaded: the `"checkpoint"`'s (or it is
-            refused), or the `"constructor"`'s, as of torch's LambdaLR. None: the checkpoint's, if it holds them.
+        drives: keys of the param groups that the schedule sets besides `lr`, for instance `("momentum",)`. For each,
+            the reference has a method of that name: `momentum(t, mp)`, its value at step t, or None if unchanged.
+        after: beyond the last step the rate stays constant (`"hold"`), repeats (`"cycle"`), follows the formula
+            (`"formula"`), or is an error (`"raise"`).
+        end: the hyperparameter that names the last step; None if there is none.
+        peak: the hyperparameter that names the step at which the multiplier is 1; None if there is none.
+        resume: the hyperparameters that apply after loading a checkpoint with different ones: the `"checkpoint"`'s (or
+            it is refused), or the `"constructor"`'s, as in torch's LambdaLR. None: the checkpoint's, if it has them.
     """
 
     drives: tuple[str, ...] = ()

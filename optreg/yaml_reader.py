@@ -1,9 +1,8 @@
-"""Strict YAML with positions: text in, plain data out, and every fault of the text named by line and column.
+"""Strict YAML with positions: text becomes plain data, and every fault is reported by line and column.
 
-The scalars are those of YAML 1.2 (`1e-3` is a float, `100_000` an int); what YAML 1.1 and 1.2 read differently
-is refused, with the spelling that both agree on. Tags, anchors, aliases, merge keys, duplicate keys, over-large
-and over-deep input are refused. The text goes through PyYAML's parser one event at a time, so that memory and
-time are bounded by the limits below whatever is fed in.
+Scalars follow YAML 1.2 (`1e-3` is a float, `100_000` an int). Whatever YAML 1.1 and 1.2 read differently is refused,
+with a spelling that both agree on. So are tags, anchors, aliases, merge keys, duplicate keys, and input that is too
+large or nested too deeply. PyYAML's parser hands over one event at a time, so the limits below bound memory and time.
 """
 
 import os
@@ -15,14 +14,11 @@ from typing import Any, Final
 
 import yaml
 
-from optreg.errors import Position, Problem, SpecError
+from optreg.errors import Path, Position, Problem, SpecError
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 16
 MAX_DIGITS: Final = 100
-
-Path = tuple[str | int, ...]
-"""Where a value sits: `("groups", 0, "match")`."""
 
 
 class Faulty:
@@ -33,12 +29,12 @@ class Faulty:
 
 
 FAULTY: Final = Faulty()
-"""Stands where a value could not be read; the fault has been reported already."""
+"""Replaces a value that could not be read; the fault has already been reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Plain data (dicts, tuples, scalars), the places where its keys and values stand, and the faults of the text."""
+    """Plain data (dicts, tuples, scalars), the positions of its keys and values, and the faults of the text."""
 
     data: Any
     values: Mapping[Path, Position] = field(default_factory=dict)
@@ -46,7 +42,7 @@ class Document:
     problems: Sequence[Problem] = ()
 
     def where(self, path: Path, *, key: bool = False) -> Position | None:
-        """The place of a value, or of its key; failing that, of what it sits in."""
+        """The position of a value or of its key; if unknown, the position of what contains it."""
         if key and path in self.keys:
             return self.keys[path]
         while path and path not in self.values:
@@ -54,15 +50,15 @@ class Document:
         return self.values.get(path)
 
     def problem(self, path: Path, message: str, *, key: bool = False) -> Problem:
-        """A problem at the value of `path`, or at its key; data that has no positions is named by its path."""
+        """A problem at the value of `path`, or at its key; the message names the path where there is no position."""
         where = self.where(path, key=key)
         return Problem(where, message if where or not path else f"{dotted(path)}: {message}")
 
     def put(self, path: Path, value: Any, where: Position) -> "Document":
-        """A document with `value` at `path`, on behalf of `where`; mappings on the way are made.
+        """The document with `value` at `path`, positioned at `where`; missing mappings on the path are created.
 
         Raises:
-            SpecError: the path leads through something that is neither mapping nor list, or past a list's end.
+            SpecError: the path goes through something that is neither mapping nor list, or past the end of a list.
         """
         if len(path) > MAX_DEPTH:
             raise _fatal(where, f"is nested deeper than {MAX_DEPTH} levels")
@@ -78,7 +74,7 @@ def read_file(path: str | os.PathLike[str]) -> Document:
     """Read a YAML file.
 
     Raises:
-        SpecError: it cannot be opened, is too large, or is no UTF-8 text.
+        SpecError: the file cannot be read, is too large, or is not UTF-8 text.
     """
     source = os.fsdecode(path)
     try:
@@ -88,7 +84,7 @@ def read_file(path: str | os.PathLike[str]) -> Document:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _fatal(Position(source), f"cannot be read: {reason}") from error
     if len(raw) > MAX_BYTES:
-        raise _fatal(Position(source), f"is larger than {MAX_BYTES // 1024} KiB; a spec is a page of text")
+        raise _fatal(Position(source), f"is larger than {MAX_BYTES // 1024} KiB; a spec is about a page of text")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _fatal(Position(source, 1, 1), "is UTF-16 text; save it as UTF-8")
     try:
@@ -97,12 +93,12 @@ def read_file(path: str | os.PathLike[str]) -> Document:
         before = raw[: error.start]
         column = error.start - before.rfind(b"\n")
         where = Position(source, before.count(b"\n") + 1, column)
-        raise _fatal(where, f"is no UTF-8 text (byte 0x{raw[error.start]:02x}); save it as UTF-8") from error
+        raise _fatal(where, f"is not UTF-8 text (byte 0x{raw[error.start]:02x}); save it as UTF-8") from error
     return read_text(text, source)
 
 
 def read_text(text: str, source: str) -> Document:
-    """Read YAML text; `source` is what positions call it. Faults are collected in the document's `problems`."""
+    """Read YAML text; positions call it `source`. Faults are collected in the document's `problems`."""
     builder = _Builder(source)
     try:
         return builder.build(text)
@@ -115,21 +111,23 @@ def read_text(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         where = Position(source, mark.line + 1, mark.column + 1) if mark else Position(source)
         context = f" {error.context}" if error.context else ""
-        hint = "; quote a text that begins with '*' or '&'" if "an alias" in context or "an anchor" in context else ""
-        raise _fatal(where, f"is no valid YAML: {error.problem}{context}{hint}", builder.problems) from error
-    except (ValueError, OverflowError) as error:  # PyYAML's scanner: an escape or a version beyond all bounds
+        hint = "; quote a string that begins with '*' or '&'" if "an alias" in context or "an anchor" in context else ""
+        raise _fatal(where, f"is not valid YAML: {error.problem}{context}{hint}", builder.problems) from error
+    except SpecError:
+        raise
+    except (ValueError, OverflowError) as error:  # from PyYAML's scanner: an escape or a version is too large
         mark = builder.loader.get_mark()
         where = Position(source, mark.line + 1, mark.column + 1)
-        raise _fatal(where, "is no valid YAML: a number here is out of range", builder.problems) from error
-    except _LimitError as stop:
-        raise SpecError([*builder.problems, stop.problem]) from None
+        raise _fatal(where, "is not valid YAML: a number here is out of range", builder.problems) from error
 
 
 def read_mapping(data: Mapping[Any, Any], source: str | None = None) -> Document:
-    """Take plain data as if it had been read: mappings, sequences, numbers, text, booleans, None.
+    """Make a document of plain data: mappings, sequences, numbers, strings, booleans, None.
+
+    Anything else is reported in the document's `problems`.
 
     Raises:
-        SpecError: something in it is none of these, or it is nested too deep.
+        SpecError: the data is nested too deeply.
     """
     problems: list[Problem] = []
     plain = _plain(data, (), problems)
@@ -137,20 +135,12 @@ def read_mapping(data: Mapping[Any, Any], source: str | None = None) -> Document
 
 
 def dotted(path: Path) -> str:
-    """A path as people write it: `groups.0.match`."""
+    """A path as users write it: `groups.0.match`."""
     return ".".join(str(part) for part in path)
 
 
 def _fatal(where: Position, message: str, earlier: Sequence[Problem] = ()) -> SpecError:
     return SpecError([*earlier, Problem(where, message)])
-
-
-class _LimitError(Exception):
-    """The text breaks a limit: nothing after it is read."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem)
-        self.problem = problem
 
 
 class _Builder:
@@ -165,22 +155,20 @@ class _Builder:
     def build(self, text: str) -> Document:
         self.loader = yaml.SafeLoader(text)
         self.events: Iterator[Any] = iter(self.loader.get_event, None)
-        return Document(self._document(), self.values, self.keys, self.problems)
-
-    def _document(self) -> Any:
         next(self.events)  # the stream starts
         start = next(self.events)
+        data: Any = FAULTY
         if isinstance(start, yaml.StreamEndEvent):
             self._problem(start, "is empty; a spec has the sections 'optimizer' and 'scheduler'")
-            return FAULTY
-        if start.version or start.tags:
-            self._problem(start, "directives (%YAML, %TAG) are not allowed; remove them")
-        value = self._value(next(self.events), ())
-        next(self.events)  # the document ends
-        rest = next(self.events)
-        if isinstance(rest, yaml.DocumentStartEvent):
-            self._problem(rest, "a second document begins; a spec is one, so remove '---' or split the file")
-        return value
+        else:
+            if start.version or start.tags:
+                self._problem(start, "directives (%YAML, %TAG) are not allowed; remove them")
+            data = self._value(next(self.events), ())
+            next(self.events)  # the document ends
+            rest = next(self.events)
+            if isinstance(rest, yaml.DocumentStartEvent):
+                self._problem(rest, "a second document begins; a spec has only one, so remove '---' or split the file")
+        return Document(data, self.values, self.keys, self.problems)
 
     def _value(self, event: Any, path: Path) -> Any:
         self.values[path] = self._position(event)
@@ -195,7 +183,7 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             return FAULTY if tagged else self._scalar(event)
         if len(path) >= MAX_DEPTH:
-            raise _LimitError(Problem(self._position(event), f"is nested deeper than {MAX_DEPTH} levels"))
+            raise _fatal(self._position(event), f"is nested deeper than {MAX_DEPTH} levels", self.problems)
         return self._sequence(path) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(path)
 
     def _sequence(self, path: Path) -> tuple[Any, ...]:
@@ -213,7 +201,7 @@ class _Builder:
                 continue
             here = (*path, key)
             if key in items:
-                self._problem(event, f"'{key}' stands here for the second time; it is also on line "
+                self._problem(event, f"'{key}' is repeated; it is also on line "
                                      f"{self.keys[here].line}, keep one")  # fmt: skip
                 continue
             self.keys[here] = self._position(event)
@@ -221,13 +209,13 @@ class _Builder:
         return items
 
     def _key(self, event: Any, path: Path) -> str | None:
-        """The text of a key; None, with the fault reported, where it is not one."""
+        """The text of a key; None, after reporting the fault, if it is not one."""
         if not isinstance(event, yaml.ScalarEvent):
             self._value(event, (*path, "?"))
-            self._problem(event, "a key must be a plain word")
+            self._problem(event, "a key must be a plain string")
             return None
         if event.anchor is not None or event.tag is not None:
-            self._problem(event, "a key has neither tag nor anchor; write a plain word")
+            self._problem(event, "a key cannot have a tag or an anchor; write a plain string")
         if event.value == "<<" and event.implicit[0]:
             self._problem(event, "merge keys (<<) are not allowed; write the values out")
             return None
@@ -273,11 +261,11 @@ _REFUSED: Final = (
     ),
     (
         re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?"),
-        "'{0}' is a number to base 60 to some YAML readers and text to others; write a decimal number, or quote it",
+        "'{0}' is a base-60 number to some YAML readers and a string to others; write a decimal number, or quote it",
     ),
     (
         re.compile(r"y|Y|n|N|(?i:yes|no|on|off)"),
-        "'{0}' is a boolean to some YAML readers and text to others; write true or false, or quote it",
+        "'{0}' is a boolean to some YAML readers and a string to others; write true or false, or quote it",
     ),
 )
 
@@ -293,8 +281,14 @@ def _put(data: Any, path: Path, value: Any, where: Position) -> Any:
         return {**data, head: _put(data.get(head), rest, value, where)}
     if isinstance(data, tuple) and isinstance(head, int) and head < len(data):
         return (*data[:head], _put(data[head], rest, value, where), *data[head + 1 :])
-    what = f"a list of {len(data)}" if isinstance(data, tuple) else "a mapping" if isinstance(data, dict) else "a value"
-    raise _fatal(where, f"'{head}' leads nowhere: there stands {what}")
+    what = (
+        f"a list of length {len(data)}"
+        if isinstance(data, tuple)
+        else "a mapping"
+        if isinstance(data, dict)
+        else "a value"
+    )
+    raise _fatal(where, f"'{head}' does not exist in {what}")
 
 
 def _printable(text: str) -> str:
@@ -312,26 +306,22 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
     if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
         return bool(value)
     if isinstance(value, Mapping):
-        problems += [
-            Problem(None, f"{dotted(path)}: the key {key!r} must be text") for key in value if not isinstance(key, str)
-        ]
-        return {
-            str.__str__(key): _plain(item, (*path, key), problems)
-            for key, item in value.items()
-            if isinstance(key, str)
-        }
+        wrong = [key for key in value if not isinstance(key, str)]
+        problems += [Problem(None, f"{dotted(path)}: the key {key!r} must be a string") for key in wrong]
+        named = {key: item for key, item in value.items() if isinstance(key, str)}
+        return {str.__str__(key): _plain(item, (*path, key), problems) for key, item in named.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         return tuple(_plain(item, (*path, i), problems) for i, item in enumerate(value))
     if isinstance(value, Integral):
         if abs(int(value)) < 10**MAX_DIGITS:
             return int(value)
-        problems.append(Problem(None, f"{dotted(path)}: a number of more than {MAX_DIGITS} digits is out of range"))
-        return FAULTY
-    if isinstance(value, Real):
+        fault = f"a number of more than {MAX_DIGITS} digits is out of range"
+    elif isinstance(value, Real):
         try:
             return float(value)
         except OverflowError:
-            problems.append(Problem(None, f"{dotted(path)}: the number is out of range"))
-            return FAULTY
-    problems.append(Problem(None, f"{dotted(path)}: a {type(value).__name__} is no plain value"))
+            fault = "the number is out of range"
+    else:
+        fault = f"{type(value).__name__} is not a plain value"
+    problems.append(Problem(None, f"{dotted(path)}: {fault}"))
     return FAULTY

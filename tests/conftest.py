@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pytest
 
@@ -62,3 +62,52 @@ def site(tmp_path, monkeypatch):
         origin = getattr(sys.modules[name], "__file__", None) or ""
         if origin.startswith(str(folder)):
             del sys.modules[name]
+
+
+COMPONENT = """\
+from dataclasses import dataclass, field
+from typing import Literal
+from optreg import NonNegative, OptimizerPlugin, PositiveSteps, SchedulePlugin, Steps, hookimpl
+
+@dataclass
+class Reference:
+    '''One sentence.'''
+{fields}
+
+class Implementation(Reference):
+    def __call__(self, step):
+        {body}
+
+@hookimpl
+def {hook}():
+    return [{record}(name="{name}", implementation="{implementation}", reference=Reference)]
+"""
+
+
+@pytest.fixture
+def optimizer(site):
+    """Installs the distribution `NAME-optimizer` with an optimizer."""
+
+    def install(name="odd", fields="lr: float = 0.1", *, implementation="torch.optim:SGD", hook="optreg_optimizers"):
+        _offer(site, name, "optimizer", fields, implementation=implementation, hook=hook)
+
+    return install
+
+
+@pytest.fixture
+def schedule(site):
+    """Installs the distribution `NAME-schedule` with a schedule."""
+
+    def install(name="odd", fields="total_steps: PositiveSteps = 100", *, body="return 0.5", implementation=None):
+        _offer(site, name, "schedule", fields, body=body, implementation=implementation, hook="optreg_schedulers")
+
+    return install
+
+
+def _offer(site, name, kind, fields, *, implementation, hook, body="pass"):
+    code = COMPONENT.format(
+        fields=indent(fields, "    "), body=body, hook=hook, record=f"{kind.title()}Plugin", name=name,
+        implementation=implementation or f"{name}_{kind}:Implementation",
+    )  # fmt: skip
+    group = {"optimizer": "optreg.optimizers", "schedule": "optreg.schedulers"}[kind]
+    site.install(f"{name}-{kind}", code, group=group, names=[name])

@@ -256,7 +256,7 @@ def test_a_misspelt_hook_is_an_error_that_names_the_distribution(environment, el
     refused = environment.optreg("validate", "typo.yaml", check=False, PYTHONPATH=str(folder))
     assert refused.returncode == 1
     assert "distribution 'optreg-typo' 1.0" in refused.stderr
-    assert "implements 'optreg_optimizer', which is no hook of optreg" in refused.stderr
+    assert "implements 'optreg_optimizer', which is not a hook of optreg" in refused.stderr
     assert "did you mean 'optreg_optimizers'?" in refused.stderr
 
 

@@ -1,4 +1,4 @@
-"""The command line: one file per command, each imported when it is called, so that none pays for another."""
+"""The command line: one module for each command, imported only when that command runs."""
 
 from importlib import import_module
 from importlib.metadata import version
@@ -10,20 +10,20 @@ from optreg.errors import OptregError
 
 COMMANDS = {
     "conform": "Judge optimizers and schedules by their reference mathematics.",
-    "explain": "Resolved values, param groups, and the learning rate at the telling steps.",
+    "explain": "Resolved values, param groups, and the learning rate at key steps.",
     "list": "The installed optimizers, schedules and hooks.",
     "plot": "Draw the learning-rate curves of specs.",
     "schema": "A JSON Schema of what is installed, for editors.",
-    "show": "Hyperparameters, ranges, defaults, equations and paper of a component.",
-    "validate": "Check specs; exit 1 when any is wrong.",
+    "show": "Hyperparameters, ranges, defaults, equations and paper of an optimizer or schedule.",
+    "validate": "Check specs; exit 1 if any is wrong.",
 }
 
 
 class _Commands(click.Group):
-    """Imports a command when it is asked for, and tells the project's own errors without a traceback."""
+    """Imports a command when it runs, and reports optreg's own errors without a traceback."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return [*COMMANDS]  # `list` is a command's module here, once that is imported
+        return [*COMMANDS]  # after `optreg list`, the name `list` is that command's module
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:

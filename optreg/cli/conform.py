@@ -14,34 +14,38 @@ from optreg.cli.output import table
 from optreg.yaml_reader import read_text
 
 NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
-"""What judging imports of the extra; pytest is for `parametrize_with_checks` alone."""
+"""What judging imports from the extra; only `parametrize_with_checks` needs pytest."""
 
 
 @click.command("conform")
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--as", "like", metavar="PLUGIN", help="Judge a class, package.module:Class, by this plugin's reference.")
-@click.option("--param", "params", multiple=True, metavar="THEIRS=OURS", help="The class's name of a hyperparameter.")
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="What a hyperparameter it lacks stands for."
+    "--param", "params", multiple=True, metavar="THEIRS=OURS", help="The class's own name for a hyperparameter."
 )
 @click.option(
-    "--trait", "traits", multiple=True, metavar="KEY=VALUE", help="A declaration: counter=group, decay=coupled."
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="The value of a hyperparameter that the class lacks."
 )
-@click.option("--device", default="cpu", show_default=True, help="Where parameters are: cpu, cuda, cuda:1.")
+@click.option(
+    "--trait", "traits", multiple=True, metavar="KEY=VALUE", help="Declare a trait: counter=group, decay=coupled."
+)
+@click.option("--device", default="cpu", show_default=True, help="The device of the parameters: cpu, cuda, cuda:1.")
 @click.option("--tier", type=click.Choice(["must", "should", "info"]), default="must", show_default=True)
-@click.option("-k", "select", metavar="EXPRESSION", help="Only checks whose name matches: 'adamw-M or not P04'.")
-@click.option("-n", "workers", metavar="NUM", type=click.IntRange(min=1), default=1, help="Run in so many processes.")
-@click.option("--limit", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds for a check.")
-@click.option("--list", "listing", is_flag=True, help="Tell all checks, and judge nothing.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell every finding in full.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write verdicts as JSON.")
+@click.option("-k", "select", metavar="EXPRESSION", help="Run only checks whose name matches: 'adamw-M or not P04'.")
+@click.option("-n", "workers", metavar="NUM", type=click.IntRange(min=1), default=1, help="The number of processes.")
+@click.option(
+    "--limit", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds allowed for each check."
+)
+@click.option("--list", "listing", is_flag=True, help="List all checks without judging anything.")
+@click.option("-v", "--verbose", is_flag=True, help="Report every finding in full.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the verdicts as JSON.")
 @click.option("--junit", type=click.Path(dir_okay=False), help="Write JUnit XML.")
-@click.option("--html", type=click.Path(dir_okay=False), help="Write a page with every finding.")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write an HTML page with every finding.")
 def command(names: tuple[str, ...], **options: Any) -> None:
     """Judge NAME..., registered plugins, or classes with --as.
 
-    Exit 0: all that applies in the tier passed. 1: there are findings. 2: something could not be judged; what could be
-    judged was.
+    Exit 0: every applicable check of the tier passed. 1: there are findings. 2: something could not be judged; the rest
+    was judged.
     """
     if not names and not options["listing"]:
         raise click.UsageError("Missing argument 'NAME...'.")
@@ -71,7 +75,7 @@ def command(names: tuple[str, ...], **options: Any) -> None:
 
 
 def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], options: dict[str, Any]) -> int:
-    """Judge the targets, tell what was found, and write the reports that are asked for; returns the exit code."""
+    """Judge the targets, print the findings and write the reports; returns the exit code."""
     from optreg.conformance.catalogue import Tier, of_tier
     from optreg.conformance.results.verdict import CannotBeJudged
 
@@ -98,24 +102,25 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
         else:
             verdicts.append(verdict)
     checks, subjects = {check.id: check for check in pool.checks}, [*described.values()]
-    _tell(verdicts, checks, options["verbose"])
-    _summary(subjects, verdicts)
+    _print_findings(verdicts, checks, options["verbose"])
+    _print_summary(subjects, verdicts)
     _write(options, checks, subjects, refused, verdicts)
-    thin = [] if options["select"] else _too_few([s for s in subjects if s["name"] not in refused], verdicts, tier)
-    for sentence in thin:
+    judged = [] if options["select"] else [subject for subject in subjects if subject["name"] not in refused]
+    too_few = _too_few(judged, verdicts, tier)
+    for sentence in too_few:
         click.echo(sentence, err=True)
-    return _refused(refused.values()) if refused else int(bool(thin) or any(verdict.finding for verdict in verdicts))
+    return _refused(refused.values()) if refused else int(bool(too_few) or any(verdict.finding for verdict in verdicts))
 
 
 def _refused(reasons: Iterable[str]) -> int:
-    """Say what could not be judged, and why; returns the exit code."""
+    """Print what could not be judged, and why; returns the exit code."""
     for reason in reasons:
         click.echo(f"cannot be judged: {reason}", err=True)
     return 2
 
 
 def _shown(verdicts: Iterable[Any], total: int) -> Iterable[Any]:
-    """The verdicts, with a bar on a terminal that shows how many there are."""
+    """The verdicts, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import track
 
@@ -130,7 +135,7 @@ def _write(
     refused: Mapping[str, str],
     verdicts: list[Any],
 ) -> None:
-    """Write the reports that are asked for."""
+    """Write the reports that the options name."""
     if options["json_file"]:
         data = {
             "tier": options["tier"],
@@ -150,7 +155,7 @@ def _write(
 
 
 def _too_few(subjects: list[dict[str, Any]], verdicts: list[Any], tier: Any) -> list[str]:
-    """What is to be said of subjects to which too few checks apply."""
+    """One sentence for each subject to which too few checks apply."""
     from optreg.conformance.catalogue import FLOORS
     from optreg.conformance.results.messages import too_few_message
     from optreg.conformance.results.verdict import Status
@@ -166,7 +171,7 @@ def _too_few(subjects: list[dict[str, Any]], verdicts: list[Any], tier: Any) -> 
 
 
 def _selection(expression: str | None) -> Callable[[str], bool]:
-    """What `-k` picks; all, where it is not given."""
+    """The selection of `-k`; without it, everything."""
     from optreg.cli.selection import read_selection
 
     try:
@@ -183,22 +188,22 @@ def _pairs(option: str, texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _value(text: str) -> Any:
-    """A value as a spec would have it: `0.9`, `[0.8, 0.95]`, `group`."""
+    """A value as in a spec: `0.9`, `[0.8, 0.95]`, `group`."""
     value = read_text(text, text).data
     return list(value) if isinstance(value, tuple) else value
 
 
 IN_FULL = 1
-"""How many findings of a subject are told in full, unless all are asked for: one fault makes many findings."""
+"""How many findings of a subject are printed in full without --verbose: one fault causes many findings."""
 
 
-def _tell(verdicts: list[Any], checks: dict[str, Any], verbose: bool) -> None:
-    """The findings, by subject: all in a line each, the most telling in full."""
+def _print_findings(verdicts: list[Any], checks: dict[str, Any], verbose: bool) -> None:
+    """Print the findings of each subject: the most informative in full, the others in one line each."""
     from optreg.conformance.results.messages import finding_message
 
     for name in dict.fromkeys(verdict.subject for verdict in verdicts if verdict.finding):
         own = [verdict for verdict in verdicts if verdict.subject == name and verdict.finding]
-        own.sort(key=lambda verdict: not (verdict.finding.likely or "").startswith("matches"))  # a cause was found out
+        own.sort(key=lambda verdict: not (verdict.finding.likely or "").startswith("matches"))  # the cause is known
         click.echo(f"\n{name}: {len(own)} finding{'s' if len(own) > 1 else ''}")
         for verdict in own if verbose else own[:IN_FULL]:
             check = checks[verdict.check]
@@ -207,14 +212,14 @@ def _tell(verdicts: list[Any], checks: dict[str, Any], verbose: bool) -> None:
             )
         rest = [] if verbose else own[IN_FULL:]
         if rest:
-            click.echo("\nand, told in full with --verbose:")
+            click.echo("\nand these, which --verbose reports in full:")
         for verdict in rest:
             click.echo(f"  {checks[verdict.check]}: {verdict.finding.reason}"[:160])
     click.echo()
 
 
-def _summary(described: list[dict[str, Any]], verdicts: list[Any]) -> None:
-    """How many checks ended how, a line for each subject."""
+def _print_summary(described: list[dict[str, Any]], verdicts: list[Any]) -> None:
+    """Print the number of checks with each status, one line for each subject."""
     statuses = ("passed", "failed", "crashed", "not applicable")
     rows = []
     for subject in described:

@@ -10,11 +10,11 @@ from optreg.errors import OptregError, PluginError
 from optreg.spec import Spec
 
 DEFAULT_HORIZON = 1000
-"""How many updates are looked at where a schedule's settings do not tell."""
+"""The number of updates to show if the schedule's settings name none."""
 
 
 class StepError(OptregError):
-    """A schedule has no learning rate at a step: it raises there."""
+    """A schedule has no learning rate at a step, because it raises there."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Curve:
 
     @property
     def end(self) -> int:
-        """How many updates the schedule spans: `total_steps`, or some times its longest phase, or a default."""
+        """The number of updates to show: `total_steps`, or three times the longest phase, or a default."""
         named = self._named()
         total = max(named.get("total_steps", []), default=0)
         return total or 3 * max((step for steps in named.values() for step in steps), default=0) or DEFAULT_HORIZON
 
     @property
     def unit(self) -> str:
-        """What the values are: learning rates, or multipliers where the optimizer's `lr` is no setting."""
+        """What the values are: learning rates, or multipliers if the optimizer has no setting `lr`."""
         return "learning rate" if _base_lr(self.spec) is not None else "multiplier"
 
     def at(self, t: int) -> float:
@@ -47,17 +47,14 @@ class Curve:
         except Exception as error:
             raise StepError(f"{type(error).__name__}: {error}") from error
 
-    def telling_steps(self) -> dict[int, str]:
-        """The start, every step that a hyperparameter names, the middle, the end, and after it, each with its name."""
+    def key_steps(self) -> dict[int, str]:
+        """The start, every step that a hyperparameter names, the middle, the end and a step after it, with names."""
         named: dict[int, list[str]] = {0: ["start"], 1: ["second update"]}
         for name, steps in self._named().items():
             for step in steps:
                 named.setdefault(step, []).append(name)
-        for step, name in (
-            (self.end // 2, "middle"),
-            (self.end, "end"),
-            (self.end + self.end // 10 + 1, "after the end"),
-        ):
+        end = self.end
+        for step, name in ((end // 2, "middle"), (end, "end"), (end + end // 10 + 1, "after the end")):
             named.setdefault(step, []).append(name)
         return {step: ", ".join(named[step]) for step in sorted(named)}
 
@@ -72,7 +69,7 @@ class Curve:
 
 
 def curve(spec: Spec) -> Curve:
-    """The learning rate of the spec's default group; pure schedules need no torch for it.
+    """The learning rate of the spec's default group; for pure schedules, without torch.
 
     Raises:
         PluginError: the schedule cannot be built.
@@ -98,16 +95,16 @@ def _base_lr(spec: Spec) -> float | None:
 
 
 def _is_torch_scheduler(implementation: Any) -> bool:
-    """Whether it is an LRScheduler: importing one has imported torch."""
+    """Whether it is an LRScheduler; importing one has already imported torch."""
     schedulers = sys.modules.get("torch.optim.lr_scheduler")
     return bool(schedulers and isinstance(implementation, type) and issubclass(implementation, schedulers.LRScheduler))
 
 
 def _stepped(implementation: Any, base_lr: float, settings: dict[str, Any]) -> Callable[[int], float]:
-    """A ready scheduler has no formula: step one on an optimizer of its own, as far as is asked."""
+    """The rate of a torch scheduler, which has no formula: step one on its own optimizer as far as needed."""
     import torch
 
-    # momentum, since some schedulers drive that too
+    # with momentum, since some schedulers set that too
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=base_lr, momentum=0.9)
     scheduler = implementation(optimizer, **settings)
     rates = [float(optimizer.param_groups[0]["lr"])]

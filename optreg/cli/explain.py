@@ -1,4 +1,4 @@
-"""`optreg explain`: what a spec comes to."""
+"""`optreg explain`: what a spec resolves to."""
 
 import functools
 import importlib
@@ -18,13 +18,15 @@ from optreg.spec import Spec
 @click.command("explain")
 @click.argument("spec")
 @overrides_option
-@click.option("--model", metavar="PACKAGE.MODULE:FACTORY", help="A model, or what makes one: adds the param groups.")
+@click.option(
+    "--model", metavar="PACKAGE.MODULE:FACTORY", help="A model or a factory of one, to print its param groups."
+)
 def command(spec: str, overrides: tuple[str, ...], model: str | None) -> None:
-    """Print the resolved values of SPEC, its param groups, and the learning rate at the telling steps."""
+    """Print the resolved values of SPEC, its param groups, and the learning rate at key steps."""
     resolved = load_spec(spec, overrides)
     rates = curve(resolved)
-    telling = [(t, why, _rate(rates, t)) for t, why in rates.telling_steps().items()]
-    groups = _groups(resolved, _made(model)) if model else []
+    steps = [(t, _rate(rates, t), why) for t, why in rates.key_steps().items()]
+    groups = _groups(resolved, _load_model(model)) if model else []
     click.echo(yaml.safe_dump(resolved.as_dict(), sort_keys=False, default_flow_style=None).rstrip())
     click.echo()
     entries = [resolved.optimizer.entry, resolved.scheduler.entry]
@@ -33,7 +35,7 @@ def command(spec: str, overrides: tuple[str, ...], model: str | None) -> None:
         [(entry.kind.value, entry.name, entry.distribution, entry.version) for entry in entries],
     )
     click.echo()
-    table(("step", rates.unit, "which is"), [(t, rate, why) for t, why, rate in telling])
+    table(("step", rates.unit, "which is"), steps)
     if model:
         click.echo()
         table(("group", "tensors", "parameters", "settings"), groups)
@@ -61,8 +63,8 @@ def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     return rows
 
 
-def _made(place: str) -> Any:
-    """The module that `package.module:factory` makes, or is."""
+def _load_model(place: str) -> Any:
+    """The module that `package.module:factory` returns, or is."""
     from torch.nn import Module
     from torch.nn.parameter import is_lazy
 
@@ -79,12 +81,14 @@ def _made(place: str) -> Any:
     finally:
         sys.path[:] = path
     if not isinstance(model, Module):
-        raise click.BadParameter(f"'{place}' made a {type(model).__name__}, no torch.nn.Module", param_hint="--model")
+        raise click.BadParameter(
+            f"'{place}' returned {type(model).__name__}, not a torch.nn.Module", param_hint="--model"
+        )
     lazy = [name for name, param in model.named_parameters() if is_lazy(param)]  # type: ignore[redundant-expr]
     if lazy:
         raise click.BadParameter(
-            f"'{place}' made a model whose parameters have no shape yet: {', '.join(lazy[:3])}; "
-            "let the factory run it once before returning it",
+            f"'{place}' returned a model whose parameters have no shape yet: {', '.join(lazy[:3])}; "
+            "run it once in the factory before returning it",
             param_hint="--model",
         )
     return model

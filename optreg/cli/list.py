@@ -1,4 +1,4 @@
-"""`optreg list`: what is installed, from metadata alone; with --check, whether it works."""
+"""`optreg list`: what is installed, according to metadata; with --check, whether it works."""
 
 import json
 from dataclasses import asdict
@@ -13,10 +13,10 @@ from optreg.registry import Registry, default_registry
 
 @click.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--check", is_flag=True, help="Import every plugin and say whether it works; exit 1 if one does not.")
+@click.option("--check", is_flag=True, help="Import every plugin and report whether it works; exit 1 if one does not.")
 @click.pass_context
 def command(context: click.Context, as_json: bool, check: bool) -> None:
-    """List the installed optimizers, schedules and hooks. Imports no plugin unless --check is given."""
+    """List the installed optimizers, schedules and hooks. Imports plugins only with --check."""
     registry = default_registry()
     rows = [(entry, _checked(registry, entry) if check else registry.state(entry)) for entry in registry.entries()]
     if as_json:

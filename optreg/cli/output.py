@@ -1,4 +1,4 @@
-"""What commands share: tables that a terminal draws and a pipe can cut, and the option `--set`."""
+"""Output: tables, drawn on a terminal and tab-separated in a pipe; and the option `--set` that commands share."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -10,15 +10,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def overrides_option(command: Command) -> Command:
-    """Add `--set key=value`, which may be given several times, as the argument `overrides`."""
+    """Add the repeatable option `--set key=value` as the argument `overrides`."""
     option = click.option(
         "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value: optimizer.lr=1e-4."
     )
     return option(command)
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Print a table: drawn on a terminal, with tabs between the cells when piped."""
+def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table: drawn on a terminal, with tabs between cells when piped."""
     if not sys.stdout.isatty():
         for row in (headers, *rows):
             click.echo("\t".join(str(cell) for cell in row))
@@ -28,7 +28,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]], title: str =
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*headers, title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    drawn = Table(*headers, box=box.SIMPLE_HEAD)
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))
     Console().print(drawn)

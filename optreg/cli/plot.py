@@ -12,13 +12,15 @@ from optreg.errors import PluginError
 from optreg.loading import load_spec
 
 POINTS = 1000
-"""How many points of a curve are drawn; a joint between two of them is drawn all the same."""
+"""How many points of a curve are drawn, besides its key steps."""
 
 
 @click.command("plot")
 @click.argument("specs", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The picture: .png or .svg.")
-@click.option("--steps", type=click.IntRange(min=1), help="How far to draw; by default to the end of each schedule.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The image file: .png or .svg.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="The last update to draw; by default, the end of each schedule."
+)
 @overrides_option
 def command(specs: tuple[str, ...], output: str, steps: int | None, overrides: tuple[str, ...]) -> None:
     """Draw the learning rate of SPECS over the updates."""
@@ -35,7 +37,7 @@ def command(specs: tuple[str, ...], output: str, steps: int | None, overrides: t
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, rates, at, values in drawn:
-        # the plugins first: matplotlib hides labels that begin with an underscore, and reads $ as mathematics
+        # matplotlib hides labels that begin with an underscore, and reads $ as mathematics
         label = f"{rates.spec.optimizer.name}, {rates.spec.scheduler.name} ({name})".replace("$", r"\$")
         axes.plot(at, values, label=label, linewidth=2)
     unit = " / ".join(dict.fromkeys(rates.unit for _, rates, _, _ in drawn))
@@ -54,16 +56,16 @@ def command(specs: tuple[str, ...], output: str, steps: int | None, overrides: t
 
 
 def _short(files: Sequence[str]) -> list[str]:
-    """What to call the files in a legend: their names, or whole paths where names are equal."""
+    """The files in the legend: their names, or whole paths if names are equal."""
     names = [Path(file).stem for file in files]
     often = Counter(names)
     return [name if often[name] == 1 else file for name, file in zip(names, files, strict=True)]
 
 
 def _points(rates: Curve, steps: int | None) -> tuple[list[int], list[float]]:
-    """The steps to draw and the rate at each; a schedule that ends is drawn as far as it goes."""
+    """The steps to draw and the rate at each, up to the first step without a rate."""
     last = steps or rates.end + rates.end // 20 + 1
-    at = sorted({*range(0, last + 1, max(1, last // POINTS)), *(t for t in rates.telling_steps() if t <= last), last})
+    at = sorted({*range(0, last + 1, max(1, last // POINTS)), *(t for t in rates.key_steps() if t <= last), last})
     values: list[float] = []
     for t in at:
         try:

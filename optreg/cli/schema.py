@@ -1,4 +1,4 @@
-"""`optreg schema`: a JSON Schema of what is installed, with which an editor completes and checks specs."""
+"""`optreg schema`: a JSON Schema of what is installed, so that editors can complete and check specs."""
 
 import inspect
 import json
@@ -16,7 +16,9 @@ from optreg.registry import Registry, default_registry
 
 
 @click.command("schema")
-@click.option("-o", "--output", type=click.File("w"), default="-", help="Where to write it; by default, the terminal.")
+@click.option(
+    "-o", "--output", type=click.File("w"), default="-", help="The file to write; by default, standard output."
+)
 def command(output: Any) -> None:
     """Print the JSON Schema (draft 2020-12) of specs that name what is installed here."""
     json.dump(make_schema(default_registry()), output, indent=2)
@@ -24,7 +26,7 @@ def command(output: Any) -> None:
 
 
 def make_schema(registry: Registry) -> dict[str, Any]:
-    """The schema; plugins that are broken are left out, with a word on standard error."""
+    """The schema; broken plugins are left out and reported on standard error."""
     optimizers = _described(registry, Kind.OPTIMIZER)
     schedulers = _described(registry, Kind.SCHEDULER)
     described = {**optimizers, **schedulers}.values()
@@ -39,7 +41,7 @@ def make_schema(registry: Registry) -> dict[str, Any]:
             "optimizer": _section(optimizers),
             "groups": {
                 "type": "array",
-                "description": "Rules for param groups; the first that matches a parameter wins.",
+                "description": "Rules of param groups; the first that matches a parameter wins.",
                 "items": {"type": "object", "anyOf": [{"required": [name]} for name in CRITERIA]},
             },
             "scheduler": _section(schedulers),
@@ -51,17 +53,17 @@ def make_schema(registry: Registry) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Description:
-    """What the schema says of a plugin."""
+    """The schema of one plugin."""
 
     text: str
     properties: dict[str, Any]
     required: list[str]
     nested: dict[str, Any]
-    """The types that its properties refer to, by names that no other plugin uses."""
+    """The types that its properties refer to, by unique names."""
 
 
 def _described(registry: Registry, kind: Kind) -> dict[str, _Description]:
-    """The working plugins of a kind under every name that leads to them."""
+    """The working plugins of a kind, under every name of theirs."""
     described: dict[str, _Description] = {}
     bare = registry.usable(kind)
     for entry in registry.entries(kind):
@@ -95,7 +97,7 @@ def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> _Descri
 
 
 def _section(plugins: dict[str, _Description]) -> dict[str, Any]:
-    """A component: its name decides which other keys there may be."""
+    """A component, whose name determines the other keys."""
     return {
         "type": "object",
         "required": ["name"],

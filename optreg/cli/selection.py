@@ -1,20 +1,20 @@
-"""Selection: an expression of words, `and`, `or`, `not` and parentheses, that picks checks by their names."""
+"""Selection: an expression of words, `and`, `or`, `not` and parentheses that selects checks by name."""
 
 from collections.abc import Callable
 
 from pyparsing import OpAssoc, ParseException, Regex, infix_notation
 
 Selection = Callable[[str], bool]
-"""Says whether it picks a name."""
+"""Whether a name is selected."""
 
 
 def read_selection(expression: str) -> Selection:
-    """The selection that an expression describes: a word picks the names that contain it, in upper or lower case.
+    """The selection that an expression describes: a word selects the names that contain it, ignoring case.
 
     Raises:
         ValueError: the expression is wrong; the message says where.
     """
-    end = r"(?![^\s()])"  # all but spaces and parentheses belongs to a word: `torch.optim:AdamW-M02` is one
+    end = r"(?![^\s()])"  # anything but spaces and parentheses is part of a word, as in `torch.optim:AdamW-M02`
     word = Regex(rf"(?!(?:and|or|not){end})[^\s()]+").set_name("a word")
     word.set_parse_action(lambda found: _containing(found[0].lower()))
     operators = [

@@ -1,4 +1,4 @@
-"""`optreg show`: a component as its reference tells it."""
+"""`optreg show`: a component as its reference describes it."""
 
 import inspect
 
@@ -38,9 +38,9 @@ def _found(name: str) -> list[Registration[OptimizerPlugin] | Registration[Sched
             errors.append(error)
     if not found:
         names = [entry.name for kind in (Kind.OPTIMIZER, Kind.SCHEDULER) for entry in registry.entries(kind)]
-        telling = max(errors, key=lambda error: (bool(error.matches), error.closest is not None))
-        if telling.matches or telling.closest:
-            raise telling
+        most_specific = max(errors, key=lambda error: (bool(error.matches), error.closest is not None))
+        if most_specific.matches or most_specific.closest:
+            raise most_specific
         raise UnknownPluginError(f"there is no optimizer or scheduler '{name}'; choose from: {', '.join(names)}")
     return found
 

@@ -10,10 +10,10 @@ from optreg.loading import load_spec
 @click.command("validate")
 @click.argument("specs", nargs=-1, required=True)
 @overrides_option
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of specs that are right.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing for valid specs.")
 @click.pass_context
 def command(context: click.Context, specs: tuple[str, ...], overrides: tuple[str, ...], quiet: bool) -> None:
-    """Check SPECS. Every problem is printed as file:line:column; exit 1 when there is one."""
+    """Check SPECS. Prints every problem as file:line:column; exits with 1 if there is one."""
     wrong = False
     for spec in specs:
         try:

@@ -29,16 +29,24 @@ scheduler:
 """
 
 MODEL = """\
-import torch
+import os, sys, torch
 
-def make():
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 5))
-    model[1].weight.requires_grad_(False)
-    return model
+class Zoo:
+    @staticmethod
+    def make():
+        model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 5))
+        model[1].weight.requires_grad_(False)
+        return model
 
-whole = make()
+def moves():
+    os.chdir("/")
+    return Zoo.make()
+
+whole = Zoo.make()
 broken = lambda: 1 / 0
 number = lambda: 7
+leaves = lambda: sys.exit(3)
+lazy = lambda: torch.nn.LazyLinear(3)
 """
 
 
@@ -55,10 +63,6 @@ def here(tmp_path, monkeypatch):
 
 def run(*arguments):
     return CliRunner().invoke(main, arguments)
-
-
-def process(*arguments):
-    return subprocess.run([sys.executable, "-m", "optreg", *arguments], capture_output=True, text=True, check=False)
 
 
 def test_help_names_every_command():
@@ -86,10 +90,8 @@ def test_list_names_the_first_party_plugins_with_distribution_and_state():
 
 
 def test_list_as_json_is_json():
-    rows = json.loads(run("list", "--json").output)
-    lion = next(row for row in rows if row["name"] == "lion")
-    assert lion["kind"] == "optimizer"
-    assert lion["module"] == "optreg_plugins.lion"
+    lion = next(row for row in json.loads(run("list", "--json").output) if row["name"] == "lion")
+    assert (lion["kind"], lion["module"]) == ("optimizer", "optreg_plugins.lion")
 
 
 def test_list_check_imports_every_plugin_and_finds_ours_in_order():
@@ -104,9 +106,6 @@ def test_show_prints_paper_equations_ranges_and_options():
     assert "theta_t = theta_{t-1}" in output
     assert "betas\t(float, float)\teach >= 0, < 1\t(0.9, 0.99)" in output
     assert "execution\t'auto' | 'loop' | 'foreach' | 'compiled'\t\tauto" in output
-
-
-def test_show_marks_what_has_no_default():
     assert "total_steps\tint\t>= 1\trequired" in run("show", "warmup-cosine").output
 
 
@@ -136,28 +135,26 @@ def test_validate_prints_every_problem_with_its_place(here):
     ]
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("optimizer.lr=-1", "override 'optimizer.lr=-1': adamw: lr must be greater than or equal to 0, not -1"),
-        ("optimizer.lr", "override 'optimizer.lr': has no '='; write 'optimizer.lr=1e-4'"),
-    ],
-)
-def test_a_wrong_override_is_named(here, override, message):
-    result = run("validate", "good.yaml", "--set", override)
+def test_a_wrong_override_is_named(here):
+    result = run("validate", "good.yaml", "--set", "optimizer.lr=-1")
     assert result.exit_code == 1
-    assert result.stderr.strip() == message.replace("'optimizer.lr=-1'", "'optimizer.lr'")
+    assert result.stderr == "override 'optimizer.lr': adamw: lr must be greater than or equal to 0, not -1\n"
 
 
-@pytest.mark.parametrize("make", ["missing", "folder", "garbage", "utf16"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path,
+        lambda path: path.mkdir(),
+        lambda path: path.write_bytes(bytes(range(256)) * 10),
+        lambda path: path.write_text(GOOD, encoding="utf-16"),
+    ],
+    ids=["missing", "folder", "garbage", "utf16"],
+)
 def test_an_unreadable_spec_is_one_clear_line_and_no_traceback(here, make):
-    if make == "folder":
-        (here / "spec").mkdir()
-    elif make == "garbage":
-        (here / "spec").write_bytes(bytes(range(256)) * 10)
-    elif make == "utf16":
-        (here / "spec").write_text(GOOD, encoding="utf-16")
-    result = process("validate", "spec")
+    make(here / "spec")
+    command = [sys.executable, "-m", "optreg", "validate", "spec"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert result.stderr.startswith("spec")
     assert len(result.stderr.splitlines()) == 1
@@ -175,7 +172,7 @@ def test_explain_prints_values_origins_and_telling_rates(here):
     assert ["111", "0.05", "after the end"] in rates
 
 
-@pytest.mark.parametrize("factory", ["make", "whole"])
+@pytest.mark.parametrize("factory", ["Zoo.make", "moves", "whole"])
 def test_explain_with_a_model_prints_the_groups(here, factory):
     output = run("explain", "good.yaml", "--model", f"my_model:{factory}").output
     assert "(all others)\t1\t12\t(the defaults)" in output
@@ -190,13 +187,16 @@ def test_explain_with_a_model_prints_the_groups(here, factory):
         ("no_model:make", "ModuleNotFoundError"),
         ("my_model:nothing", "AttributeError"),
         ("my_model:broken", "ZeroDivisionError"),
-        ("my_model:number", "made a int, no torch.nn.Module"),
+        ("my_model:number", "returned int, not a torch.nn.Module"),
+        ("my_model:leaves", "failed: SystemExit: 3"),
+        ("my_model:lazy", "parameters have no shape yet: weight, bias"),
     ],
 )
-def test_explain_says_what_is_wrong_with_the_model(here, place, message):
+def test_explain_says_what_is_wrong_with_the_model_before_it_prints_anything(here, place, message):
     result = run("explain", "good.yaml", "--model", place)
     assert result.exit_code == 2
-    assert message in result.output
+    assert message in result.stderr
+    assert result.stdout == ""
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])

@@ -33,36 +33,11 @@ def refused(source, overrides=()):
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ('a: 1\nb: "\\U00110000"', "x:2:7"),
-        ('a: "\\UFFFFFFFF"', "x:1:7"),
-        (f"%YAML {'9' * 5000}.1\n---\na: 1", "x:1:7"),
-    ],
-    ids=short,
-)
-def test_a_number_that_the_scanner_itself_chokes_on_is_told_by_place(text, place):
-    with pytest.raises(SpecError) as caught:
-        read_text(text, "x")
-    assert str(caught.value) == f"{place}: is no valid YAML: a number here is out of range"
-
-
-def test_a_glob_without_quotes_is_told_to_have_them():
-    with pytest.raises(SpecError, match=r"^x:1:10: is no valid YAML: .*; quote a text that begins with '\*' or '&'$"):
-        read_text("match: [*.bias]", "x")
-
-
 def test_a_lone_surrogate_can_still_be_printed():
     assert read_text('"\\uD800"', "x").data == "\ud800"
     assert "\\ud800" in refused({"optimizer": {"name": "\ud800"}, "scheduler": SCHEDULER})
     assert "\\udcff" in refused({"optimizer": {**OPTIMIZER, "\udcff": 1}, "scheduler": SCHEDULER})
     assert "\\udcff" in refused("no/\udcff.yaml")
-
-
-def test_a_path_may_be_bytes():
-    with pytest.raises(SpecError, match=r"^no/such: cannot be read: No such file or directory$"):
-        read_file(b"no/such")
 
 
 def test_a_file_without_permission_is_told_so(tmp_path):
@@ -79,27 +54,8 @@ def test_a_file_without_permission_is_told_so(tmp_path):
 
 @pytest.mark.parametrize("source", [5, None, ["optimizer"], b"run.yaml"])
 def test_a_source_that_is_none_is_the_projects_own_error(source):
-    with pytest.raises(SpecError, match="a spec is the path of a YAML file, a mapping or a Spec, not a "):
+    with pytest.raises(SpecError, match="a spec is the path of a YAML file, a mapping or a Spec, not "):
         load_spec(source)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (5, "overrides are texts or a mapping, not a int"),
-        ([5], "an override is text like 'optimizer.lr=1e-4', not 5"),
-        ({5: 1}, "override '5': its path must be text: 'optimizer.lr'"),
-        ({None: 1}, "override 'None': its path must be text"),
-    ],
-)
-def test_overrides_of_a_wrong_type_are_the_projects_own_error(overrides, message):
-    with pytest.raises(SpecError, match=message):
-        load_spec({"optimizer": OPTIMIZER, "scheduler": SCHEDULER}, overrides)
-
-
-def test_a_regex_whose_meaning_is_to_change_is_refused():
-    message = refused({"optimizer": OPTIMIZER, "scheduler": SCHEDULER, "groups": [{"regex": "[[a]", "lr": 0.0}]})
-    assert "is no regular expression: Possible nested set at position 1" in message
 
 
 def test_the_largest_file_is_read_and_one_byte_more_is_not(tmp_path):
@@ -108,24 +64,8 @@ def test_the_largest_file_is_read_and_one_byte_more_is_not(tmp_path):
     assert read_file(path).data == {"a": 1}
     with path.open("a") as file:
         file.write("x")
-    with pytest.raises(SpecError, match="is larger than 256 KiB; a spec is a page of text"):
+    with pytest.raises(SpecError, match="is larger than 256 KiB; a spec is about a page of text"):
         read_file(path)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "? " * 100_000,
-        "? - " * 60_000,
-        "[{a: " * 50_000,
-        "- ? - " * 30_000,
-        "".join(" " * depth + "a:\n" for depth in range(700)),
-    ],
-    ids=short,
-)
-def test_nesting_of_any_kind_is_refused_at_the_seventeenth_level(text):
-    with pytest.raises(SpecError, match="is nested deeper than 16 levels"):
-        read_text(text, "x")
 
 
 def test_the_sixteenth_level_is_read():
@@ -136,34 +76,54 @@ def test_the_sixteenth_level_is_read():
 def test_a_file_full_of_faults_ends_in_a_short_error(tmp_path, unit):
     path = tmp_path / "spec"
     path.write_text(unit * (MAX_BYTES // len(unit)))
-    message = refused(path)
-    assert message.count("\n") <= 50
+    assert refused(path).count("\n") <= 50
 
 
-def test_thousands_of_unknown_parameters_are_told_in_time(tmp_path):
+def test_thousands_of_unknown_parameters_are_told_in_time_and_cut_short(tmp_path):
     path = tmp_path / "spec"
     path.write_text("optimizer:\n  name: adamw\n" + "".join(f"  weight_deca{n}: 1\n" for n in range(11_000)))
-    assert "adamw has no parameter 'weight_deca0'; did you mean 'weight_decay'?" in refused(path)
+    first, *_, last = lines = refused(path).splitlines()
+    assert first.endswith("the section 'scheduler' is missing; write 'scheduler:' and below it 'name: ...'")
+    assert lines[1].endswith("adamw has no parameter 'weight_deca0'; did you mean 'weight_decay'?")
+    assert (len(lines), last) == (51, "... and 10951 more problems")
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("overrides", "message"),
     [
+        (5, "overrides are strings or a mapping, not int"),
+        ([5], "an override is a string like 'optimizer.lr=1e-4', not 5"),
+        ({5: 1}, "override '5': its path must be a string: 'optimizer.lr'"),
+        ({None: 1}, "override 'None': its path must be a string"),
+        ("optimizer.lr", "override 'optimizer.lr': has no '='; write 'optimizer.lr=1e-4'"),
+        ("=3", "override '': needs a path and a value"),
+        ("optimizer.lr=-1", "override 'optimizer.lr': adamw: lr must be greater than or equal to 0, not -1"),
+        ("optimizer.betas=[0.9, 7]", "override 'optimizer.betas': adamw: betas[1] must be less than 1, not 7"),
+        ("optimizer.rl=1", "override 'optimizer.rl': adamw has no parameter 'rl'"),
+        ("optimizer.lr=no", "override 'optimizer.lr': 'no' is a boolean"),
+        ("optimizer.lr=[", "override 'optimizer.lr':1:2: is not valid YAML"),
+        ("groups.7.lr=1", "override 'groups.7.lr': '7' does not exist in a list of length 1"),
+        ("groups.x.lr=1", "override 'groups.x.lr': 'x' does not exist in a list of length 1"),
+        ("optimizer.0=1", "override 'optimizer.0': '0' does not exist in a mapping"),
+        ("optimizer.name.x=1", "override 'optimizer.name.x': 'x' does not exist in a value"),
         ("groups." + "9" * 5000 + ".lr=1", "groups"),
-        ("groups.999999999.lr=1", "'999999999' leads nowhere: there stands a mapping"),
+        ("groups.999999999.lr=1", "'999999999' does not exist in a list of length 1"),
         ("a." * 5000 + "b=1", "is nested deeper than 16 levels"),
-        ("optimizer.lr=", "override 'optimizer.lr': has no value after '='; write null for none, '' for empty text"),
+        (
+            "optimizer.lr=",
+            "override 'optimizer.lr': has no value after '='; write null for None, '' for an empty string",
+        ),
         ("optimizer.lr=   ", "has no value after '='"),
-        ("groups=[{match: *.bias}]", "quote a text that begins with '*'"),
-        ('optimizer.name="\\U00110000"', "is no valid YAML: a number here is out of range"),
+        ("groups=[{match: *.bias}]", "quote a string that begins with '*'"),
+        ('optimizer.name="\\U00110000"', "is not valid YAML: a number here is out of range"),
         ("optimizer.lr=!!float 1", "override 'optimizer.lr': tags (tag:yaml.org,2002:float) are not allowed"),
         ("optimizer..lr=1", "adamw has no parameter ''"),
         ("\ud800=1", "there is no section '\\ud800'"),
     ],
     ids=short,
 )
-def test_an_override_from_hell_is_refused(override, message):
-    assert message in refused({"optimizer": OPTIMIZER, "scheduler": SCHEDULER}, [override])
+def test_a_wrong_override_is_told_as_such(overrides, message):
+    assert message in refused({"optimizer": OPTIMIZER, "groups": [{"ndim": 1}], "scheduler": SCHEDULER}, overrides)
 
 
 class Text(str):
@@ -204,13 +164,13 @@ def test_a_real_number_of_any_kind_becomes_a_float(value):
         (10**100, "optimizer.lr: a number of more than 100 digits is out of range"),
         (-(10**5000), "optimizer.lr: a number of more than 100 digits is out of range"),
         (Fraction(10**400, 3), "optimizer.lr: the number is out of range"),
-        (Decimal("0.1"), "optimizer.lr: a Decimal is no plain value"),
-        (1j, "optimizer.lr: a complex is no plain value"),
-        (b"1", "optimizer.lr: a bytes is no plain value"),
-        (np.ones(2), "optimizer.lr: a ndarray is no plain value"),
-        (torch.ones(()), "optimizer.lr: a Tensor is no plain value"),
-        ({1, 2}, "optimizer.lr: a set is no plain value"),
-        (object, "optimizer.lr: a type is no plain value"),
+        (Decimal("0.1"), "optimizer.lr: Decimal is not a plain value"),
+        (1j, "optimizer.lr: complex is not a plain value"),
+        (b"1", "optimizer.lr: bytes is not a plain value"),
+        (np.ones(2), "optimizer.lr: ndarray is not a plain value"),
+        (torch.ones(()), "optimizer.lr: Tensor is not a plain value"),
+        ({1, 2}, "optimizer.lr: set is not a plain value"),
+        (object, "optimizer.lr: type is not a plain value"),
     ],
     ids=short,
 )
@@ -223,11 +183,11 @@ def test_a_value_that_yaml_could_not_hold_is_refused_by_path(value, message):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(" * 5000, "a{999999999999999999999}", "(?L)a", "[", "(?P<a>)(?P<a>)", "\\", "*"], ids=short
+    "pattern", ["(" * 5000, "a{999999999999999999999}", "(?L)a", "[", "[[a]", "(?P<a>)(?P<a>)", "\\", "*"], ids=short
 )
 def test_a_pattern_that_cannot_be_compiled_is_refused_by_path(pattern):
     message = refused({"optimizer": OPTIMIZER, "scheduler": SCHEDULER, "groups": [{"regex": ["ok", pattern]}]})
-    assert message.startswith("groups.0.regex.1: is no regular expression: ")
+    assert message.startswith("groups.0.regex.1: is not a regular expression: ")
 
 
 def test_a_mapping_can_be_given_a_source_that_its_problems_are_placed_at():

@@ -6,23 +6,13 @@ import torch
 import optreg
 from optreg import SpecError
 
-PLUGIN = """\
-from dataclasses import dataclass
-from optreg import NonNegative, OptimizerPlugin, hookimpl
+JOINT = """\
+low: NonNegative = 0.0
+high: NonNegative = 1.0
 
-@dataclass
-class Reference:
-    '''Bounded by a joint condition.'''
-    low: NonNegative = 0.0
-    high: NonNegative = 1.0
-
-    def __post_init__(self):
-        if self.low > self.high:
-            raise ValueError(f"low ({self.low}) must not be more than high ({self.high})")
-
-@hookimpl
-def optreg_optimizers():
-    return [OptimizerPlugin(name="joint", implementation="torch.optim:SGD", reference=Reference)]
+def __post_init__(self):
+    if self.low > self.high:
+        raise ValueError(f"low ({self.low}) must not be more than high ({self.high})")
 """
 
 SCHEDULER = {"name": "constant"}
@@ -34,8 +24,8 @@ def told(optimizer, *rules):
     return str(caught.value).splitlines()
 
 
-def test_a_joint_condition_is_checked_with_what_the_rule_inherits(site):
-    site.install("joint", PLUGIN, names=["joint"])
+def test_a_joint_condition_is_checked_with_what_the_rule_inherits(optimizer):
+    optimizer("joint", JOINT)
     assert told({"name": "joint", "high": 0.5}, {"match": "*", "low": 0.75}) == [
         "groups.0: joint: low (0.75) must not be more than high (0.5)"
     ]
@@ -44,8 +34,8 @@ def test_a_joint_condition_is_checked_with_what_the_rule_inherits(site):
     ]
 
 
-def test_a_mistake_in_the_defaults_is_not_told_again_for_every_rule(site):
-    site.install("joint", PLUGIN, names=["joint"])
+def test_a_mistake_in_the_defaults_is_not_told_again_for_every_rule(optimizer):
+    optimizer("joint", JOINT)
     assert told({"name": "joint", "low": 3}, {"match": "*", "low": 0.5}, {"ndim": 1}) == [
         "optimizer: joint: low (3) must not be more than high (1.0)"
     ]

@@ -1,6 +1,7 @@
 """From a spec and a model to a run."""
 
 import copy
+import importlib
 import pickle
 import sys
 
@@ -75,7 +76,7 @@ def test_a_tensor_rate_is_checked_and_stays_the_tensor_it_is(model):
 
 @pytest.mark.parametrize("rate", [torch.ones(2), torch.ones(0)])
 def test_a_rate_that_is_not_one_number_is_refused_before_anything_is_built(rate):
-    with pytest.raises(SpecError, match=r"optimizer\.lr: a Tensor is no plain value"):
+    with pytest.raises(SpecError, match=r"optimizer\.lr: Tensor is not a plain value"):
         optreg.optimizer("adamw", torch.nn.Linear(2, 2), lr=rate)
 
 
@@ -90,27 +91,12 @@ def test_wrong_python_calls_are_told_like_wrong_specs(model):
 
 def test_what_does_not_fit_the_model_is_told_when_the_model_comes(model):
     recipe = optreg.build({**SPEC, "groups": [{"match": "*norm*"}]})
-    with pytest.raises(
-        SpecError, match=r"groups.0: the rule|the rule 'match: \*norm\*' \(number 1\) matches no parameter"
-    ):
+    with pytest.raises(SpecError, match=r"^the rule 'match: \*norm\*' \(number 1\) matches no parameter"):
         recipe(model)
 
 
-def test_a_ready_scheduler_of_torch_can_be_a_plugin(site, model):
-    code = """
-        from dataclasses import dataclass
-        from optreg import PositiveSteps, SchedulePlugin, hookimpl
-
-        @dataclass
-        class Reference:
-            '''Drops the rate at every so many steps.'''
-            step_size: PositiveSteps
-
-        @hookimpl
-        def optreg_schedulers():
-            return [SchedulePlugin(name="drop", implementation="torch.optim.lr_scheduler:StepLR", reference=Reference)]
-    """
-    site.install("dropper", code, group="optreg.schedulers", names=["drop"])
+def test_a_ready_scheduler_of_torch_can_be_a_plugin(schedule, model):
+    schedule("drop", "step_size: PositiveSteps", implementation="torch.optim.lr_scheduler:StepLR")
     run = optreg.build({**SPEC, "scheduler": {"name": "drop", "step_size": 3}}, model)
     assert type(run.scheduler) is StepLR
     assert run.scheduler.step_size == 3
@@ -129,16 +115,19 @@ OBSERVER = """
 """
 
 
-def test_observers_are_told_once_of_every_build(site, model):
+@pytest.fixture
+def seen(site):
+    """Installs an observer, and returns what it has seen."""
     site.install("observer", OBSERVER, group="optreg.hooks", names=["observer"])
+    return lambda: importlib.import_module("observer").seen
+
+
+def test_observers_are_told_once_of_every_build(seen, model):
     runs = [optreg.build(SPEC, model) for _ in range(2)]
-    import observer
-
-    assert observer.seen == [(run.spec, run.optimizer, run.scheduler) for run in runs]
+    assert seen() == [(run.spec, run.optimizer, run.scheduler) for run in runs]
 
 
-def test_a_registry_of_ones_own_is_looked_up_in_and_its_observers_are_told(site, model):
-    site.install("observer", OBSERVER, group="optreg.hooks", names=["observer"])
+def test_a_registry_of_ones_own_is_looked_up_in_and_its_observers_are_told(seen, model):
     default = optreg.default_registry()
     run = optreg.build(SPEC, model, registry=optreg.Registry(environ={"OPTREG_BLOCK": "observer"}))
     assert run.spec == optreg.load_spec(SPEC, registry=default)
@@ -147,9 +136,7 @@ def test_a_registry_of_ones_own_is_looked_up_in_and_its_observers_are_told(site,
         optreg.build(SPEC, model, registry=optreg.Registry(entry_points=[]))
     recipe = optreg.build(SPEC, registry=optreg.Registry())
     run = recipe(model)
-    import observer
-
-    assert observer.seen == [(run.spec, run.optimizer, run.scheduler)]
+    assert seen() == [(run.spec, run.optimizer, run.scheduler)]
 
 
 @pytest.mark.parametrize(
@@ -157,17 +144,17 @@ def test_a_registry_of_ones_own_is_looked_up_in_and_its_observers_are_told(site,
     [
         (OBSERVER.replace("seen.append", "1 / 0; seen.append"), "observer 'bad:bad' failed: ZeroDivisionError"),
         ("raise RuntimeError('no')", "hook 'bad' is broken: distribution 'bad' 1.0"),
-        (OBSERVER.replace("optreg_built", "optreg_build"), "'optreg_build', which is no hook of optreg; did you mean"),
+        (
+            OBSERVER.replace("optreg_built", "optreg_build"),
+            "'optreg_build', which is not a hook of optreg; did you mean",
+        ),
     ],
 )
-def test_an_observer_that_fails_warns_and_the_build_and_the_others_go_on(site, model, code, message):
+def test_an_observer_that_fails_warns_and_the_build_and_the_others_go_on(site, seen, model, code, message):
     site.install("bad", code, group="optreg.hooks", names=["bad"])
-    site.install("observer", OBSERVER, group="optreg.hooks", names=["observer"])
     with pytest.warns(PluginWarning, match=message):
         run = optreg.build(SPEC, model)
-    import observer
-
-    assert observer.seen == [(run.spec, run.optimizer, run.scheduler)]
+    assert seen() == [(run.spec, run.optimizer, run.scheduler)]
 
 
 def test_a_hidden_observer_is_not_told(site, model, monkeypatch):

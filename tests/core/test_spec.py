@@ -1,6 +1,9 @@
 """Specs: every kind of mistake with its place and its remedy, overrides, mappings, round trips."""
 
+import copy
 import dataclasses
+import functools
+import operator
 import pickle
 from collections import UserDict, UserList
 from types import MappingProxyType
@@ -64,17 +67,13 @@ def test_a_file_a_mapping_and_the_resolved_spec_say_the_same(file):
     assert spec.optimizer.entry.distribution == "optreg"
 
 
-def test_a_misspelt_parameter_is_told_with_place_and_remedy(file):
-    (problem,) = problems(file(GOOD.replace("weight_decay: 0.1", "weigth_decay: 0.1")))
-    assert problem == "run.yaml:4:3: adamw has no parameter 'weigth_decay'; did you mean 'weight_decay'?"
-
-
 @pytest.mark.parametrize(
     ("right", "wrong", "expected"),
     [
+        ("weight_decay: 0.1", "weigth_decay: 0.1", "run.yaml:4:3: adamw has no parameter 'weigth_decay'; did you mean 'weight_decay'?"),
         ("adamw", "adamww", "run.yaml:2:9: there is no optimizer 'adamww'; did you mean 'adamw'?"),
         ("  name: adamw\n", "", "run.yaml:2:3: the optimizer's 'name' is missing; choose from: adam, adamw, lion"),
-        ("name: adamw", "name: 3", "run.yaml:2:9: the optimizer's 'name' must be text; choose from"),
+        ("name: adamw", "name: 3", "run.yaml:2:9: the optimizer's 'name' must be a string; choose from"),
         ("3e-4", "'3e-4'", "run.yaml:3:7: adamw: lr must be a valid number, not '3e-4'; remove the quotes"),
         ("3e-4", "true", "run.yaml:3:7: adamw: lr must be a valid number, not true"),
         ("3e-4", "null", "run.yaml:3:7: adamw: lr must be a valid number, not null"),
@@ -91,11 +90,11 @@ def test_a_misspelt_parameter_is_told_with_place_and_remedy(file):
         ("scheduler:", "shedule:", "run.yaml:1:1: the section 'scheduler' is missing; write 'scheduler:'"),
         ("scheduler:\n", "schedular: 1\nscheduler:\n", "run.yaml:9:1: there is no section 'schedular'; did you mean 'scheduler'?"),
         ("- match", "- mach", "run.yaml:7:5: the rule has no criterion; add one of: match, regex, ndim, type"),
-        ('match: ["*.bias", "*norm*"]', 'regex: ["["]', "run.yaml:7:13: is no regular expression"),
-        ('match: ["*.bias", "*norm*"]', "regex: (", "run.yaml:7:12: is no regular expression"),
-        ('match: ["*.bias", "*norm*"]', "ndim: one", "run.yaml:7:11: 'ndim' must be a number of dimensions, or a list"),
-        ('match: ["*.bias", "*norm*"]', "ndim: true", "run.yaml:7:11: 'ndim' must be a number of dimensions, or a list"),
-        ('match: ["*.bias", "*norm*"]', "match: []", "run.yaml:7:12: 'match' must be text, or a list of texts"),
+        ('match: ["*.bias", "*norm*"]', 'regex: ["["]', "run.yaml:7:13: is not a regular expression"),
+        ('match: ["*.bias", "*norm*"]', "regex: (", "run.yaml:7:12: is not a regular expression"),
+        ('match: ["*.bias", "*norm*"]', "ndim: one", "run.yaml:7:11: 'ndim' must be a number of dimensions or a list"),
+        ('match: ["*.bias", "*norm*"]', "ndim: true", "run.yaml:7:11: 'ndim' must be a number of dimensions or a list"),
+        ('match: ["*.bias", "*norm*"]', "match: []", "run.yaml:7:12: 'match' must be a string or a list of strings"),
         ("    weight_decay: 0.0", "    weight_decay: -0.5", "run.yaml:8:19: adamw: weight_decay must be greater than"),
         ("    weight_decay: 0.0", "    weight_deacy: 0.5", "run.yaml:8:5: adamw has no parameter 'weight_deacy'; did you mean"),
         ("    weight_decay: 0.0", "    maximize: 3", "run.yaml:8:15: adamw: maximize must be a valid boolean, not 3"),
@@ -115,42 +114,32 @@ def test_each_mistake_is_told_with_place_and_remedy(file, right, wrong, expected
         ("", "run.yaml:1:1: is empty"),
         ("optimizer: 3\nscheduler: {name: constant}", "run.yaml:1:12: 'optimizer' must be a mapping"),
         ("optimizer: {name: lion}\ngroups: 3\nscheduler: {name: constant}", "run.yaml:2:9: 'groups' must be a list"),
-        (
-            "optimizer: {name: lion}\ngroups: [3]\nscheduler: {name: constant}",
-            "run.yaml:2:10: a rule must be a mapping",
-        ),
+        ("optimizer: {name: lion}\ngroups: [3]\nscheduler: {name: constant}", "run.yaml:2:10: a rule must be a mapping"),
     ],
-)
+)  # fmt: skip
 def test_a_spec_of_the_wrong_shape_is_told_so(file, text, expected):
     assert problems(file(text))[0].startswith(expected)
 
 
 @pytest.mark.parametrize(
-    "section", ["optimizer", "groups", "scheduler", "optimizer.name", "optimizer.lr", "groups.0", "groups.0.match"]
+    "text",
+    [
+        "optimizer: no\nscheduler: {name: constant}",
+        "optimizer: {name: lion}\ngroups: no\nscheduler: {name: constant}",
+        "optimizer: {name: lion}\nscheduler: no",
+        GOOD.replace("adamw", "no"),
+        GOOD.replace("3e-4", "no"),
+        "optimizer: {name: lion}\ngroups: [no]\nscheduler: {name: constant}",
+        GOOD.replace('["*.bias", "*norm*"]', '["a", no]'),
+    ],
 )
-def test_a_faulty_value_is_told_once_and_not_again_for_its_consequences(file, section):
-    texts = {
-        "optimizer": "optimizer: no\nscheduler: {name: constant}",
-        "groups": "optimizer: {name: lion}\ngroups: no\nscheduler: {name: constant}",
-        "scheduler": "optimizer: {name: lion}\nscheduler: no",
-        "optimizer.name": GOOD.replace("adamw", "no"),
-        "optimizer.lr": GOOD.replace("3e-4", "no"),
-        "groups.0": "optimizer: {name: lion}\ngroups: [no]\nscheduler: {name: constant}",
-        "groups.0.match": GOOD.replace('["*.bias", "*norm*"]', '["a", no]'),
-    }
-    assert len(problems(file(texts[section]))) == 1
+def test_a_faulty_value_is_told_once_and_not_again_for_its_consequences(file, text):
+    assert len(problems(file(text))) == 1
 
 
 def test_all_mistakes_of_a_file_are_told_at_once_in_order(file):
     text = GOOD.replace("3e-4", "-1").replace("    weight_decay", "    weight_dekay").replace("100_000", "0")
     assert [line.split(": ")[0] for line in problems(file(text))] == ["run.yaml:3:7", "run.yaml:8:5", "run.yaml:12:16"]
-
-
-def test_thousands_of_mistakes_are_cut_short(file):
-    text = GOOD + "".join(f"x{number}: 1\n" for number in range(1000))
-    told = problems(file(text))
-    assert len(told) == 51
-    assert told[-1] == "... and 950 more problems"
 
 
 def test_a_mapping_has_paths_in_place_of_lines():
@@ -191,26 +180,6 @@ def test_overrides_make_what_is_not_there():
     assert load_spec(DATA, {"groups": [{"ndim": 1}]}).groups[0].criteria == {"ndim": (1,)}
 
 
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("optimizer.lr", "override 'optimizer.lr': has no '='; write 'optimizer.lr=1e-4'"),
-        ("=3", "override '': needs a path and a value"),
-        ("optimizer.lr=-1", "override 'optimizer.lr': adamw: lr must be greater than or equal to 0, not -1"),
-        ("optimizer.betas=[0.9, 7]", "override 'optimizer.betas': adamw: betas[1] must be less than 1, not 7"),
-        ("optimizer.rl=1", "override 'optimizer.rl': adamw has no parameter 'rl'"),
-        ("optimizer.lr=no", "override 'optimizer.lr': 'no' is a boolean"),
-        ("optimizer.lr=[", "override 'optimizer.lr':1:2: is no valid YAML"),
-        ("groups.7.lr=1", "override 'groups.7.lr': '7' leads nowhere: there stands a list of 1"),
-        ("groups.x.lr=1", "override 'groups.x.lr': 'x' leads nowhere: there stands a list of 1"),
-        ("optimizer.0=1", "override 'optimizer.0': '0' leads nowhere: there stands a mapping"),
-        ("optimizer.lr.x=1", "override 'optimizer.lr.x': 'x' leads nowhere: there stands a value"),
-    ],
-)
-def test_a_wrong_override_is_told_as_such(file, override, expected):
-    assert problems(file(GOOD), [override])[0].startswith(expected)
-
-
 def test_specs_and_recipes_are_frozen_hashable_and_can_be_pickled():
     recipe = optreg.build(DATA)
     assert pickle.loads(pickle.dumps(recipe)) == recipe
@@ -243,28 +212,19 @@ def test_any_mapping_is_a_spec_or_the_projects_own_error(data):
 @given(st.sampled_from([("optimizer",), ("groups", 0), ("scheduler",)]), keys, values)
 @settings(derandomize=True, max_examples=500, deadline=None)
 def test_a_right_spec_with_one_thing_changed_is_a_spec_or_the_projects_own_error(path, key, value):
-    data = {
-        "optimizer": dict(DATA["optimizer"]),
-        "groups": [dict(DATA["groups"][0])],
-        "scheduler": dict(DATA["scheduler"]),
-    }
-    section = data[path[0]] if len(path) == 1 else data["groups"][0]
-    section[key] = value
+    data = copy.deepcopy(DATA)
+    functools.reduce(operator.getitem, path, data)[key] = value
     try:
         assert load_spec(load_spec(data).as_dict()) == load_spec(data)
     except OptregError as error:
         assert str(error)
 
 
-def test_options_that_exclude_each_other_are_told_with_their_place(tmp_path):
-    path = tmp_path / "run.yaml"
-    path.write_text("optimizer:\n  name: torch.AdamW\n  fused: true\n  foreach: true\nscheduler: {name: constant}\n")
-    with pytest.raises(
-        SpecError, match=r"run.yaml:2:3: torch.AdamW: 'fused' and 'foreach' exclude each other; ask for one"
-    ):
-        load_spec(path)
-    path.write_text(
-        "optimizer:\n  name: torch.AdamW\n  fused: true\ngroups:\n  - match: '*'\n    foreach: true\nscheduler: {name: constant}\n"
-    )
-    with pytest.raises(SpecError, match=r"run.yaml:5:5: torch.AdamW: 'fused' and 'foreach' exclude each other"):
-        load_spec(path)
+@pytest.mark.parametrize(
+    ("foreach", "place"), [("  foreach: true\n", "2:3"), ("groups:\n  - match: '*'\n    foreach: true\n", "5:5")]
+)
+def test_options_that_exclude_each_other_are_told_with_their_place(file, foreach, place):
+    text = f"optimizer:\n  name: torch.AdamW\n  fused: true\n{foreach}scheduler: {{name: constant}}\n"
+    assert problems(file(text)) == [
+        f"run.yaml:{place}: torch.AdamW: 'fused' and 'foreach' exclude each other; ask for one"
+    ]

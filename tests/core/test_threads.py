@@ -42,55 +42,25 @@ def test_the_default_registry_is_one_whoever_asks_first(site):
     assert len({id(found) for found in in_threads(lambda _: optreg.default_registry())}) == 1
 
 
-COUNTED = """
-    import builtins
-    builtins.optreg_count = getattr(builtins, "optreg_count", 0) + 1
-    from dataclasses import dataclass
-    from optreg import OptimizerPlugin, hookimpl
-
-    @dataclass
-    class Reference:
-        lr: float = 0.1
-
-    @hookimpl
-    def optreg_optimizers():
-        return [OptimizerPlugin(name="good", implementation="torch.optim:SGD", reference=Reference)]
-"""
-
-
-def test_a_module_is_imported_once_by_any_number_of_threads(site):
-    site.install("counted", COUNTED, names=["good"])
+def test_a_module_is_imported_once_by_any_number_of_threads(optimizer):
+    optimizer(
+        "counted", "import builtins\nbuiltins.optreg_count = getattr(builtins, 'optreg_count', 0) + 1\nlr: float = 0"
+    )
     registry = Registry()
-    assert len(set(in_threads(lambda _: registry.optimizer("good")))) == 1
+    assert len(set(in_threads(lambda _: registry.optimizer("counted")))) == 1
     assert builtins.__dict__.pop("optreg_count") == 1
 
 
-def test_threads_that_load_good_and_broken_plugins_at_once_do_not_disturb_each_other(site):
+def test_threads_that_load_good_and_broken_plugins_at_once_do_not_disturb_each_other(optimizer):
     for number in range(8):
-        hook = "optreg_optimisers" if number % 2 else "optreg_optimizers"
-        site.install(
-            f"dist{number}",
-            f"""
-            from dataclasses import dataclass
-            from optreg import OptimizerPlugin, hookimpl
-
-            @dataclass
-            class Reference:
-                lr: float = 0.1
-
-            @hookimpl
-            def {hook}():
-                return [OptimizerPlugin(name="p{number}", implementation="torch.optim:SGD", reference=Reference)]
-            """,
-            names=[f"p{number}"],
-        )
+        optimizer(f"p{number}", hook="optreg_optimisers" if number % 2 else "optreg_optimizers")
     registry = Registry()
 
     def load(number):
         try:
             return number % 8, registry.optimizer(f"p{number % 8}").plugin.name
         except PluginError as error:
-            return number % 8, "misspelt" if "which is no hook of optreg" in str(error) else str(error)
+            return number % 8, "misspelt" if "which is not a hook of optreg" in str(error) else str(error)
 
     assert set(in_threads(load, repeat=20)) == {
         (number, "misspelt" if number % 2 else f"p{number}") for number in range(8)
