@@ -211,10 +211,9 @@ def main():
             found.get("reason") or json.dumps({**found["tests"], "failures": [*found["tests"]["failures"]]}),
             flush=True,
         )
-    files = [RESULTS / f"{name}.json" for name in known]
-    PAGE.write_text(
-        page([json.loads(file.read_text(encoding="utf-8")) for file in files if file.exists()]), encoding="utf-8"
-    )
+    kept = [RESULTS / f"{name}.json" for name in known]
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in kept if file.exists()]
+    PAGE.write_text(page(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR, StepLR
+from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, LRScheduler, SequentialLR, StepLR
 
 import optreg
 from optreg_plugins.warmup_cosine.schedule import WarmupCosine
@@ -235,12 +235,19 @@ def test_a_sequence_resumed_at_any_step_goes_on_exactly(k, tensor, scheduler_fir
             part.step()
 
 
-def test_a_sequence_may_have_its_joint_at_zero_or_go_on_with_a_scheduler_of_torch():
+def test_a_sequence_may_have_its_joint_at_zero():
+    optimizer = make_optimizer(1.0)
+    SequentialLR(optimizer, [StepLR(optimizer, 1), ConstantLR(optimizer, factor=0.5)], milestones=[0])
+    if rates(optimizer) != [0.5]:
+        pytest.skip("in this torch a sequence begins with its first scheduler, wherever the joint is")
     optimizer = make_optimizer(1.0)
     parts = [optreg.ScheduleLR(optimizer, lambda t: 9.0), optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))]
     sequence = SequentialLR(optimizer, parts, milestones=[0])
     assert rates(optimizer) == sequence.get_last_lr() == [1.0]
 
+
+@pytest.mark.filterwarnings("ignore:The epoch parameter in")  # torch 2.6 begins the next one by it
+def test_a_sequence_may_go_on_with_a_scheduler_of_torch():
     optimizer = make_optimizer(1.0)
     parts = [optreg.ScheduleLR(optimizer, lambda t: t / 2), StepLR(optimizer, 1, gamma=0.5)]
     sequence = SequentialLR(optimizer, parts, milestones=[2])
