@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test bench tables clean
+.PHONY: demo test bench tables matrix clean
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm/demo.py
@@ -33,6 +33,10 @@ $(READY): pyproject.toml constraints.txt
 
 tables: $(READY)
 	$(BIN)/python tests/conformance/tables.py
+
+# The core of the suite on other Pythons and torches: each cell downloads a torch of its own, up to several GB.
+matrix:
+	$(PYTHON) tests/matrix.py $(CELLS)
 
 clean:
 	rm -rf .venv out build

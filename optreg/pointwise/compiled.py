@@ -85,7 +85,8 @@ class _Kernel:
     def _first_run(self, tensors: tuple[Tensor, ...]) -> Callable[..., None]:
         attempts = torch_internals.compiler_options(tensors[0].device)
         for options in attempts:
-            namespace: dict[str, Any] = {"torch": torch, "rounded": rounded, "wide": self._dtype}
+            # Without a module, torch 2.6 compiles it inside a function of its own, and refuses after eight kernels.
+            namespace: dict[str, Any] = {"__name__": __name__, "torch": torch, "rounded": rounded, "wide": self._dtype}
             exec(compile(self._text, "<kernel>", "exec"), namespace)
             try:
                 compiled: Callable[..., None] = torch.compile(

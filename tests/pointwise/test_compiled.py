@@ -96,7 +96,8 @@ def test_other_numbers_of_threads_never_wear_a_kernel_out():
     """torch compiles anew for each, and refuses after a few times; threads are but one of the things it looks at."""
     params = [Parameter(torch.ones(20))]
     optimizer = Lion(params, execution="compiled")
-    with torch._dynamo.config.patch(recompile_limit=1):
+    limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else "cache_size_limit"  # before 2.7
+    with torch._dynamo.config.patch({limit: 1}):
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
             step(optimizer, params)

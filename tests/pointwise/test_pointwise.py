@@ -431,9 +431,9 @@ def graphs_made() -> Iterator[Any]:
     torch._dynamo.reset()
 
 
-quiet = pytest.mark.filterwarnings(
-    "ignore:`torch.jit.script_method` is deprecated"
-)  # torch's compiler, as it is imported
+quiet = pytest.mark.filterwarnings(  # torch's compiler: as it is imported, and as torch 2.6 saves its settings
+    "ignore:`torch.jit.script_method` is deprecated", "ignore:Skipping serialization of"
+)
 
 
 @quiet
