@@ -7,7 +7,7 @@ import pickle
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import ChainedScheduler, ConstantLR, LRScheduler, SequentialLR, StepLR
+from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR, StepLR
 
 import optreg
 from optreg_plugins.warmup_cosine.schedule import WarmupCosine
