@@ -10,12 +10,12 @@ import pytest
 
 from optreg import registry
 
-# Read by torch when it is imported; or else threads that wait for work keep those of the other test process from theirs.
+# torch reads this when it is imported. Without it, threads that wait for work slow down the other test processes.
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 def pytest_runtest_setup(item):
-    """Skip tests of compiled paths where nothing can be compiled; unless that is not allowed to be."""
+    """Skip tests of compiled paths where there is no compiler, or fail them where one is required."""
     if item.get_closest_marker("compiler") and not shutil.which(os.environ.get("CXX", "g++")):
         if os.environ.get("OPTREG_REQUIRE_COMPILER"):
             pytest.fail("there is no C++ compiler, and OPTREG_REQUIRE_COMPILER is set")

@@ -1,4 +1,7 @@
-"""A zoo of broken plugins, one fault each, with the check that is meant to catch it."""
+"""A zoo of broken plugins, one fault each, with the check that is meant to catch it.
+
+Where one method is wrong, the fault is that method alone, under `fault_in`; else it is a class, under `fault`.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -55,22 +55,15 @@ class WrongClosedForm(AdamW):
 optimizer("Q01", "WrongClosedForm", "The reference and its closed form disagree.", ADAMW, WrongClosedForm)
 
 
-class Retold(Lion):
-    """Lion (Chen et al. 2023), of which `told` changes what is told after each update."""
+class Imprecise(Lion):
+    """Lion (Chen et al. 2023), computed in float32."""
 
     def trajectory(self, theta):
         run = super().trajectory(theta)
-        theta, state = next(run)
+        g = yield next(run)
         while True:
-            g = yield self.told(theta, state)
             theta, state = run.send(g)
-
-
-class Imprecise(Retold):
-    """Lion (Chen et al. 2023), computed in float32."""
-
-    def told(self, theta, state):
-        return theta.astype(np.float32).astype(np.float64) if theta.dtype == np.float64 else theta, state
+            g = yield theta.astype(np.float32).astype(np.float64) if theta.dtype == np.float64 else theta, state
 
 
 optimizer("Q02", "Imprecise", "The reference rounds to float32.", LION, Imprecise)
@@ -103,11 +96,22 @@ class IgnoresDecay(Lion):
 optimizer("Q04", "ReferenceIgnoresDecay", "The reference ignores weight_decay.", LION, IgnoresDecay)
 
 
+class Retold(Lion):
+    """Lion (Chen et al. 2023), whose subclasses tell another state."""
+
+    def trajectory(self, theta):
+        run = super().trajectory(theta)
+        theta, state = next(run)
+        while True:
+            g = yield theta, self.told(state)
+            theta, state = run.send(g)
+
+
 class OtherState(Retold):
     """Lion (Chen et al. 2023), whose memory is told at another scale."""
 
-    def told(self, theta, state):
-        return theta, {"exp_avg": 2 * state["exp_avg"]}
+    def told(self, state):
+        return {"exp_avg": 2 * state["exp_avg"]}
 
 
 optimizer("M03", "OtherState", "The state is not what the reference says.", LION, OtherState)
@@ -116,8 +120,8 @@ optimizer("M03", "OtherState", "The state is not what the reference says.", LION
 class NoState(Retold):
     """Lion (Chen et al. 2023), whose memory is not told."""
 
-    def told(self, theta, state):
-        return theta, {}
+    def told(self, state):
+        return {}
 
 
 optimizer("S05", "UndeclaredState", "There is more state than the reference declares.", LION, NoState)

@@ -298,7 +298,7 @@ class Counting(WarmupCosine):
     """Right, and counts the updates of its optimizer."""
 
     def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
-        self.updates = max(0, last_epoch + 1)
+        self.began, self.updates = max(0, last_epoch + 1), 0
         optimizer.register_step_post_hook(self._count)
         super().__init__(optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
 
@@ -309,7 +309,7 @@ class Counting(WarmupCosine):
 @fault_in("X07", Counting, "get_lr")
 def CountsUpdates(self):
     """The step is the number of the optimizer's updates."""
-    return [base * self.factor(self.updates) for base in self.base_lrs]
+    return [base * self.factor(self.began + self.updates) for base in self.base_lrs]
 
 
 @fault_in("X08", WarmupCosine, "step")
@@ -409,12 +409,17 @@ def BaseOfTheConstructor(self, state_dict):
     WarmupCosine.load_state_dict(self, {key: value for key, value in state_dict.items() if key != "base_lrs"})
 
 
-@fault_in("R13", Linear, "__init__")
-def ScalesAgain(self, optimizer, total_steps, start_factor=1.0, end_factor=0.0, last_epoch=-1):
+@fault("R13", "linear")
+class ScalesAgain(Linear):
     """The constructor scales the rate that it finds, scaled already or not."""
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
-    Linear.__init__(self, optimizer, total_steps, start_factor, end_factor, last_epoch)
+
+    def __init__(self, optimizer, total_steps, start_factor=1.0, end_factor=0.0, last_epoch=-1):
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        super().__init__(optimizer, total_steps, start_factor, end_factor, last_epoch)
+
+    def get_lr(self):
+        return [group["initial_lr"] * self.factor(self.last_epoch) for group in self.optimizer.param_groups]
 
 
 @fault_in("R12", WarmupCosine, "__deepcopy__")
