@@ -1,4 +1,4 @@
-"""Conformance: judges any optimizer or schedule by reference mathematics and the contract of torch's training loop.
+"""Conformance: checks of any optimizer or schedule, by reference mathematics and the contract of torch's training loop.
 
     from optreg.conformance import parametrize_with_checks
 
@@ -8,7 +8,7 @@
 
 The command `optreg conform NAME...` runs the same checks. Both need the extra `optreg[conformance]`.
 
-The names below are public: those of verdicts, and those that checks are written with. Each is imported when first used.
+The names below are public: those of verdicts, and those for writing checks. Each is imported when first used.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Cases: checks of a subject as tests for pytest, in the test files of third parties."""
+"""Cases: checks as pytest tests, for the test files of third parties."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,32 +15,21 @@ from optreg.conformance.subjects.target import Target, kind_of
 
 @dataclass(frozen=True)
 class Case:
-    """One check of one subject: call it, and it fails, is skipped with a reason, or passes.
-
-    Args:
-        target: what is judged.
-        check: the check.
-        limit: seconds that it may take.
-        expected: it is declared to fail.
-    """
+    """One check of one subject, within `limit` seconds: a call passes, fails, or is skipped with a reason."""
 
     target: Target
     check: Check
     limit: float = LIMIT
     expected: bool = False
+    """The check is declared to fail."""
 
     def __call__(self) -> None:
-        """Run the check in a process of its own.
-
-        Raises:
-            pytest.fail.Exception: there is a finding, or the subject cannot be judged.
-            pytest.skip.Exception: the check does not apply.
-        """
+        """Run the check in a process of its own."""
         try:
             verdict = sandbox().judge(self.target, self.check.id, limit=self.limit)
         except CannotBeJudged as error:
             pytest.fail(f"{self.target} cannot be judged: {error}", pytrace=False)
-        if verdict.status is Status.NOT_APPLICABLE and not self.expected:  # declared to fail, it has to
+        if verdict.status is Status.NOT_APPLICABLE and not self.expected:  # if it is declared to fail, it must
             pytest.skip(f"not applicable: {verdict.reason}")
         if verdict.finding:
             pytest.fail(f"{self.target}: {finding_message(self.check, verdict)}", pytrace=False)
@@ -48,24 +37,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Floor:
-    """That enough checks of a tier apply to a subject for their passing to mean something.
-
-    Args:
-        target: what is judged.
-        tier: the tier that was asked for.
-        limit: seconds that a check may take.
-    """
+    """A test that enough checks of a tier apply to a subject."""
 
     target: Target
     tier: Tier
     limit: float = LIMIT
 
     def __call__(self) -> None:
-        """Count the checks that apply, first those that this process has judged; others are judged as far as needed.
-
-        Raises:
-            pytest.fail.Exception: there are too few.
-        """
+        """Count the checks that apply: first those that were judged already, then others as far as needed."""
         floor, worker = FLOORS[kind_of(self.target)][self.tier], sandbox()
         wanted = of_tier(worker.checks, self.tier, kind_of(self.target))
         applying = 0
@@ -92,7 +71,7 @@ def parametrize_with_checks(
     expected_failures: Mapping[str, str] | None = None,
     limit: float = LIMIT,
 ) -> pytest.MarkDecorator:
-    """Run every check of a tier as a test of its own.
+    """Run every check of a tier as a separate test.
 
         @parametrize_with_checks("signsgd")
         def test_conformance(check):
@@ -100,18 +79,18 @@ def parametrize_with_checks(
 
     Args:
         name: a registered plugin, or a class (or `package.module:Class`) with `like`.
-        like: the registered plugin whose reference a class is judged by.
-        params: what the class calls the reference's hyperparameters: `{"T_max": "total_steps"}`.
+        like: the registered plugin by whose reference a class is judged.
+        params: the class's names for the reference's hyperparameters: `{"T_max": "total_steps"}`.
         settings: values of the reference's hyperparameters that the class does not have.
         traits: declarations that differ from the registered plugin's: `{"counter": "group"}`.
-        device: where parameters are: `"cpu"`, `"cuda"`.
-        tier: `"must"`, `"should"` or `"info"`; each comprises those before it.
-        expected_failures: check ids with the reason why each fails. A check that passes all the same is red, and so
-            is one that does not apply.
+        device: the device of the parameters: `"cpu"`, `"cuda"`.
+        tier: `"must"`, `"should"` or `"info"`; each includes the ones before it.
+        expected_failures: ids of checks, with the reason why each fails. The test of such a check fails if the check
+            passes or does not apply.
         limit: seconds that a check may take.
 
     Raises:
-        ValueError: an expected failure is no check of the tier.
+        ValueError: an expected failure is not a check of the tier.
         CannotBeJudged: there is no such plugin.
     """
     expected = dict(expected_failures or {})
@@ -126,13 +105,10 @@ def parametrize_with_checks(
     wanted = of_tier(sandbox().checks, Tier(tier), kind_of(target))
     unknown = expected.keys() - {check.id for check in wanted}
     if unknown:
-        raise ValueError(
-            f"expected failures that are no checks of tier {Tier(tier).value}: {', '.join(sorted(unknown))}"
-        )
-    cases = [_param(target, check, limit, expected) for check in wanted]
+        listed = ", ".join(sorted(unknown))
+        raise ValueError(f"expected failures that are not checks of tier {Tier(tier).value}: {listed}")
+    cases = []
+    for check in wanted:
+        marks = [pytest.mark.xfail(reason=expected[check.id], strict=True)] if check.id in expected else []
+        cases.append(pytest.param(Case(target, check, limit, check.id in expected), id=str(check), marks=marks))
     return pytest.mark.parametrize("check", [*cases, pytest.param(Floor(target, Tier(tier), limit), id="floor")])
-
-
-def _param(target: Target, check: Check, limit: float, expected: Mapping[str, str]) -> Any:
-    marks = [pytest.mark.xfail(reason=expected[check.id], strict=True)] if check.id in expected else []
-    return pytest.param(Case(target, check, limit, check.id in expected), id=str(check), marks=marks)

@@ -1,15 +1,16 @@
-"""The catalogue: what a check is, how much each weighs, and how many must apply."""
+"""The catalogue: what a check is, how severe its failure is, and how many checks must apply."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from types import SimpleNamespace
 from typing import Any, Literal, TypeVar
 
 SuiteKind = Literal["optimizer", "scheduler"]
 
 
 class Tier(StrEnum):
-    """How much a check weighs: a plugin that breaks a MUST is wrong, one that breaks a SHOULD surprises."""
+    """How severe a failure is: a plugin that fails a MUST is wrong, one that fails a SHOULD surprises its users."""
 
     MUST = "must"
     SHOULD = "should"
@@ -17,7 +18,7 @@ class Tier(StrEnum):
 
     @property
     def included(self) -> tuple["Tier", ...]:
-        """The tiers that a run of this tier comprises."""
+        """The tiers that a run of this tier includes."""
         order = tuple(Tier)
         return order[: order.index(self) + 1]
 
@@ -27,13 +28,13 @@ class Check:
     """One claim about every subject of a kind, as plain data.
 
     Args:
-        id: the chapter's letter and a number, `M02`; never used again for another check.
+        id: the chapter's letter and a number, `M02`; never reused for another check.
         name: the function's name, without `check_`.
-        claim: the sentence that the check holds its subject to.
-        kind: what it is a claim about.
-        tier: how much it weighs.
+        claim: the sentence that must be true of the subject.
+        kind: the kind of its subjects.
+        tier: the severity of a failure.
         chapter: the title of its chapter.
-        distribution: where it came from.
+        distribution: the distribution that it belongs to.
     """
 
     id: str
@@ -53,10 +54,10 @@ class LiveCheck(Check):
     """A check that can be run.
 
     Args:
-        function: `check_...(subject)`; asserts its claim by `subject.assert_...`.
-        needs: says why the check does not apply to a subject, or None.
-        still: the check makes no update that moves anything.
-        hint: one sentence on what is likely wrong where the check fails and nothing tells more.
+        function: `check_...(subject)`; asserts its claim through `subject.assert_...`.
+        needs: returns why the check does not apply to a subject, or None.
+        still: the check makes no update that changes a parameter.
+        hint: the likely cause of a failure, used if none is found out.
     """
 
     function: Callable[[Any], None]
@@ -65,45 +66,31 @@ class LiveCheck(Check):
     hint: str | None
 
     def listed(self) -> dict[str, str]:
-        """The check as JSON has it."""
+        """The check for JSON."""
         return {field.name: str(getattr(self, field.name)) for field in fields(Check)}
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What a check function says of itself."""
-
-    id: str
-    tier: Tier
-    needs: Callable[[Any], str | None]
-    still: bool
-    hint: str | None
-
-
-def _nothing(subject: Any) -> str | None:
-    return None
 
 
 def check(
     id: str,
     tier: Tier = Tier.MUST,
     *,
-    needs: Callable[[Any], str | None] = _nothing,
+    needs: Callable[[Any], str | None] = lambda subject: None,
     still: bool = False,
     hint: str | None = None,
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
-    """Make a plain function `check_...(subject)` a check.
+    """Mark a function `check_...(subject)` as a check.
 
     Args:
         id: the chapter's letter and a number.
-        tier: how much it weighs.
-        needs: says why the check does not apply to a subject, or None.
-        still: the check makes no update that moves anything; without this, a subject that never moves fails it.
-        hint: one sentence on what is likely wrong where the check fails and nothing tells more.
+        tier: the severity of a failure.
+        needs: returns why the check does not apply to a subject, or None.
+        still: the check makes no update that changes a parameter; without this, a subject that never moves fails it.
+        hint: the likely cause of a failure, in one sentence, used if none is found out.
     """
 
     def mark(function: Callable[[Any], None]) -> Callable[[Any], None]:
-        function.about = About(id, tier, needs, still, hint)  # type: ignore[attr-defined]
+        about = SimpleNamespace(id=id, tier=tier, needs=needs, still=still, hint=hint)
+        function.about = about  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -113,7 +100,7 @@ AnyCheck = TypeVar("AnyCheck", bound=Check)
 
 
 def of_tier(among: Iterable[AnyCheck], tier: Tier, kind: SuiteKind | None = None) -> list[AnyCheck]:
-    """The checks that a run of a tier comprises, of one kind where it is told."""
+    """The checks that a run of a tier includes, of one kind if given."""
     return [check for check in among if check.tier in tier.included and kind in (None, check.kind)]
 
 

@@ -58,7 +58,7 @@ def test_an_expected_failure_that_does_not_apply_is_red(outcome):
 
 def test_an_expected_failure_that_is_no_check_is_an_error(outcome):
     _, text = outcome("'lion', expected_failures={'M99': 'a slip'}")
-    assert "expected failures that are no checks of tier must: M99" in text
+    assert "expected failures that are not checks of tier must: M99" in text
 
 
 def test_where_too_little_applies_a_pass_is_none(monkeypatch):

@@ -17,7 +17,7 @@ from optreg.cli.selection import read_selection
 from optreg.conformance import CannotBeJudged, Status, Target, Verdict, checks
 from optreg.conformance.report.junit import write_junit
 from optreg.conformance.results.verdict import Finding
-from optreg.conformance.running.check import judge, tried
+from optreg.conformance.running.check import describe, judge
 from optreg.conformance.running.sandbox import sandbox
 
 HERE = Path(__file__).parent
@@ -188,19 +188,19 @@ LION, ADAMW = "harmful:Lion", "torch.optim:AdamW"
         (Target("lion", "adamw"), "--as adamw judges a class"),
         (Target("no.such.module:Class", "lion"), "cannot be imported: ModuleNotFoundError"),
         (Target("torch.optim:NoSuchClass", "lion"), "cannot be imported: AttributeError"),
-        (Target("harmful:NeedsMore", "lion"), "needs 'secret', which the reference of 'lion' has not"),
+        (Target("harmful:NeedsMore", "lion"), "needs 'secret', which the reference of 'lion' does not have"),
         (Target("harmful:CannotBeMade", "lion"), "RuntimeError: no device of that kind"),
         (Target(ADAMW, "adamw", (("lr", "speed"),)), "the reference has no hyperparameter 'speed'"),
         (Target(ADAMW, "adamw", (("speed", "lr"),)), "has no argument 'speed'"),
         (Target(ADAMW, "adamw", (), (("speed", 1),)), "--set speed: the reference has no hyperparameter 'speed'"),
         (Target(ADAMW, "adamw", traits=(("colour", "red"),)), "there is no such trait; choose from: decay"),
         (Target("torch.optim.lr_scheduler:CosineAnnealingLR", "cosine"), "needs 'T_max'"),
-        (Target("idle:NoHorizon", "cosine"), "tell its name, --param THEIRS=total_steps, or the value"),
+        (Target("idle:NoHorizon", "cosine"), "give its name, --param THEIRS=total_steps, or the value"),
     ],
 )
 def test_what_cannot_be_judged_is_told_why(target, reason):
     with pytest.raises(CannotBeJudged) as caught:
-        tried(target)
+        describe(target)
     assert reason in str(caught.value)
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from optreg.conformance import Status, Verdict, checks
-from optreg.conformance.report import render
+from optreg.conformance.report import write_html
 from optreg.conformance.results.verdict import Curve, Finding
 
 SUBJECTS = [
@@ -50,7 +50,7 @@ def browser():
 @pytest.fixture
 def page(browser, tmp_path):
     file = tmp_path / "report.html"
-    file.write_text(render(SUBJECTS, checks(), VERDICTS, "info", {"lyon": "there is no optimizer 'lyon'"}))
+    write_html(file, SUBJECTS, checks(), VERDICTS, "info", {"lyon": "there is no optimizer 'lyon'"})
     opened = browser.new_page(viewport={"width": 390, "height": 844})
     trouble = []
     opened.on("pageerror", lambda error: trouble.append(str(error)))

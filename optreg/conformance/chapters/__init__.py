@@ -1,4 +1,4 @@
-"""The chapters: plain functions `check_...`, each with one sentence of claim; and the list of all of them."""
+"""The chapters: functions `check_...`, each with a claim in one sentence, and the list of all of them."""
 
 import functools
 import re
@@ -13,13 +13,7 @@ from optreg.registry import default_registry
 
 
 class Chapter(NamedTuple):
-    """A module of checks.
-
-    Args:
-        letter: what the ids of its checks begin with.
-        kind: what its checks are claims about.
-        module: its name in this package.
-    """
+    """A module of this package: the letter that begins the ids of its checks, and what they are claims about."""
 
     letter: str
     kind: SuiteKind
@@ -50,19 +44,19 @@ CHAPTERS = (
 
 @functools.cache
 def checks(kind: SuiteKind | None = None) -> tuple[LiveCheck, ...]:
-    """All checks of a kind, in the order of the chapters, then those that ambient plugins add. Imports torch.
+    """All checks of a kind, in the order of the chapters, then those of ambient plugins. Imports torch.
 
     Raises:
-        PluginError: an ambient plugin is broken, or a check of its has an id that is taken.
+        PluginError: an ambient plugin is broken, or two checks have the same id.
     """
     found: list[LiveCheck] = []
     for chapter in CHAPTERS:
         found += _marked(import_module(f"{__name__}.{chapter.module}"), chapter.kind, "optreg")
     for entry, plugin in default_registry().checks():
         found += _third_party(entry, plugin)
-    taken: dict[str, LiveCheck] = {}
+    by_id: dict[str, LiveCheck] = {}
     for check in found:
-        other = taken.setdefault(check.id, check)
+        other = by_id.setdefault(check.id, check)
         if other is not check:
             raise PluginError(
                 f"distribution '{check.distribution}' has a check '{check}', and distribution '{other.distribution}' "
@@ -72,19 +66,16 @@ def checks(kind: SuiteKind | None = None) -> tuple[LiveCheck, ...]:
 
 
 def _third_party(entry: Entry, plugin: CheckPlugin) -> list[LiveCheck]:
-    """The checks of a chapter that a distribution adds; it is refused whole where one of them would not be run."""
+    """The checks of a chapter that a distribution adds; the chapter is refused if one of them would not be run."""
     try:
         module = import_module(plugin.module)
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise PluginError(f"{entry.origin}: its checks in '{plugin.module}' cannot be imported: {reason}") from error
     marked = _marked(module, plugin.kind, entry.distribution)
-    named = {f"check_{check.name}" for check in marked}
-    unmarked = [
-        name
-        for name, function in vars(module).items()
-        if name.startswith("check_") and getattr(function, "__module__", "") == module.__name__ and name not in named
-    ]
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    names = {f"check_{check.name}" for check in marked}
+    unmarked = [name for name in own if name.startswith("check_") and name not in names]
     if unmarked or not marked:
         what = f"function '{unmarked[0]}' is not" if unmarked else "no function is"
         raise PluginError(
@@ -94,7 +85,7 @@ def _third_party(entry: Entry, plugin: CheckPlugin) -> list[LiveCheck]:
         if not re.fullmatch(r"[A-Z]+[0-9]+", check.id) or not check.claim.endswith("."):
             raise PluginError(
                 f"{entry.origin}: check '{check}' of '{plugin.module}' needs an id of capital letters and a number, "
-                "say 'Z01', and a docstring whose first line is a sentence"
+                "such as 'Z01', and a docstring whose first line is a sentence"
             )
     return marked
 
@@ -104,17 +95,13 @@ def _marked(module: Any, kind: SuiteKind, distribution: str) -> list[LiveCheck]:
     title = (module.__doc__ or module.__name__).partition(":")[0].strip()
     return [
         LiveCheck(
-            id=function.about.id,
             name=function.__name__.removeprefix("check_"),
             claim=(function.__doc__ or "").partition("\n")[0],
             kind=kind,
-            tier=function.about.tier,
             chapter=title,
             distribution=distribution,
             function=function,
-            needs=function.about.needs,
-            still=function.about.still,
-            hint=function.about.hint,
+            **vars(function.about),
         )
         for function in vars(module).values()
         if hasattr(function, "about") and function.__module__ == module.__name__
@@ -122,5 +109,5 @@ def _marked(module: Any, kind: SuiteKind, distribution: str) -> list[LiveCheck]:
 
 
 def find(id: str) -> LiveCheck:
-    """The check with an id."""
+    """The check with this id."""
     return next(check for check in checks() if check.id == id)

@@ -58,13 +58,7 @@ def check_capabilities_are_as_claimed(subject: OptimizerSubject) -> None:
         OptimizerRun(subject, [start], lr=subject.tensor(0.1)).step([grad])
 
 
-@check(
-    "K04",
-    Tier.SHOULD,
-    still=True,
-    needs=unless_registered,
-    hint="the constructor does not use the reference's defaults",
-)
+@check("K04", Tier.SHOULD, still=True, needs=unless_registered, hint="the constructor has its own defaults")
 def check_signature_agrees_with_the_reference(subject: OptimizerSubject) -> None:
     """The constructor has the reference's hyperparameters and defaults, and the reference is documented."""
     assert_signature(subject)

@@ -1,4 +1,4 @@
-"""Schedule contract: what a schedule promises by its signature and its declaration."""
+"""Schedule contract: what a schedule promises by its signature and its record."""
 
 import inspect
 from functools import partial
@@ -17,35 +17,27 @@ from optreg.conformance.subjects.subject import ScheduleSubject
 
 @check("K11", still=True, hint="the implementation is neither a function of the step nor an LRScheduler")
 def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
-    """It is a function of the step, or a `torch.optim.lr_scheduler.LRScheduler`, and drives any optimizer."""
+    """It is a function of the step or a `torch.optim.lr_scheduler.LRScheduler`, and drives any optimizer."""
     settings = subject.ordinary()
     if subject.pure:
-        subject.assert_true(
-            callable(subject.implementation(**subject.own_arguments(settings))), "it makes nothing that can be called"
-        )
+        schedule = subject.implementation(**subject.own_arguments(settings))
+        subject.assert_true(callable(schedule), "what the class constructs is not callable")
     scheduler = subject.make(make_optimizer(subject), **settings)
-    subject.assert_true(isinstance(scheduler, LRScheduler), f"it makes a {type(scheduler).__name__}, no LRScheduler")
+    subject.assert_true(isinstance(scheduler, LRScheduler), f"it is a {type(scheduler).__name__}, not an LRScheduler")
     adam = torch.optim.AdamW([torch.nn.Parameter(subject.tensor([1.0], torch.float32))], lr=0.5)
     scheduler = subject.make(adam, **settings)
     for t in range(4):
         expected = subject.rate(settings, 0.5, t)
         bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL
-        subject.assert_close(
-            float(adam.param_groups[0]["lr"]), expected, bound, "the learning rate of an AdamW", step=t
-        )
+        lr = float(adam.param_groups[0]["lr"])
+        subject.assert_close(lr, expected, bound, "the learning rate of an AdamW", step=t)
         adam.step()
         scheduler.step()
 
 
-@check(
-    "K12",
-    Tier.SHOULD,
-    still=True,
-    needs=unless_registered,
-    hint="the constructor does not check the ranges that the reference declares",
-)
+@check("K12", Tier.SHOULD, still=True, needs=unless_registered, hint="the constructor does not check the ranges")
 def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
-    """Each hyperparameter beyond each end of its declared range is a ValueError."""
+    """A hyperparameter beyond either end of its declared range raises a ValueError."""
     settings = subject.ordinary()
     subject.assert_true(settings is not None, "no settings")
     for name, value in out_of_range(subject.reference):
@@ -53,41 +45,24 @@ def check_values_out_of_range_are_refused(subject: ScheduleSubject) -> None:
         subject.assert_raises(make, ValueError, f"{name}={value!r}")
 
 
-@check(
-    "K14",
-    Tier.SHOULD,
-    still=True,
-    needs=unless_registered,
-    hint="a default is written a second time in the constructor: quote the reference's",
-)
+@check("K14", Tier.SHOULD, still=True, needs=unless_registered, hint="the constructor has its own defaults")
 def check_signature_agrees_with_the_reference(subject: ScheduleSubject) -> None:
-    """The constructor takes the reference's hyperparameters by name, with its defaults; the reference is documented."""
+    """The constructor has the reference's hyperparameters and defaults, and the reference is documented."""
     assert_signature(subject)
     text = inspect.getdoc(subject.reference) or ""
     subject.assert_true(len(text) > 40 and "f(" in text, "the reference's docstring states no formula f(t)")
 
 
-@check(
-    "K15",
-    Tier.SHOULD,
-    still=True,
-    needs=unless_registered,
-    hint="the plugin's module imports its implementation, or the schedule imports torch",
-)
+@check("K15", Tier.SHOULD, still=True, needs=unless_registered, hint="the plugin's module or schedule imports torch")
 def check_importing_the_plugin_is_lazy(subject: ScheduleSubject) -> None:
-    """Importing the plugin's module, and a schedule that is a function, imports no torch and prints nothing."""
+    """Importing the plugin's module, or a pure schedule, does not import torch, and prints nothing."""
     assert subject.registration
     assert_lazy(subject, subject.registration.entry.module)
     if subject.pure:
         assert_lazy(subject, subject.implementation.__module__)
 
 
-@check(
-    "K16",
-    still=True,
-    needs=unless_registered,
-    hint="the entry point in pyproject.toml and the record bear different names",
-)
+@check("K16", still=True, needs=unless_registered, hint="the names in pyproject.toml and in the record differ")
 def check_entry_point_and_record_have_one_name(subject: ScheduleSubject) -> None:
-    """The entry point and the record bear the same name, however it is spelt."""
+    """The entry point and the record have the same name, up to spelling."""
     assert_one_name(subject)

@@ -1,4 +1,4 @@
-"""Schedule resume: a schedule that stopped goes on as if it had not."""
+"""Schedule resume: an interrupted schedule continues as if it had not been interrupted."""
 
 import copy
 import io
@@ -16,43 +16,46 @@ from optreg.conformance.subjects.naming import Signature
 from optreg.conformance.subjects.settings import fits, perturbed
 from optreg.conformance.subjects.subject import ScheduleSubject
 
-UNBROKEN = "in the run that was not stopped it is"
 
+def _assert_continues(fresh: SchedulerRun, run: SchedulerRun, what: str, *, now: bool = True) -> None:
+    """Assert that the current rate, unless `now` is False, and all later ones are those of the uninterrupted run."""
 
-def _goes_on(fresh: SchedulerRun, run: SchedulerRun, what: str, *, now: bool = True) -> None:
-    """The current rate, unless that is not asked for, and all that follow are those of the run that was not stopped."""
+    def assert_same() -> None:
+        fresh.assert_same(run, what, of="in the uninterrupted run it is")
+        fresh.assert_last_lr(f"get_last_lr(), {what},")
+
     if now:
-        _same(fresh, run, what)
+        assert_same()
     while fresh.t < run.subject.reach(run.settings):
         fresh.step()
         run.step()
-        _same(fresh, run, what)
+        assert_same()
 
 
-def _same(fresh: SchedulerRun, run: SchedulerRun, what: str) -> None:
-    fresh.assert_same(run, what, of=UNBROKEN)
-    with fresh.showing(0, fresh.rates[0], 0.0, show="scheduler.get_last_lr()[{i}]"):
-        told = [float(rate) for rate in fresh.scheduler.get_last_lr()]
-        run.subject.assert_equal(told, fresh.rates, f"get_last_lr(), {what},", step=fresh.t, of="the groups hold")
+def _assert_resumes(subject: ScheduleSubject, what: str, *, now: bool = True, **options: Any) -> None:
+    """Assert that a run that is resumed at steps 0, 3 and 8, with options of `SchedulerRun.resumed`, continues."""
+    for t in (0, 3, 8):
+        run = SchedulerRun(subject, subject.ordinary()).run(t)
+        _assert_continues(run.resumed(**options), run, what, now=now)
 
 
-@check("R01", hint="the step, or the rate that is current, is not in the state dict, or is not restored")
+@check("R01", hint="the step or the current rate is not in the state dict, or is not restored")
 def check_resuming_from_every_step(subject: ScheduleSubject) -> None:
-    """Stopped at any step and resumed from a checkpoint, the current rate and all that follow are the same."""
+    """Resumed from a checkpoint at any step, the current rate and all later ones are the same."""
     settings = subject.ordinary()
-    for k in range(subject.reach(settings) + 1):
-        run = SchedulerRun(subject, settings).run(k)
-        _goes_on(run.resumed(), run, f"resumed at step {k}")
+    for t in range(subject.reach(settings) + 1):
+        run = SchedulerRun(subject, settings).run(t)
+        _assert_continues(run.resumed(), run, f"resumed at step {t}")
 
 
-@check("R02", hint="`state_dict` returns `__dict__` with the optimizer, or with objects, in it")
+@check("R02", hint="`state_dict` returns `__dict__` with the optimizer or other objects in it")
 def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
-    """The state dict holds plain data and no optimizer: it can be pickled, and loads from the pickle."""
+    """The state dict contains only plain data: it can be pickled, and loads with `weights_only=True`."""
     run = SchedulerRun(subject, subject.ordinary()).run(8)
     state = run.scheduler.state_dict()
     for where, value in _leaves(state, "the state"):
         plain = value is None or isinstance(value, str | int | float | bool | Tensor)
-        subject.assert_true(plain, f"{where} is a {type(value).__name__}, which is no plain data")
+        subject.assert_true(plain, f"{where} is a {type(value).__name__}, which is not plain data")
     subject.assert_equal(pickle.loads(pickle.dumps(state)).keys(), state.keys(), "the pickled state's keys")
     for what, each in (("the scheduler", state), ("the optimizer under it", run.optimizer.state_dict())):
         file = io.BytesIO()
@@ -63,9 +66,8 @@ def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
             reason = str(error).partition("WeightsUnpickler error:")[2].strip().splitlines()
             subject.fail(f"the state of {what} does not load with weights_only=True: {''.join(reason[:1])}")
     for index, group in enumerate(run.optimizer.param_groups):
-        subject.assert_true(
-            type(group["lr"]) is float, f"the rate of group {index} has become a {type(group['lr']).__name__}"
-        )
+        kind = type(group["lr"])
+        subject.assert_true(kind is float, f"the rate of group {index} has become a {kind.__name__}")
 
 
 def _leaves(value: Any, where: str) -> Any:
@@ -79,64 +81,63 @@ def _leaves(value: Any, where: str) -> Any:
         yield where, value
 
 
-@check("R07", Tier.SHOULD, hint="the state holds tensors, sets, or keys that are no text")
+@check("R07", Tier.SHOULD, hint="the state contains tensors, sets, or keys that are not strings")
 def check_the_state_travels_as_json(subject: ScheduleSubject) -> None:
-    """The state goes through JSON, and resumes exactly."""
+    """The schedule resumes exactly from a state that went through JSON."""
     run = SchedulerRun(subject, subject.ordinary()).run(4)
-    _goes_on(run.resumed(through_json=True), run, "resumed from JSON")
+    _assert_continues(run.resumed(through_json=True), run, "resumed from JSON")
 
 
-@check("R03", hint="`load_state_dict` restores the step and not the hyperparameters, though it saves them")
+@check("R03", hint="`load_state_dict` restores the step, but not the hyperparameters that were saved")
 def check_whose_hyperparameters_count_after_loading(subject: ScheduleSubject) -> None:
-    """Loaded over other hyperparameters, the checkpoint's count, or the load is refused; or else it is declared.
+    """Loaded over other hyperparameters, the checkpoint's are used or it is refused, unless declared otherwise.
 
-    Where nothing is declared, a checkpoint that holds the hyperparameters has to win; one that cannot hold them, such
-    as LambdaLR's of a closure, is not asked.
+    This applies to undeclared schedules whose checkpoints contain the hyperparameters, and not, for example, to a
+    LambdaLR of a closure.
     """
     settings = subject.ordinary()
     others = [(n, v) for n, v in perturbed(subject.reference, settings) if n not in subject.fixed]
-    tried = False
+    applies = False
     for name, value in [*others, *_shorter(subject, settings)]:
         changed = {**settings, name: value}
         run = SchedulerRun(subject, settings).run(4)
-        whose = subject.traits.resume or ("checkpoint" if _held(subject, settings, changed) else "nobody")
+        whose = subject.traits.resume or ("checkpoint" if _saved(subject, settings, changed) else "nobody")
         if whose == "nobody":
             continue
-        tried = True
+        applies = True
         try:
             fresh = run.resumed(changed)
         except (ValueError, RuntimeError):
-            subject.assert_true(
-                whose == "checkpoint", "the constructor's hyperparameters are declared to count, and refused"
-            )
+            refused = "the constructor's hyperparameters are declared to be used, but refused"
+            subject.assert_true(whose == "checkpoint", refused)
             continue
         if whose == "checkpoint":
-            _goes_on(fresh, run, f"loaded over {name}={value!r}")
+            _assert_continues(fresh, run, f"loaded over {name}={value!r}")
             continue
         fresh.judge_by(changed)
         while fresh.t < subject.reach(changed):
             fresh.step()
             fresh.assert_rates("by the constructor's hyperparameters, the learning rate")
-    if not tried:
-        raise NotApplicable("its checkpoints hold no hyperparameters")
+    if not applies:
+        raise NotApplicable("its checkpoints contain no hyperparameters")
 
 
-def _held(subject: ScheduleSubject, settings: dict[str, Any], changed: dict[str, Any]) -> bool:
-    """Whether a checkpoint holds what differs between two settings: anything beside the rates themselves."""
+def _saved(subject: ScheduleSubject, settings: dict[str, Any], changed: dict[str, Any]) -> bool:
+    """Whether a checkpoint contains what differs between two settings: anything but the rates themselves."""
     runs = [SchedulerRun(subject, each) for each in (settings, changed)]
-    lambdas = any(
-        value is None for where, value in _leaves(runs[0].scheduler.state_dict(), "") if "lr_lambdas" in where
-    )
-    return not lambdas and _differ(runs)
+    leaves = _leaves(runs[0].scheduler.state_dict(), "")
+    return not any(value is None for where, value in leaves if "lr_lambdas" in where) and _differ(runs)
 
 
 def _differ(runs: list[SchedulerRun]) -> bool:
     """Whether the states of two schedulers differ in anything but the rates."""
-    states = [
-        {key: value for key, value in run.scheduler.state_dict().items() if first_difference(value, run.rates, key)}
-        for run in runs
-    ]
-    return first_difference(states[0], states[1], "the state") is not None
+
+    def state(run: SchedulerRun) -> dict[str, Any]:
+        pairs = run.scheduler.state_dict().items()
+        return {key: value for key, value in pairs if first_difference(value, run.rates, key)}
+
+    first, second = map(state, runs)
+    return first_difference(first, second, "the state") is not None
 
 
 def _shorter(subject: ScheduleSubject, settings: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -147,24 +148,23 @@ def _shorter(subject: ScheduleSubject, settings: dict[str, Any]) -> list[tuple[s
     return [(end, shorter[end])] if fits(subject.reference, shorter) else []
 
 
-@check("R04", hint="`last_epoch` is ignored, or counted otherwise than torch does")
+@check("R04", hint="`last_epoch` is ignored, or not counted as torch counts it")
 def check_last_epoch_equals_loading(subject: ScheduleSubject) -> None:
-    """Constructed with `last_epoch`, the schedule goes on after that update."""
+    """Constructed with `last_epoch`, the schedule continues after that update."""
     if not subject.pure and "last_epoch" not in Signature(subject.implementation, 1).names:
-        raise NotApplicable("its constructor takes no last_epoch")
+        raise NotApplicable("its constructor has no argument last_epoch")
     settings = subject.ordinary()
     for k in (1, 4, 9, *range(13, subject.reach(settings))):
         run = SchedulerRun(subject, settings)
         expected = _rates_from(SchedulerRun(subject, settings).run(k))
-        # the optimizer's checkpoint may be of before the scheduler's step, or of after it: either makes a right resume
+        # the optimizer's checkpoint may be from before the scheduler's step or from after it: either resume is right
         right = (n for n in (k, k - 1) if _near(_rates_from(run.constructed(k - 1, n)), expected))
-        steps = next(right, k)
-        fresh = run.constructed(k - 1, steps)
+        fresh = run.constructed(k - 1, next(right, k))
         for rates in expected:
-            for index, wanted in enumerate(rates):
+            for index, rate in enumerate(rates):
                 what = f"the rate of group {index}, constructed with last_epoch={k - 1},"
-                bound = 1e-12 * abs(wanted) + 1e-15
-                fresh.assert_close(index, fresh.rates[index], wanted, bound, what, of="the run that was not stopped")
+                bound = 1e-12 * abs(rate) + 1e-15
+                fresh.assert_close(index, fresh.rates[index], rate, bound, what, of="the uninterrupted run")
             if fresh.t < subject.reach(settings):
                 fresh.step()
 
@@ -175,7 +175,7 @@ def _near(rates: list[list[float]], expected: list[list[float]]) -> bool:
 
 
 def _rates_from(run: SchedulerRun) -> list[list[float]]:
-    """Every group's rate, now and at every step to come."""
+    """Every group's rate, now and at every later step."""
     rates = [run.rates]
     while run.t < run.subject.reach(run.settings):
         run.step()
@@ -183,27 +183,21 @@ def _rates_from(run: SchedulerRun) -> list[list[float]]:
     return rates
 
 
-@check("R05", hint="loading reads the optimizer's groups, or writes to them what loading the optimizer then overwrites")
+@check("R05", hint="loading reads the optimizer's groups, or writes to them, which loading the optimizer undoes")
 def check_the_order_of_loading_is_irrelevant(subject: ScheduleSubject) -> None:
-    """It is all the same whether the optimizer or the scheduler is loaded first."""
-    settings = subject.ordinary()
-    for k in (0, 3, 8):
-        run = SchedulerRun(subject, settings).run(k)
-        _goes_on(run.resumed(optimizer_first=False), run, "the scheduler loaded first")
+    """It makes no difference whether the optimizer or the scheduler is loaded first."""
+    _assert_resumes(subject, "the scheduler loaded first", optimizer_first=False)
 
 
 @check("R06", hint="loading adds to what is there instead of replacing it")
 def check_loading_twice_is_loading_once(subject: ScheduleSubject) -> None:
-    """A checkpoint that is loaded twice has the effect of one."""
-    settings = subject.ordinary()
-    for k in (0, 3, 8):
-        run = SchedulerRun(subject, settings).run(k)
-        _goes_on(run.resumed(times=2), run, "loaded twice")
+    """Loading a checkpoint twice has the effect of loading it once."""
+    _assert_resumes(subject, "loaded twice", times=2)
 
 
 @check("R08", hint="`load_state_dict` pops from the dict, or keeps it as its own `__dict__`")
 def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
-    """The dict that is loaded is not written to, then or in later steps."""
+    """Neither loading nor later steps write to the dict that was loaded."""
     run = SchedulerRun(subject, subject.ordinary()).run(4)
     given = copy.deepcopy(run.scheduler.state_dict())
     kept = copy.deepcopy(given)
@@ -213,20 +207,19 @@ def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
     subject.assert_equal(given, kept, "the checkpoint after loading it and stepping on")
 
 
-@check("R09", hint="what was loaded is added to, or compared with, what was there; or the step only ever goes on")
+@check("R09", hint="loading adds to what was there, or compares with it, or only ever advances the step")
 def check_loading_into_a_scheduler_that_has_run(subject: ScheduleSubject) -> None:
-    """An earlier checkpoint, and a later one, counts whole in a scheduler that has run itself."""
+    """Loading replaces everything in a scheduler that has run already, for more steps or for fewer."""
     settings = subject.ordinary()
-    for taken, gone in ((3, 15), (15, 3), (0, 7), (6, 6)):
-        run = SchedulerRun(subject, settings).run(taken)
-        used = SchedulerRun(subject, settings).run(gone)
+    for at, made in ((3, 15), (15, 3), (0, 7), (6, 6)):
+        run, used = SchedulerRun(subject, settings).run(at), SchedulerRun(subject, settings).run(made)
         used.load(run)
-        _goes_on(used, run, f"a checkpoint of step {taken}, loaded at step {gone}")
+        _assert_continues(used, run, f"a checkpoint of step {at}, loaded at step {made}")
 
 
-@check("R10", hint="`state_dict` returns what the scheduler goes on writing to")
+@check("R10", hint="`state_dict` returns an object that the scheduler keeps modifying")
 def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
-    """A state dict that is kept in memory stays as it was, while the scheduler steps on."""
+    """A state dict kept in memory does not change while the scheduler is stepped."""
     run = SchedulerRun(subject, subject.ordinary()).run(3)
     kept = run.scheduler.state_dict()
     before = copy.deepcopy(kept)
@@ -234,34 +227,27 @@ def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
     subject.assert_equal(kept, before, "a checkpoint that was taken before four more steps")
 
 
-@check("R11", hint="base rates are read from the optimizer when the scheduler is made, and not from what is loaded")
+@check("R11", hint="base rates are read from the optimizer at construction, and not restored by loading")
 def check_resuming_over_another_learning_rate(subject: ScheduleSubject) -> None:
-    """Resumed in an optimizer that was made with another lr, the checkpoint's base rates count."""
+    """Resumed in an optimizer constructed with another lr, the checkpoint's base rates are used."""
     settings = subject.ordinary()
     if not _differ([SchedulerRun(subject, settings), SchedulerRun(subject, settings, (0.1, 0.1))]):
-        raise NotApplicable("its checkpoints hold no base rates")
-    for k in (0, 3, 8):
-        run = SchedulerRun(subject, settings).run(k)
-        _goes_on(run.resumed(base_lrs=(0.1, 0.1)), run, "resumed in an optimizer that was made with lr 0.1")
+        raise NotApplicable("its checkpoints contain no base rates")
+    _assert_resumes(subject, "resumed in an optimizer that was made with lr 0.1", base_lrs=(0.1, 0.1))
 
 
-@check(
-    "R13", Tier.SHOULD, hint="the constructor takes the rate that it finds for the base rate, or scales it once more"
-)
+@check("R13", Tier.SHOULD, hint="the constructor uses the current rate as the base rate, or scales it again")
 def check_a_scheduler_made_after_the_optimizer_was_loaded(subject: ScheduleSubject) -> None:
-    """Made on an optimizer that has loaded its checkpoint, and then loaded itself, it goes on from the next step."""
-    settings = subject.ordinary()
-    for k in (0, 3, 8):
-        run = SchedulerRun(subject, settings).run(k)
-        fresh = run.resumed(loaded=True)  # torch's own hold f(0) until the next step
-        _goes_on(fresh, run, "made on an optimizer that was loaded before", now=False)
+    """Constructed on an optimizer that was loaded before, and then loaded, it continues from the next step on."""
+    # torch's own schedulers have f(0) until the next step
+    _assert_resumes(subject, "made on an optimizer that was loaded before", now=False, loaded=True)
 
 
-@check("R12", hint="the copy holds the optimizer, the groups or a closure of the original")
+@check("R12", hint="the copy refers to the optimizer, the groups or a closure of the original")
 def check_copies_go_on_apart(subject: ScheduleSubject) -> None:
-    """A deepcopy of optimizer and scheduler goes on by itself, and leaves the original where it is."""
+    """A deepcopy of optimizer and scheduler continues independently of the original."""
     settings = subject.ordinary()
     plain, run = SchedulerRun(subject, settings).run(4), SchedulerRun(subject, settings).run(4)
     other = run.duplicate()
-    _goes_on(other, SchedulerRun(subject, settings).run(4), "after a deepcopy")
-    _goes_on(run, plain, "after a deepcopy of it has gone on")
+    _assert_continues(other, SchedulerRun(subject, settings).run(4), "after a deepcopy")
+    _assert_continues(run, plain, "after a deepcopy of it has gone on")

@@ -1,4 +1,4 @@
-"""Schedule and optimizer together: what the updates of a real loop see."""
+"""Schedule and optimizer together: the learning rates of the updates in a real loop."""
 
 import copy
 import gc
@@ -14,9 +14,9 @@ from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 from optreg.conformance.subjects.subject import ScheduleSubject
 
 
-@check("X01", hint="the rate is set a step early or late around `step` or `load_state_dict`")
+@check("X01", hint="the rate is set a step early or late in `step` or `load_state_dict`")
 def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
-    """Update number t runs at base_lr * f(t), after a resume too."""
+    """The learning rate of update t is base_lr * f(t), after a resume too."""
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings)
     seen: list[list[float]] = []
@@ -32,23 +32,21 @@ def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
         run.step()
         subject.assert_equal(len(seen), t + 1, "the number of updates seen")
         for index, base_lr in enumerate(BASE_LRS):
-            expected = run.expected(index, t)
+            expected, what = run.expected(index, t), f"the rate of group {index} that the update saw"
             bound = SCHEDULE_RTOL * abs(expected) + SCHEDULE_ATOL * base_lr
-            subject.assert_close(
-                seen[t][index], expected, bound, f"the rate of group {index} that the update saw", step=t
-            )
+            subject.assert_close(seen[t][index], expected, bound, what, step=t)
 
 
-@check("X02", Tier.SHOULD, hint="the base rates are a list that was made at construction")
+@check("X02", Tier.SHOULD, hint="the base rates are a list that is made once, at construction")
 def check_a_group_added_later_is_scheduled(subject: ScheduleSubject) -> None:
-    """A group added after some steps is driven by the schedule from then on, or an error says that it is not."""
+    """A group added after some steps is scheduled from then on, or an error says that it is not."""
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings).run(3)
     try:
         run.add_group(0.7)
         run.step()
     except (ValueError, RuntimeError) as error:
-        subject.assert_true("group" in str(error), f"the error does not speak of groups: {error}")
+        subject.assert_true("group" in str(error), f"the error does not mention groups: {error}")
         return
     for t in range(4, subject.reach(settings)):
         subject.assert_equal(len(run.rates), 3, "the number of groups", step=t)
@@ -56,11 +54,9 @@ def check_a_group_added_later_is_scheduled(subject: ScheduleSubject) -> None:
         run.step()
 
 
-@check(
-    "X03", hint="the groups are kept in a list at construction; read them from `optimizer.param_groups` in every step"
-)
+@check("X03", hint="the groups are kept from the constructor: read `optimizer.param_groups` in every step")
 def check_the_groups_driven_are_the_live_ones(subject: ScheduleSubject) -> None:
-    """After the optimizer has loaded a checkpoint, which replaces its groups, the schedule drives the new ones."""
+    """After the optimizer has loaded a checkpoint, which replaces its groups, the new groups are scheduled."""
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings).run(2)
     run.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
@@ -70,9 +66,9 @@ def check_the_groups_driven_are_the_live_ones(subject: ScheduleSubject) -> None:
         run.step()
 
 
-@check("X04", hint="`step` raises where the optimizer has not stepped before")
+@check("X04", hint="`step` raises if the optimizer has not stepped before")
 def check_a_skipped_update(subject: ScheduleSubject) -> None:
-    """Where a gradient scaler leaves out the first update, the schedule steps on."""
+    """If a gradient scaler skips the first update, the schedule advances all the same."""
     run = SchedulerRun(subject, subject.ordinary())
     run.advance()
     run.assert_rates()
@@ -80,32 +76,28 @@ def check_a_skipped_update(subject: ScheduleSubject) -> None:
     run.assert_rates()
 
 
-@check("X09", Tier.SHOULD, hint="`step` warns by torch's check that `optimizer.step()` came first")
+@check("X09", Tier.SHOULD, hint="torch's check warns that `optimizer.step()` was not called before `step`")
 def check_a_skipped_update_is_no_reason_to_warn(subject: ScheduleSubject) -> None:
-    """Where a gradient scaler leaves out the first update, the schedule does not complain."""
+    """If a gradient scaler skips the first update, the schedule does not warn."""
     run = SchedulerRun(subject, subject.ordinary())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run.advance()
-    told = "; ".join(str(warning.message)[:100] for warning in caught)
-    subject.assert_true(not caught, f"a step after a skipped update warns: {told}")
+    messages = "; ".join(str(warning.message)[:100] for warning in caught)
+    subject.assert_true(not caught, f"a step after a skipped update warns: {messages}")
     run.assert_rates()
 
 
-@check(
-    "X10",
-    still=True,
-    hint="`step` or the constructor writes to parameters, gradients, the optimizer or torch's switches",
-)
+@check("X10", still=True, hint="the constructor or `step` changes parameters, the optimizer or a global switch")
 def check_nothing_else_is_touched(subject: ScheduleSubject) -> None:
-    """Parameters, gradients, defaults, what `step` returns, random numbers and torch's switches are left alone."""
+    """Parameters, gradients, defaults, what `step` returns, random numbers and torch's switches are not changed."""
     settings = subject.ordinary()
     for enabled in (True, False):
         with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(enabled):
             torch.manual_seed(12_345)  # no subject's own seed
             before = _world(make_optimizer(subject))
             run = SchedulerRun(subject, settings)
-            subject.assert_equal(_world(run.optimizer), before, "what is around it, after it was made,")
+            subject.assert_equal(_world(run.optimizer), before, "what is around it, after it was constructed,")
             run.advance()
             subject.assert_equal(_world(run.optimizer), before, "what is around it, after a step,")
             subject.assert_equal(run.optimizer.step(lambda: 1.5), 1.5, "what the optimizer returns of its closure")
@@ -115,7 +107,7 @@ def check_nothing_else_is_touched(subject: ScheduleSubject) -> None:
 
 
 def _world(optimizer: Any) -> dict[str, Any]:
-    """What a schedule has no business with."""
+    """What a schedule must not change."""
     params = [param for group in optimizer.param_groups for param in group["params"]]
     return {
         "parameters": [param.tolist() for param in params],
@@ -128,9 +120,9 @@ def _world(optimizer: Any) -> dict[str, Any]:
     }
 
 
-@check("X06", Tier.SHOULD, hint="a closure, a global or a cycle with `__del__` keeps the optimizer")
+@check("X06", Tier.SHOULD, hint="a closure, a global or a cycle with `__del__` keeps the optimizer alive")
 def check_nothing_keeps_the_model_alive(subject: ScheduleSubject) -> None:
-    """When the last name of optimizer and scheduler is gone, so are they and their parameters."""
+    """Optimizer, scheduler and parameters are freed when nothing refers to them any more."""
     run = SchedulerRun(subject, subject.ordinary()).run(8)
     dying = [weakref.ref(thing) for thing in (run.optimizer, run.optimizer.param_groups[0]["params"][0])]
     del run
@@ -139,9 +131,9 @@ def check_nothing_keeps_the_model_alive(subject: ScheduleSubject) -> None:
         subject.assert_true(thing() is None, f"{what} is still alive")
 
 
-@check("X07", hint="the rate depends on how often the optimizer stepped, say by a hook or by its state")
+@check("X07", hint="the rate depends on the number of updates, through a hook or the optimizer's state")
 def check_it_counts_its_own_steps(subject: ScheduleSubject) -> None:
-    """The rate depends on how often the scheduler was stepped, not on how many updates there were."""
+    """The rate depends on the number of scheduler steps, not on the number of updates."""
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings)
     for t in range(subject.reach(settings)):
@@ -151,16 +143,15 @@ def check_it_counts_its_own_steps(subject: ScheduleSubject) -> None:
         run.step()
 
 
-@check("X08", hint="the schedule writes to more keys of the groups than its rate")
+@check("X08", hint="the schedule writes to other keys of the groups than the learning rate")
 def check_the_optimizer_is_left_whole(subject: ScheduleSubject) -> None:
-    """Nothing in the groups changes but the learning rate, and what the schedule is declared to drive."""
+    """In the groups, only the learning rate changes, and what the schedule is declared to drive."""
     settings = subject.ordinary()
     keys = {*make_optimizer(subject).param_groups[0]} - {"params", "lr", *subject.traits.drives}
     before = make_optimizer(subject).param_groups
     run = SchedulerRun(subject, settings).run(subject.reach(settings))
     for index, group in enumerate(run.optimizer.param_groups):
         for key in sorted(keys):
-            with run.showing(index, before[index][key], 0.0, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
-                subject.assert_equal(
-                    group[key], before[index][key], f"'{key}' of group {index}", of="before the schedule it was"
-                )
+            expected, what = before[index][key], f"'{key}' of group {index}"
+            with run.showing(index, expected, 0.0, show=f"optimizer.param_groups[{{i}}][{key!r}]"):
+                subject.assert_equal(group[key], expected, what, of="before the schedule it was")

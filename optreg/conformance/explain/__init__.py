@@ -1,1 +1,1 @@
-"""Explaining: the likely cause of a finding, and the smallest program that shows it."""
+"""Explaining: the likely cause of a finding, and the smallest program that reproduces it."""

@@ -1,4 +1,4 @@
-"""Findings: each completed by its likely cause and by a program that shows it."""
+"""Findings: each with its likely cause and a program that reproduces it."""
 
 from contextlib import suppress
 from dataclasses import replace
@@ -14,9 +14,9 @@ from optreg.conformance.results.verdict import Failed, Finding
 
 
 def explained(failed: Failed) -> Finding:
-    """The finding of a check that failed, with its likely cause and a program, as far as either is found."""
+    """The finding of a failed check, with its likely cause and a program, if they are found."""
     finding, evidence = failed.finding, failed.evidence
-    with suppress(Exception):  # a finding stands, even if no explanation of it can be made
+    with suppress(Exception):  # a finding counts even without an explanation
         if isinstance(evidence, OptimizerEvidence):
             return _of_an_optimizer(finding, evidence, failed.where)
         if isinstance(evidence, SchedulerEvidence):
@@ -25,7 +25,7 @@ def explained(failed: Failed) -> Finding:
 
 
 def program_that_raises(recording: object, error: BaseException) -> str | None:
-    """A program in which the subject raises an error of the same kind; None where none is found."""
+    """A program in which the subject raises an error of the same type; None if none is found."""
     with suppress(Exception):
         if isinstance(recording, OptimizerRecording):
             return optimizer_programs.raising(recording, error)

@@ -1,6 +1,6 @@
-"""Mistakes: a family of update rules with switches, each of which is a mistake that somebody may have made.
+"""Mistakes: a family of update rules with switches, each of which stands for a common mistake.
 
-No plugin is known here. Where a setting of the switches equals a reference, a change of one switch is a mistake in it.
+No plugin is known here. If a setting of the switches equals a reference, changing one switch makes a mistake in it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,37 +14,37 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of the family: what is averaged, corrected and divided, where the decay comes in, and what is counted."""
+    """A rule of the family: what is averaged, corrected and divided, how weights decay, and how updates are counted."""
 
     mean: Literal["beta1", "none"] = "beta1"
     square: Literal["beta2", "none"] = "beta2"
     interpolates: bool = False
-    """The direction lies between memory and gradient by beta1; the memory itself goes on by beta2."""
+    """The direction interpolates momentum and gradient by beta1; the momentum is updated by beta2."""
     sign: bool = False
-    """Only the sign of the direction is taken."""
+    """The update is the sign of the direction."""
     correct_mean: bool = True
     correct_square: bool = True
     eps: Literal["outside", "inside", "clamped", "none", "uncorrected"] = "outside"
     decay: Literal["decoupled", "coupled", "none"] = "decoupled"
     decay_first: bool = True
     decay_by: float = 1.0
-    """The decay is multiplied by the learning rate and by this; 0 leaves the learning rate out."""
+    """A factor of the decay, besides the learning rate; 0 omits the learning rate."""
     decay_of: Literal["all", "matrices"] = "all"
     first_count: int = 1
     counting: Literal["parameter", "group", "parameters"] = "parameter"
-    """Updates are counted for each parameter, for all together, or once for each parameter of an update."""
+    """Updates are counted for each parameter, for all together, or for all once per parameter."""
     gap: Literal["skip", "zero", "decay", "last"] = "skip"
-    """What a missing gradient does."""
+    """The effect of a missing gradient."""
     zeros: Literal["follow", "skip"] = "follow"
-    """What a gradient of zeros does."""
+    """The effect of a gradient of zeros."""
     swapped: Literal["nowhere", "everywhere", "means"] = "nowhere"
-    """Where the two decay rates change places."""
+    """Where the two decay rates are swapped."""
     damped: bool = True
-    """The new gradient enters a mean by 1 - beta, not whole."""
+    """The gradient is multiplied by 1 - beta when it is added to a mean."""
     begins: Literal["zero", "gradient"] = "zero"
     square_of: Literal["gradient", "mean", "decayed"] = "gradient"
     stale_square: bool = False
-    """The denominator is of the squares before this gradient entered them."""
+    """The denominator does not include the current gradient."""
     largest_square: bool = False
     nesterov: bool = False
     remembers_first: bool = False
@@ -72,7 +72,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "eps inside the square root": {"eps": "inside"},
     "eps outside the square root": {"eps": "outside"},
     "eps added before the second moment's bias correction": {"eps": "uncorrected"},
-    "a denominator clamped to eps from below": {"eps": "clamped"},
+    "eps as a lower bound of the denominator": {"eps": "clamped"},
     "an update without eps": {"eps": "none"},
     "no bias correction of the first moment": {"correct_mean": False},
     "no bias correction of the second moment": {"correct_square": False},
@@ -80,54 +80,53 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "a bias correction where there should be none": {"correct_mean": True, "correct_square": True},
     "a step count that begins one too late (t - 1)": {"first_count": 0},
     "a step count that begins one too early (t + 1)": {"first_count": 2},
-    "updates counted for the group, gradients or not, instead of for each parameter (if that is meant, declare "
-    "counter=group)": {"counting": "group"},
-    "one count for all parameters, which each of them moves on": {"counting": "parameters"},
-    "a missing gradient taken for zeros": {"gap": "zero"},
-    "weight decay of parameters that have no gradient": {"gap": "decay"},
-    "the last gradient used again where there is none": {"gap": "last"},
-    "a gradient of zeros taken for a missing one": {"zeros": "skip"},
+    "updates counted for the group instead of for each parameter (if that is intended, declare counter=group)":
+        {"counting": "group"},
+    "one count for all parameters, which each of them increments": {"counting": "parameters"},
+    "a missing gradient treated as zero": {"gap": "zero"},
+    "weight decay of parameters without a gradient": {"gap": "decay"},
+    "the last gradient used again when one is missing": {"gap": "last"},
+    "a gradient of zeros treated as missing": {"zeros": "skip"},
     "decay coupled to the gradient (L2) instead of decoupled": {"decay": "coupled"},
     "decoupled decay instead of decay in the gradient (L2)": {"decay": "decoupled"},
     "no weight decay": {"decay": "none"},
     "decay of the parameter after its update instead of before": {"decay_first": False},
     "decay that is not multiplied by the learning rate": {"decay_by": 0.0},
-    "decay that is taken twice": {"decay_by": 2.0},
-    "decay that adds where it should take away": {"decay_by": -1.0},
-    "decay of parameters of two dimensions and more alone": {"decay_of": "matrices"},
+    "decay that is applied twice": {"decay_by": 2.0},
+    "decay with the wrong sign": {"decay_by": -1.0},
+    "decay only of parameters with two or more dimensions": {"decay_of": "matrices"},
     "betas in the wrong order": {"swapped": "everywhere"},
     "betas in the wrong order in the means (not in the corrections)": {"swapped": "means"},
-    "means to which the gradient is added whole, without 1 - beta": {"damped": False},
-    "means to which the gradient is added by 1 - beta": {"damped": True},
+    "means to which the gradient is added without the factor 1 - beta": {"damped": False},
+    "means to which the gradient is added with the factor 1 - beta": {"damped": True},
     "a mean that begins as the first gradient instead of at zero": {"begins": "gradient"},
     "a second moment of the mean instead of the gradient": {"square_of": "mean"},
     "a second moment of the gradient with its decay": {"square_of": "decayed"},
-    "a denominator from before this gradient": {"stale_square": True},
-    "the largest second moment so far (amsgrad) where it was not asked for": {"largest_square": True},
-    "a Nesterov step where it was not asked for": {"nesterov": True},
-    "a memory that is updated before the direction is taken from it": {"remembers_first": True},
+    "a denominator without the current gradient": {"stale_square": True},
+    "the largest second moment so far (amsgrad), which was not asked for": {"largest_square": True},
+    "a Nesterov step, which was not asked for": {"nesterov": True},
+    "momentum that is updated before it is used": {"remembers_first": True},
     "the direction itself instead of its sign": {"sign": False},
     "the sign of the direction instead of the direction": {"sign": True},
     "ascent instead of descent": {"ascend": "gradient"},
     "an update of the wrong sign": {"ascend": "update"},
     "the learning rate of the step before": {"rate": "before"},
-    "the learning rate of the first step in all others": {"rate": "first"},
-    "a run that begins afresh when it resumes": {"resume": "afresh"},
-    "a step count that resuming sets to zero": {"resume": "count lost"},
-    "moments that resuming sets to zero": {"resume": "means lost"},
-    "a step count that resuming moves on": {"resume": "counted"},
-    "a step count that resuming sets back by one": {"resume": "uncounted"},
-}
+    "the learning rate of the first step in all steps": {"rate": "first"},
+    "a run that starts over when it is resumed": {"resume": "afresh"},
+    "a step count that is reset when the run is resumed": {"resume": "count lost"},
+    "moments that are reset when the run is resumed": {"resume": "means lost"},
+    "a step count that is incremented when the run is resumed": {"resume": "counted"},
+    "a step count that is decremented when the run is resumed": {"resume": "uncounted"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Move:
-    """One update: the hyperparameters edited before it, and the gradients."""
+    """One update: the hyperparameters edited before it, the gradients, and whether the run was resumed before it."""
 
     changes: dict[str, Any]
     grads: list[Array | None]
     resumes: bool
-    """The run was stopped and resumed before it."""
 
 
 class _Memory:
@@ -150,7 +149,7 @@ class _Memory:
 
 
 def play(rule: Rule, starts: Sequence[Array], moves: Sequence[Move], settings: Mapping[str, Any]) -> list[Array]:
-    """Where a rule of the family takes the parameters."""
+    """The parameters after some updates by a rule of the family."""
     begin = rule.first_count - 1
     memories = [_Memory(start, begin) for start in starts]
     h, together = dict(settings), begin
@@ -175,7 +174,7 @@ def play(rule: Rule, starts: Sequence[Array], moves: Sequence[Move], settings: M
 
 
 def _gradient(rule: Rule, memory: _Memory, given: Array | None, h: Mapping[str, Any], lr: float) -> Array | None:
-    """The gradient that a rule goes by, given one or none."""
+    """The gradient that a rule uses when it is given one or none."""
     if given is not None:
         memory.last = np.asarray(given)
         return None if rule.zeros == "skip" and not np.any(given) else memory.last
@@ -211,7 +210,7 @@ def _update(rule: Rule, memory: _Memory, g: Array, h: Mapping[str, Any], lr: flo
 
 
 def _interpolated(rule: Rule, memory: _Memory, g: Array, mean1: float, mean2: float) -> Array:
-    """The direction between memory and gradient, of which the sign may be taken; the memory goes its own way."""
+    """The direction that interpolates momentum and gradient; the momentum has a decay rate of its own."""
     remembered = mean2 * memory.m + (1 - mean2) * g
     base = remembered if rule.remembers_first else memory.m
     direction = mean1 * base + (1 - mean1) * g
@@ -229,7 +228,7 @@ def _averaged(
     eps: float,
     decay: float,
 ) -> Array:
-    """The mean of the gradients, divided by the root of the mean of their squares, where the rule has either."""
+    """The mean of the gradients, divided by the root of the mean of their squares, as far as the rule has them."""
     whole, direction = g + coupled, g + coupled
     if rule.mean != "none":
         memory.m = means[0] * memory.m + ((1 - means[0]) if rule.damped else 1.0) * whole
@@ -246,7 +245,7 @@ def _averaged(
 
 
 def _correction(beta: float, t: int) -> float:
-    """What a mean is divided by; nothing before the first update."""
+    """The divisor that corrects the bias of a mean; 1 before the first update."""
     return 1 - beta**t if t else 1.0
 
 

@@ -1,8 +1,7 @@
-"""Causes: which common mistake an optimizer's trajectory equals.
+"""Causes: which common mistake explains an optimizer's trajectory.
 
-A family of update rules with switches is tried: where a setting of the switches equals the subject's reference, the
-first change of one switch that follows the subject's own trajectory is named. Where no setting equals the reference,
-mistakes that need no formula are tried on the reference itself.
+If a rule of a family with switches equals the subject's reference, switches are changed one at a time, until one change
+reproduces the subject's trajectory. Mistakes that need no formula are tried on the reference itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,20 +19,14 @@ from optreg.conformance.subjects.settings import fits
 Array = np.ndarray
 
 CLOSE = 1e-9
-"""How near, relative to how far the subject is from its reference, a mistake must come to be named."""
+"""How close a mistake must come, relative to the subject's distance from its reference."""
 
 SINGLE = (2.0**-28, 2.0**-20)
-"""How far, relative to its size, a float64 number may be from what float32 makes of it in a dozen updates."""
+"""The relative errors of a float64 result, after a dozen updates, that was computed in float32."""
 
 
 def likely(recording: OptimizerRecording, actual: Sequence[Array], reference: ReferenceRun) -> str | None:
-    """One sentence on the likely cause of a difference, or None where no known mistake explains it.
-
-    Args:
-        recording: what was done.
-        actual: where the parameters are.
-        reference: the references that were followed.
-    """
+    """One sentence on the likely cause why the `actual` parameters differ; None if no known mistake explains it."""
     moves, expected = _moves(recording), reference.values()
     distance = _distance(actual, expected)
     pairs = enumerate(zip(actual, expected, strict=True))
@@ -49,12 +42,12 @@ def likely(recording: OptimizerRecording, actual: Sequence[Array], reference: Re
             return f"matches {sentence}"
     digits = distance / max(map(_size, expected), default=1.0)
     if recording.dtype is torch.float64 and SINGLE[0] < digits < SINGLE[1]:
-        return "agrees to the seven or eight digits of float32: something is computed, or kept, in float32"
+        return "correct to seven or eight digits: something is computed, or kept, in float32"
     return None
 
 
 def _moves(recording: OptimizerRecording) -> list[Move]:
-    """What was done, where it is nothing but updates and resumes; nothing otherwise."""
+    """What was done, if it was only updates and resumes; otherwise nothing."""
     moves, resumes = [], False
     if recording.groups and any(changes for _, changes in recording.groups):
         return []
@@ -77,7 +70,7 @@ def _number(value: Any) -> Any:
 def _mistakes(
     recording: OptimizerRecording, expected: Sequence[Array], moves: Sequence[Move], settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, list[Array]]]:
-    """Every known mistake, with where it takes the parameters."""
+    """Every known mistake, with the parameters that it leads to."""
     size = max(map(_size, expected), default=1.0)
     for rule in FAMILY:
         if _distance(play(rule, recording.starts, moves, settings), expected) > 1e-3 * CLOSE * size + 1e-14:
@@ -92,7 +85,7 @@ def _mistakes(
 def _plain_mistakes(
     recording: OptimizerRecording, moves: Sequence[Move], settings: Mapping[str, Any]
 ) -> Iterator[tuple[str, list[Array]]]:
-    """Mistakes that need no formula: what the reference does under other hyperparameters, or from another start."""
+    """Mistakes that need no formula: the reference with other hyperparameters, gradients, or an unintended restart."""
     subject = recording.subject
 
     def reference(
@@ -124,18 +117,18 @@ def _plain_mistakes(
     for name, value in subject.default.items():
         if value != settings.get(name):
             yield f"{name} ignored: it behaves as with the default, {value!r}", reference({name: value}, [name])
-    yield "the learning rate given to the constructor, whatever its group says", reference({}, ["lr"])
+    yield "the constructor's learning rate, whatever is in the group", reference({}, ["lr"])
     for name in {name for move in moves for name in move.changes} - {"lr"}:
-        yield f"{name} as given to the constructor, whatever its group says", reference({}, [name])
+        yield f"the constructor's {name}, whatever is in the group", reference({}, [name])
     if "weight_decay" in settings:
         yield "no weight decay", reference({"weight_decay": 0.0})
-    yield "a missing gradient taken for zeros", reference({}, gap=True)
-    yield "a run that begins afresh when it resumes", reference({}, afresh=True)
-    yield "an update that is never made: the parameter stays where it began", [np.array(s) for s in recording.starts]
+    yield "a missing gradient treated as zero", reference({}, gap=True)
+    yield "a run that starts over when it is resumed", reference({}, afresh=True)
+    yield "no update: the parameter does not change", [np.array(s) for s in recording.starts]
 
 
 def _distance(left: Sequence[Array], right: Sequence[Array]) -> float:
-    """The largest difference; infinite where anything is NaN."""
+    """The largest difference; infinite if any is NaN."""
     with np.errstate(all="ignore"):
         differences = [float(np.max(np.abs(a - b), initial=0.0)) for a, b in zip(left, right, strict=True)]
     return np.inf if np.isnan(differences).any() else max(differences, default=0.0)

@@ -1,4 +1,4 @@
-"""Optimizer programs: the smallest that shows how an optimizer differs from what it should do."""
+"""Optimizer programs: the smallest one in which an optimizer does not do what it should."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from optreg.conformance.explain.programs import differs, imported, indented, raises, repeated, told
+from optreg.conformance.explain.programs import differs, indented, printing, raises, repeated, with_imports
 from optreg.conformance.harness.code import call, importing, literal, on_device
 from optreg.conformance.harness.layouts import Layout
 from optreg.conformance.harness.recording import (
@@ -25,12 +25,12 @@ from optreg.conformance.harness.reference_run import ReferenceRun
 Array = np.ndarray
 
 LARGEST = 300
-"""How many elements of parameters a program may write out."""
+"""How many elements of parameters a program may contain."""
 
 
 @dataclass(frozen=True)
 class _Part:
-    """What of a run a program keeps: some of its parameters, and of one of them all elements or a single one."""
+    """The part of a run that a program keeps: some of its parameters, with all their elements or a single one."""
 
     members: Sequence[int]
     element: int | None = None
@@ -46,12 +46,7 @@ class _Part:
 
 
 def smallest(evidence: OptimizerEvidence, where: tuple[int, ...] | None) -> str | None:
-    """The smallest program that shows how one parameter differs from what is expected; None where none does.
-
-    Args:
-        evidence: what was done and compared.
-        where: the element that differs, where it is known.
-    """
+    """The smallest program that reproduces a difference, at the element `where` if known; None if none does."""
     recording, index, shown = evidence.recording, evidence.index, evidence.shown
     expected, bound = np.asarray(shown.expected), np.asarray(shown.bound)
     element = None
@@ -66,28 +61,27 @@ def smallest(evidence: OptimizerEvidence, where: tuple[int, ...] | None) -> str 
     for part in parts:
         if part.element is None and sum(recording.starts[i].size for i in part.members) > LARGEST:
             continue
-        place = 0 if part.alone else index
-        code = shown.code.format(i=place)
-        program = told([*_setting_up(recording, part), *_events(recording, part)], code, part.of(expected))
+        code = shown.code.format(i=0 if part.alone else index)
+        program = printing([*_setting_up(recording, part), *_events(recording, part)], code, part.of(expected))
         if differs(program, code, part.of(expected), part.of(bound)):
             return program
     return None
 
 
 def raising(recording: OptimizerRecording, error: BaseException) -> str | None:
-    """The smallest program in which the optimizer raises an error of the same kind; None where none does."""
+    """The smallest program in which the optimizer raises an error of the same type; None if none does."""
     every = range(len(recording.starts))
     for part in (*(_Part([index]) for index in every), _Part(every)):
         if sum(recording.starts[i].size for i in part.members) > LARGEST:
             continue
-        program = imported([*_setting_up(recording, part), *_events(recording, part)])
+        program = with_imports([*_setting_up(recording, part), *_events(recording, part)])
         if raises(program, type(error)):
             return program
     return None
 
 
 def _constructor(recording: OptimizerRecording, part: _Part, made: Line | None = None) -> str:
-    """The line that makes the run's optimizer, or one that was made anew."""
+    """The line that constructs the run's optimizer, or the one that replaced it."""
     subject = recording.subject
     params, settings = "params", made.settings if made else None
     groups = made.groups if made and made.groups is not None else recording.groups
@@ -121,29 +115,29 @@ def _laid(code: str, tensor: str) -> str:
 def _under_one_gradient(
     recording: OptimizerRecording, index: int, part: _Part, shown: Shown, reference: ReferenceRun
 ) -> str | None:
-    """The program in which every update has the same gradient and learning rate, where it shows a difference too."""
+    """A program with the same gradient and learning rate in every update, if it reproduces a difference too."""
     updates = [event for event in recording.events if isinstance(event, Update)]
     plain = all(event.changes.keys() <= {"lr"} for event in updates) and len(updates) == len(recording.events)
     if not updates or not plain or not shown.code.startswith("params[{i}]") or updates[-1].layout.code != "x":
         return None
     grads = [part.of(event.grads[index]) for event in updates if event.grads[index] is not None]  # type: ignore[arg-type]
-    telling = [grad for grad in grads if np.all(grad != 0)]
-    if not telling:
+    grad = next((grad for grad in grads if np.all(grad != 0)), None)
+    if grad is None:
         return None
     start, lr = part.of(recording.starts[index]), updates[0].changes.get("lr", reference.settings["lr"])
     settings = {**recording.settings, "lr": lr}
     same = ReferenceRun(recording.subject, [start], recording.dtype, **{**reference.settings, "lr": lr})
     for _ in grads:
-        same.step([telling[0]])
+        same.step([grad])
     tensor = f"torch.tensor({{}}, dtype={recording.dtype}{on_device(recording.subject)})"
-    body = [f"params[0].grad = {tensor.format(literal(telling[0]))}", "optimizer.step()"]
+    body = [f"params[0].grad = {tensor.format(literal(grad))}", "optimizer.step()"]
     lines = [
         importing(recording.subject),
         f"params = [torch.nn.Parameter({tensor.format(literal(start))})]",
         f"optimizer = {call(recording.subject, 'params', settings)}",
         *repeated(body, len(grads)),
     ]
-    program = told(lines, "params[0]", same.values()[0])
+    program = printing(lines, "params[0]", same.values()[0])
     return program if differs(program, "params[0]", same.values()[0], same.bound(0)) else None
 
 
@@ -168,7 +162,7 @@ def _code(recording: OptimizerRecording, part: _Part, events: Sequence[Line]) ->
 def _updates(
     recording: OptimizerRecording, part: _Part, updates: Sequence[Update], current: dict[str, Any]
 ) -> list[str]:
-    """Updates in a row: one written out, or several from a table of what changes."""
+    """Consecutive updates: a single one in full, or several as a loop over a table of what changes."""
     names = sorted({name for update in updates for name in recording.subject.group_arguments(update.changes)})
     rows = []
     for update in updates:

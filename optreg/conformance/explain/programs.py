@@ -1,4 +1,4 @@
-"""Programs: source code that shows a finding with nothing but torch and the class, run before it is told."""
+"""Programs: source code that reproduces a finding with only torch and the class, and is run before it is reported."""
 
 import contextlib
 import io
@@ -19,26 +19,26 @@ Array = np.ndarray
 
 
 def repeated(body: Sequence[str], times: int) -> list[str]:
-    """Lines that are run so many times."""
+    """Lines that are run this many times."""
     return list(body) if times == 1 else [f"for _ in range({times}):", *indented(body)]
 
 
 def indented(lines: Sequence[str]) -> list[str]:
-    """Lines that are part of a block."""
+    """Lines of a block."""
     return [f"    {line}" for line in lines]
 
 
-def told(lines: Sequence[str], code: str, expected: Array | float) -> str:
-    """The program that ends by printing what `code` has come to, and what is expected of it."""
+def printing(lines: Sequence[str], code: str, expected: Array | float) -> str:
+    """The program that ends by printing the value of `code`, and the expected one."""
     shown = code
     if code.startswith("params["):
         shown = f"{code}.tolist()"
     elif code.startswith("optimizer.state"):  # a tensor or a number
         shown = f"torch.as_tensor({code}).tolist()"
-    return imported([*lines, f"print({shown}, 'expected', {literal(expected)})"])
+    return with_imports([*lines, f"print({shown}, 'expected', {literal(expected)})"])
 
 
-def imported(lines: Sequence[str]) -> str:
+def with_imports(lines: Sequence[str]) -> str:
     """The program with the imports that it needs."""
     text = "\n".join(lines)
     needed = [module for module in ("copy", "io", "json", "pickle") if re.search(rf"\b{module}\.", text)]
@@ -46,7 +46,7 @@ def imported(lines: Sequence[str]) -> str:
 
 
 def differs(program: str, code: str, expected: Array | float, bound: Array | float) -> bool:
-    """Whether what a program shows is not what is expected: it is run, here and now, silently."""
+    """Whether `code` does not have the expected value at the end of a program, which is run here without output."""
 
     def compared(namespace: dict[str, Any]) -> bool:
         value = eval(code, namespace)
@@ -57,7 +57,7 @@ def differs(program: str, code: str, expected: Array | float, bound: Array | flo
 
 
 def raises(program: str, kind: type[BaseException]) -> bool:
-    """Whether a program raises an error of a kind."""
+    """Whether a program raises an error of a type."""
     return _ran(program, lambda namespace: False, lambda error: isinstance(error, kind))
 
 
@@ -70,7 +70,7 @@ def _ran(program: str, then: Callable[[dict[str, Any]], bool], otherwise: Callab
 
 
 def executed(program: str) -> dict[str, Any]:
-    """The names that a program leaves behind."""
+    """The names that a program defines."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     exec(compile(program, "<program>", "exec"), namespace)
     return namespace
@@ -78,7 +78,7 @@ def executed(program: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Let nothing be printed or warned of inside, and leave no other default dtype behind."""
+    """Suppress output and warnings inside, and restore the default dtype."""
     dtype = torch.get_default_dtype()
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():

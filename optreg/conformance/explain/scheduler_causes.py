@@ -1,8 +1,7 @@
-"""Causes: which common mistake a schedule's curve equals.
+"""Causes: which common mistake explains a schedule's curve.
 
-No plugin is known here: mistakes are what the reference itself does at another step, under other hyperparameters, or in
-one phase and not in another. Where the curve from the start is right, and the finding is of a run that was resumed,
-mistakes are what a run does that was resumed at another step.
+No plugin is known here: a mistake is the reference at another step, with other hyperparameters, or in only one phase.
+If only a resumed run is wrong, a mistake is a run that was resumed at another step.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,26 +14,26 @@ from optreg.conformance.subjects.schedule_settings import span
 from optreg.hyperparameters import defaults
 
 Curve = dict[tuple[int, int], float]
-"""The rates, by group and step."""
+"""The learning rates, by group and step."""
 
 NEAR = 1e-9
-"""How near, relative to the largest rate, a mistake must come everywhere to be named."""
+"""How close a mistake must come everywhere, relative to the largest rate."""
 
 LONGEST = 300
-"""How many steps a curve may have that is looked into."""
+"""How many steps a curve may have to be explained."""
 
 MORE = 5
-"""How many steps beyond the last that settings name are looked at."""
+"""How many steps after the last one named in the settings are compared."""
 
 
 def likely(evidence: SchedulerEvidence) -> str | None:
-    """One sentence on the likely cause of a difference, or None where no known mistake explains it."""
+    """One sentence on the likely cause of a difference, or None if no known mistake explains it."""
     recording = evidence.recording
     if span(recording.settings) > LONGEST:
-        return None  # shorter runs tell as much
+        return None  # shorter runs show as much
     try:
         curve = _observed(recording)
-    except Exception:  # it cannot be run alone from its start; nothing can be said
+    except Exception:  # it cannot be run from its start
         return None
     steps = max(t for _, t in curve)
     rate, settings, base_lrs = recording.subject.rate, recording.settings, recording.base_lrs
@@ -46,7 +45,7 @@ def likely(evidence: SchedulerEvidence) -> str | None:
 
 
 def _observed(recording: SchedulerRecording) -> Curve:
-    """What the schedule does from its start."""
+    """The schedule's curve from its start."""
     subject = recording.subject.apart()
     run = SchedulerRun(subject, recording.settings, recording.base_lrs)
     curve: Curve = {}
@@ -72,7 +71,7 @@ def _mistakes(recording: SchedulerRecording, right: Curve, steps: int) -> Iterat
                 (group, t): subject.rate({**settings, **changed}, recording.base_lrs[group], max(step(t), 0))
                 for group, t in right
             }
-        except Exception:  # the reference does not go there
+        except Exception:  # the reference is not defined there
             return None
 
     whole: dict[str, Curve | None] = {
@@ -95,46 +94,45 @@ def _mistakes(recording: SchedulerRecording, right: Curve, steps: int) -> Iterat
         phases[f"a curve without {peak}, from its own step 0"] = at(lambda t: t - settings[peak], **{peak: 0})
         for sentence, curve in phases.items():
             if curve:
-                yield f"{sentence}, in the warm-up alone", _joined(curve, right, settings[peak])
-                yield f"{sentence}, after the warm-up alone", _joined(right, curve, settings[peak])
+                yield f"{sentence}, only in the warmup", _joined(curve, right, settings[peak])
+                yield f"{sentence}, only after the warmup", _joined(right, curve, settings[peak])
     if end and settings.get(end):
         for sentence, curve in whole.items():
             if curve:
-                yield f"{sentence}, before the end alone", _joined(curve, right, settings[end])
-    firsts = {(group, t): right[0, t] for group, t in right}
-    yield "the first group's base rate in all groups", firsts
+                yield f"{sentence}, only before the end", _joined(curve, right, settings[end])
+    yield "the first group's base rate in all groups", {(group, t): right[0, t] for group, t in right}
     yield "the base rate at every step: nothing is scheduled", {key: recording.base_lrs[key[0]] for key in right}
     yield "the rate of the first step at every step", {key: right[key[0], 0] for key in right}
 
 
 def _joined(before: Curve, after: Curve, joint: int) -> Curve:
-    """One curve before a step, another from it on."""
+    """One curve before a step, and another from this step on."""
     return {(group, t): (before if t < joint else after)[group, t] for group, t in before}
 
 
 def _where(curve: Curve, right: Curve, recording: SchedulerRecording) -> str | None:
-    """In which phase alone the curve is wrong."""
+    """The only phase in which the curve is wrong."""
     slack = NEAR * max(map(abs, right.values()), default=1.0)
     wrong = sorted({t for group, t in right if abs(curve[group, t] - right[group, t]) > slack})
     end = recording.settings.get(recording.subject.traits.end or "")
     peak = recording.settings.get(recording.subject.traits.peak or "")
     if wrong == [0]:
-        return "right from step 1 on: the rate at construction alone is wrong"
+        return "right from step 1 on: only the rate at construction is wrong"
     if end is not None and wrong[0] > end:
-        return "right until its last step, and not after it"
+        return "right until its last step, and wrong after it"
     if end is not None and wrong == [end]:
-        return "wrong at its last step alone"
+        return "wrong only at its last step"
     if peak is not None and wrong == [peak]:
-        return "wrong at its peak alone, where the warm-up ends"
+        return "wrong only at its peak, where the warmup ends"
     if peak is not None and wrong[-1] < peak:
-        return "wrong in the warm-up alone"
+        return "wrong only in the warmup"
     if peak is not None and wrong[0] >= peak:
-        return "right in the warm-up, and wrong after it"
+        return "right in the warmup, and wrong after it"
     return None
 
 
 def _resuming(evidence: SchedulerEvidence) -> str | None:
-    """What a resumed run does, where the run from the start is right."""
+    """What is wrong with a resumed run, if the run from the start is right."""
     recording, first = evidence.recording, evidence.t
     resumed_at = recording.resumed_at or 0
     rates = scheduler_programs.rates_from(recording, first, 3)
@@ -147,8 +145,8 @@ def _resuming(evidence: SchedulerEvidence) -> str | None:
     steps: dict[str, Callable[[int], int]] = {
         "a resume one step ahead": lambda t: t + 1,
         "a resume one step behind": lambda t: t - 1,
-        "a run that begins afresh when it resumes": lambda t: t - resumed_at,
-        "a run that stands at its first step when it resumes, and goes on from the next":
+        "a run that starts over when it is resumed": lambda t: t - resumed_at,
+        "a run that is at its first step when it is resumed, and right from the next step on":
             lambda t: 0 if t == resumed_at else t,
     }  # fmt: skip
     for sentence, step in steps.items():
@@ -156,4 +154,4 @@ def _resuming(evidence: SchedulerEvidence) -> str | None:
         if all(abs(rates[t] - wrong[t]) <= NEAR * max(abs(wrong[t]), 1e-3) for t in rates):
             return f"matches {sentence}"
     later = [abs(rates[t] - expected(t)) <= NEAR for t in rates if t > first]
-    return "the rate that is current is not restored; those that follow are right" if later and all(later) else None
+    return "the current rate is not restored; later ones are right" if later and all(later) else None

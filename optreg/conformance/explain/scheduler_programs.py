@@ -1,37 +1,37 @@
-"""Scheduler programs: the smallest that shows how a scheduler differs from what it should do."""
+"""Scheduler programs: the smallest one in which a scheduler does not do what it should."""
 
 import contextlib
 from collections.abc import Sequence
 from itertools import groupby
 
-from optreg.conformance.explain.programs import differs, executed, imported, raises, repeated, silence, told
+from optreg.conformance.explain.programs import differs, executed, printing, raises, repeated, silence, with_imports
 from optreg.conformance.harness.code import importing, literal, on_device
 from optreg.conformance.harness.recording import Making, SchedulerEvidence, SchedulerRecording
 from optreg.conformance.harness.scheduler_run import STEP, group_options
 
 
 def smallest(evidence: SchedulerEvidence) -> str | None:
-    """The smallest program that shows how one group's rate differs from what is expected; None where none does."""
+    """The smallest program that reproduces the difference of one group's rate; None if none does."""
     recording, index = evidence.recording, evidence.index
     expected, bound = evidence.shown.expected, evidence.shown.bound
     made = _groups(recording)
     for groups in (*([[index]] if index in made else []), made):
         code = f"float({evidence.shown.code.format(i=0 if len(groups) == 1 else index)})"
-        program = told(_lines(recording, groups), code, expected)
+        program = printing(_lines(recording, groups), code, expected)
         if differs(program, code, expected, bound):
             return program
     return None
 
 
 def raising(recording: SchedulerRecording, error: BaseException) -> str | None:
-    """The program in which the scheduler raises an error of the same kind; None if it does not."""
-    program = imported(_lines(recording, [0]))
+    """The program in which the scheduler raises an error of the same type; None if it does not."""
+    program = with_imports(_lines(recording, [0]))
     return program if raises(program, type(error)) else None
 
 
 def rates_from(recording: SchedulerRecording, t: int, steps: int) -> dict[int, float]:
-    """The first group's rate where a run is, at step t, and after each of some more steps, as far as it goes."""
-    program = imported(_lines(recording, _groups(recording)))
+    """The first group's rate at the end of a run, at step t, and after each of some more steps, until one raises."""
+    program = with_imports(_lines(recording, _groups(recording)))
     rates: dict[int, float] = {}
     with contextlib.suppress(Exception), silence():
         namespace = executed(program)
@@ -43,12 +43,12 @@ def rates_from(recording: SchedulerRecording, t: int, steps: int) -> dict[int, f
 
 
 def _groups(recording: SchedulerRecording) -> range:
-    """The groups that the optimizer was made with; others may have been added."""
+    """The groups that the optimizer was constructed with; others may have been added."""
     return range(min(len(line.base_lrs) for line in recording.lines if isinstance(line, Making)))
 
 
 def _lines(recording: SchedulerRecording, groups: Sequence[int]) -> list[str]:
-    """What was done, as code, with some of the groups."""
+    """What was done, as code, with only some of the groups."""
     lines = [importing(recording.subject)]
     if recording.subject.pure:
         lines.append("from optreg import ScheduleLR")
@@ -59,7 +59,7 @@ def _lines(recording: SchedulerRecording, groups: Sequence[int]) -> list[str]:
 
 
 def _making(recording: SchedulerRecording, groups: Sequence[int], making: Making) -> str:
-    """The line that makes the optimizer."""
+    """The line that constructs the optimizer."""
     made = []
     for index in groups:
         options = group_options(recording.subject, index, making.base_lrs[index], tensor=recording.tensor_lr)

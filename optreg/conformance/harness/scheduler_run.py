@@ -221,6 +221,12 @@ class SchedulerRun:
         with self.showing(index, expected, bound):
             self.subject.assert_close(rate, expected, bound, what, step=self.t, of=of)
 
+    def assert_last_lr(self, what: str) -> None:
+        """Assert that `get_last_lr()` returns the groups' learning rates."""
+        with self.showing(0, self.rates[0], 0.0, show="scheduler.get_last_lr()[{i}]"):
+            returned = [float(rate) for rate in self.scheduler.get_last_lr()]
+            self.subject.assert_equal(returned, self.rates, what, step=self.t, of="the groups hold")
+
     def assert_same(self, other: "SchedulerRun", what: str, *, of: str) -> None:
         """Assert that every group's learning rate is another run's, bit for bit."""
         for index, (rate, expected) in enumerate(zip(self.rates, other.rates, strict=True)):

@@ -1,4 +1,4 @@
-"""The report: verdicts as one HTML page that needs nothing else."""
+"""The report: verdicts as a single self-contained HTML page."""
 
 import json
 from collections import Counter
@@ -25,27 +25,13 @@ def write_html(
     """Write the page: a matrix of checks by subjects, each cell of which opens its finding.
 
     Args:
-        path: where to write it.
-        subjects: what was judged, as `Sandbox.describe` told it.
+        path: the file.
+        subjects: what was judged, as described by `Sandbox.describe`.
         checks: the catalogue.
-        verdicts: what was found.
+        verdicts: the verdicts.
         tier: the tier that was run.
-        refused: what could not be judged, and why.
-
-    Raises:
-        OSError: it cannot be written.
+        refused: the names of what could not be judged, with the reasons.
     """
-    path.write_text(render(subjects, checks, verdicts, tier, refused), encoding="utf-8")
-
-
-def render(
-    subjects: Sequence[dict[str, Any]],
-    checks: Sequence[Check],
-    verdicts: Sequence[Verdict],
-    tier: str,
-    refused: Mapping[str, str],
-) -> str:
-    """The page as text."""
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(
@@ -55,12 +41,12 @@ def render(
     run = {verdict.check for verdict in verdicts}
     listed = [check for check in checks if check.id in run]
     data = {f"{v.subject}|{v.check}": v.as_dict() | {"curve": None} for v in verdicts}
-    return environment.get_template("page.html").render(
+    page = environment.get_template("page.html").render(
         subjects=[subject | {"counts": _counts(subject["name"], verdicts)} for subject in subjects],
         chapters=_by_chapter(listed),
         found=found,
         marks=MARKS,
-        curves={verdict.subject: drawn(verdict.curve) for verdict in verdicts if verdict.curve},
+        curves={verdict.subject: polylines(verdict.curve) for verdict in verdicts if verdict.curve},
         data=json.dumps(data).replace("<", "\\u003c"),
         claims=json.dumps({check.id: check.claim for check in listed}).replace("<", "\\u003c"),
         tier=tier,
@@ -69,6 +55,7 @@ def render(
         version=version("optreg"),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+    path.write_text(page, encoding="utf-8")
 
 
 def _counts(subject: str | None, verdicts: Sequence[Verdict]) -> dict[str, int]:
@@ -86,8 +73,8 @@ def _by_chapter(listed: Sequence[Check]) -> dict[str, list[Check]]:
 WIDTH, HEIGHT = 320.0, 120.0
 
 
-def drawn(curve: Curve) -> dict[str, str]:
-    """Two curves as the points of two lines in a picture of WIDTH by HEIGHT, with one pixel to spare."""
+def polylines(curve: Curve) -> dict[str, str]:
+    """Two curves as the points of two lines in a picture of WIDTH by HEIGHT, with a margin of one pixel."""
     top = max([*curve.actual, *curve.expected, 1e-300])
     last = max(curve.steps[-1], 1)
 

@@ -1,4 +1,4 @@
-"""JUnit XML: verdicts as test cases, one for each check of each subject, for what draws the results of builds."""
+"""JUnit XML: verdicts as test cases, one for each check of each subject, for build servers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,16 +11,7 @@ from optreg.conformance.results.verdict import Status, Verdict
 
 
 def write_junit(path: Path, checks: Mapping[str, Check], verdicts: Sequence[Verdict]) -> None:
-    """Write a file with a test suite for each subject.
-
-    Args:
-        path: where to write it.
-        checks: the catalogue, by id.
-        verdicts: what was found.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a file with a test suite for each subject; `checks` is the catalogue by id."""
     xml = JUnitXml("optreg conform")
     for subject in dict.fromkeys(verdict.subject for verdict in verdicts):
         suite = TestSuite(subject)
@@ -42,5 +33,5 @@ def _case(check: Check, verdict: Verdict) -> TestCase:
 
 
 def _clean(text: str) -> str:
-    """The text with escapes for what XML cannot hold: a subject prints what it likes."""
+    """The text with escapes for characters that are not allowed in XML, which subjects may print."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)

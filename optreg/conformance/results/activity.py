@@ -1,4 +1,4 @@
-"""Activity: how much one check has done with its subject, so that a check that did nothing is not taken for a pass."""
+"""Activity: what a check has done with its subject, so that a check that did nothing does not pass."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,14 @@ from optreg.conformance.results.verdict import Curve
 
 @dataclass
 class Activity:
-    """The tally of one check.
-
-    Args:
-        comparisons: how many values were compared.
-        updates: how many updates were made.
-        moved: whether any update has changed any parameter, or any step a learning rate.
-        constant: whether all that was judged has to stay as it is, as a schedule does whose formula is a constant.
-        curve: what a schedule did, for the report to draw.
-        recording: what was done to the subject last; where the subject raises, a program is made of it.
-    """
+    """The number of comparisons and updates of one check, and what else is known about it."""
 
     comparisons: int = 0
     updates: int = 0
     moved: bool = False
+    """An update has changed a parameter, or a step has changed a learning rate."""
     constant: bool | None = None
+    """Nothing should have moved, as under a schedule whose formula is constant."""
     curve: Curve | None = None
     recording: object | None = None
+    """The last recording, from which a program is made if the subject raises."""

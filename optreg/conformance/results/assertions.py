@@ -1,4 +1,4 @@
-"""Assertions: comparisons that are counted, each of which raises a finding where it does not hold."""
+"""Assertions: comparisons that are counted, and raise a finding if they fail."""
 
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -13,25 +13,16 @@ Array = np.ndarray
 
 
 class Assertions:
-    """What a check can assert. Every comparison is counted, so that a check that compares nothing is noticed."""
+    """What a check can assert. Every comparison is counted, so that a check without any is noticed."""
 
     activity: Activity
 
     def fail(self, reason: str, *, where: tuple[int, ...] | None = None, **details: Any) -> NoReturn:
-        """Raise a finding.
-
-        Args:
-            reason: one sentence.
-            where: the element that differs.
-            details: more fields of the finding.
-
-        Raises:
-            Failed: always.
-        """
+        """Raise `Failed` with a finding: a reason in one sentence, the element that differs, and further fields."""
         raise Failed(Finding(reason=reason, **details), where)
 
     def assert_true(self, truth: object, reason: str, **details: Any) -> None:
-        """What must be true; `reason` says what is wrong where it is not."""
+        """Assert that something is true; `reason` states what is wrong if it is not."""
         self.activity.comparisons += 1
         if not truth:
             self.fail(reason, **details)
@@ -46,15 +37,15 @@ class Assertions:
         step: int | None = None,
         of: str = "",
     ) -> None:
-        """Two arrays, each element within its bound; NaN equals NaN, and infinities their like.
+        """Assert that each element of an array is within its bound; NaN equals NaN, and infinities equal themselves.
 
         Args:
-            actual: what was found.
-            expected: what it should be, of the same shape.
-            bound: the largest absolute error, for each element or for all.
-            what: the name of what was found, in words.
-            step: the update after which it was found, counted from 1; for a schedule, the step.
-            of: who says what it should be; the reference, if not given.
+            actual: the values found.
+            expected: the right values, of the same shape.
+            bound: the largest allowed absolute error, for each element or for all.
+            what: the name of what is compared.
+            step: the number of updates before the comparison; for a schedule, the step.
+            of: the source of the right values; the reference, if not given.
         """
         self.activity.comparisons += 1
         actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
@@ -77,7 +68,7 @@ class Assertions:
     def assert_equal(
         self, actual: Any, expected: Any, what: str, *, step: int | None = None, of: str = "it should be"
     ) -> None:
-        """Two values, tensors or containers of them, bit for bit."""
+        """Assert that two values, tensors or containers of them are equal, bit for bit."""
         self.activity.comparisons += 1
         found = first_difference(actual, expected, what)
         if found:
@@ -90,17 +81,14 @@ class Assertions:
     def assert_raises(
         self, act: Callable[[], object], kinds: type[Exception] | tuple[type[Exception], ...], what: str
     ) -> Exception:
-        """That `act` is refused by an exception of one of the kinds, which is returned."""
+        """Assert that `act` raises an exception of one of the types, and return it."""
         self.activity.comparisons += 1
+        names = " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
         try:
             act()
         except Exception as error:
             if isinstance(error, kinds):
                 return error
-            self.fail(f"{what} raises {type(error).__name__} ({error}), not {_names(kinds)}")
+            self.fail(f"{what} raises {type(error).__name__} ({error}), not {names}")
         else:
-            self.fail(f"{what} is accepted; it should raise {_names(kinds)}")
-
-
-def _names(kinds: type[Exception] | tuple[type[Exception], ...]) -> str:
-    return " or ".join(kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,)))
+            self.fail(f"{what} is accepted; it should raise {names}")

@@ -1,4 +1,4 @@
-"""Differences: the first place where two values, tensors or containers of them differ."""
+"""Differences: where two values, tensors or containers of them differ first."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Difference:
-    """The first place where two values differ.
+    """Where two values differ first, such as `state[0]['step']`, and what is there and should be there.
 
-    Args:
-        place: where it is: `state[0]['step']`.
-        actual: what is there, in words.
-        expected: what should be.
-        measured: how far the two are apart, where that is a number.
-        where: the element of a tensor.
+    `measured` is the distance of two numbers, `where` the index of an element of a tensor.
     """
 
     place: str
@@ -29,7 +24,7 @@ class Difference:
 
 
 def first_difference(actual: Any, expected: Any, place: str) -> Difference | None:
-    """The first place where two values differ in any bit; None where there is none. NaN equals NaN."""
+    """Where two values differ first in any bit; None if they are equal. NaN equals NaN."""
     if isinstance(actual, np.ndarray) and isinstance(expected, np.ndarray):
         actual, expected = actual.tolist(), expected.tolist()
     if isinstance(actual, Tensor) and isinstance(expected, Tensor):
@@ -70,7 +65,7 @@ def _between_tensors(actual: Tensor, expected: Tensor, place: str) -> Difference
 
 
 def errors(actual: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """How far each element is from what it should be; infinitely where only one of the two is NaN."""
+    """The absolute error of each element; infinite if only one of the two is NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
         error = np.where(same, 0.0, np.abs(actual - expected))
@@ -83,11 +78,11 @@ def within(actual: np.ndarray, expected: np.ndarray, bound: np.ndarray | float) 
 
 
 def coordinate(what: str, where: tuple[int, ...]) -> str:
-    """An element in words: `parameter 0[2, 1]`."""
+    """The name of an element: `parameter 0[2, 1]`."""
     return f"{what}[{', '.join(map(str, where))}]" if where else what
 
 
 def _distance(actual: float, expected: float) -> float | None:
-    """How far two numbers are apart; None for what is no measure: truth values, infinities, NaN."""
+    """The distance of two numbers; None for bools, infinities and NaN."""
     distance = abs(actual - expected)
     return None if isinstance(actual, bool) or not math.isfinite(distance) else float(distance)

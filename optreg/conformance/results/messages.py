@@ -1,15 +1,15 @@
-"""Messages: what a finding, and a run of too few checks, say to people."""
+"""Messages: findings, and the warning that too few checks apply, as text."""
 
 from optreg.conformance.catalogue import Check, Tier
 from optreg.conformance.results.verdict import Verdict
 
 
 def finding_message(check: Check, verdict: Verdict) -> str:
-    """The claim that a subject breaks, what was found, and what the subject printed."""
+    """The claim that is false, the finding, and what the subject printed."""
     printed = f"\n\nIt printed:\n{verdict.output}" if verdict.output else ""
     return f"{check} ({check.tier.value}): {check.claim}\n{verdict.finding}{printed}"
 
 
 def too_few_message(subject: str, tier: Tier, applying: int, floor: int) -> str:
-    """What to say of a subject to which so few checks apply that their passing proves little."""
+    """The message about a subject to which so few checks apply that passing them proves little."""
     return f"{subject}: only {applying} checks of tier {tier.value} apply; below {floor} their passing means too little"

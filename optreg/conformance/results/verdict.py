@@ -1,4 +1,4 @@
-"""What the suite says: findings that can be acted on, and verdicts that can be sent between processes."""
+"""Verdicts: the outcomes of checks, as plain data, with findings that users can act on."""
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -11,22 +11,22 @@ class Status(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     CRASHED = "crashed"
-    """The check did not come to its end: the process died, hung, or grew beyond its limit."""
+    """The check did not finish: the process died, hung, or exceeded its memory limit."""
     NOT_APPLICABLE = "not applicable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What is wrong, where, by how much, and how to see it.
+    """What is wrong, where, by how much, and how to reproduce it.
 
     Args:
         reason: one sentence.
-        measured: the error found, in the units of the value compared.
+        measured: the error, in the units of the value compared.
         bound: the largest error that would have passed.
         step: the first update that differs, counted from 1; for a schedule, the step t.
         coordinate: the first element that differs.
-        likely: one sentence on the probable cause.
-        snippet: a program of about ten lines that shows it.
+        likely: the likely cause, in one sentence.
+        snippet: a program of about ten lines that reproduces it.
     """
 
     reason: str
@@ -43,21 +43,18 @@ class Finding:
             lines.append(f"measured {self.measured:.6g}, bound {self.bound or 0:.6g}")
         coordinate = "" if self.coordinate and self.coordinate in self.reason else self.coordinate
         if self.step is not None or coordinate:
-            lines.append(", ".join(part for part in (self._step, coordinate) if part))
+            step = "" if self.step is None else f"first at step {self.step}"
+            lines.append(", ".join(filter(None, (step, coordinate))))
         if self.likely:
             lines.append(f"likely: {self.likely}")
         if self.snippet:
             lines += ["", *(f"    {line}" for line in self.snippet.splitlines())]
         return "\n".join(lines)
 
-    @property
-    def _step(self) -> str:
-        return "" if self.step is None else f"first at step {self.step}"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """Two curves to draw over each other: what a schedule does, and what its reference says."""
+    """The curve of a schedule, and that of its reference, to be drawn in one picture."""
 
     steps: list[int]
     actual: list[float]
@@ -69,16 +66,16 @@ class Verdict:
     """The outcome of one check of one subject, as plain data.
 
     Args:
-        subject: the name of what was judged.
+        subject: the name of the subject.
         check: the check's id, `M02`.
-        status: how it ended.
-        finding: what is wrong, unless it passed.
-        reason: why it does not apply.
-        steps: how many updates were made.
-        comparisons: how many values were compared.
-        seconds: how long it took.
+        status: how the check ended.
+        finding: what is wrong, if it failed or crashed.
+        reason: why it does not apply, if it does not.
+        steps: the number of updates.
+        comparisons: the number of comparisons.
+        seconds: the duration.
         output: the beginning of what the subject printed.
-        curve: for schedules, what was compared.
+        curve: the curves to draw, of a schedule.
     """
 
     subject: str
@@ -93,36 +90,31 @@ class Verdict:
     curve: Curve | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The verdict for JSON; `from_dict` takes it back."""
+        """The verdict as plain data; the inverse of `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Verdict":
-        """A verdict from what `as_dict` returned."""
+        """A verdict from plain data; the inverse of `as_dict`."""
         finding = Finding(**data["finding"]) if data["finding"] else None
         curve = Curve(**data["curve"]) if data["curve"] else None
         return cls(**{**data, "status": Status(data["status"]), "finding": finding, "curve": curve})
 
 
-class Failed(Exception):  # noqa: N818  # a check failed; nothing went wrong with the checking
-    """Raised by a check that found something.
-
-    Args:
-        finding: what is wrong.
-        where: the element that differs, where it is known.
-    """
+class Failed(Exception):  # noqa: N818  # the check failed, not the suite
+    """Raised by a check with its finding, and the index of the element that differs, if known."""
 
     def __init__(self, finding: Finding, where: tuple[int, ...] | None = None) -> None:
         super().__init__(finding.reason)
         self.finding = finding
         self.where = where
         self.evidence: object | None = None
-        """What was done up to the finding, from which its cause can be found out and a program made."""
+        """What was done before, from which the cause and a program are derived."""
 
 
 class NotApplicable(Exception):  # noqa: N818
-    """Raised by a check that has nothing to say about its subject, with the reason."""
+    """Raised by a check that does not apply to its subject, with the reason."""
 
 
 class CannotBeJudged(Exception):  # noqa: N818
-    """The subject cannot be found, imported or made; the message says why."""
+    """The subject cannot be found, imported or constructed; the message states why."""

@@ -1,1 +1,1 @@
-"""Running: one check in this process, or in a forked child of a worker."""
+"""Running: checks in this process, or in forked children of a worker process."""

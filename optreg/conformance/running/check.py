@@ -1,4 +1,4 @@
-"""One check of one subject, run in this process, with whatever comes of it made a verdict."""
+"""One check of one subject, run in this process; whatever happens becomes a verdict."""
 
 import re
 import time
@@ -13,7 +13,7 @@ from optreg.conformance.explain.findings import explained, program_that_raises
 from optreg.conformance.harness.problems import shapes_for
 from optreg.conformance.harness.scheduler_run import make_optimizer
 from optreg.conformance.results.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
-from optreg.conformance.subjects.resolving import left, resolve
+from optreg.conformance.subjects.resolving import resolve, unmapped
 from optreg.conformance.subjects.schedule_settings import typical
 from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target
@@ -22,16 +22,16 @@ SUITE = str(Path(__file__).parents[1])
 
 
 def judge(target: Target, check: LiveCheck) -> Verdict:
-    """Run a check. Exceptions that the subject raises are findings; so is a check that compared or moved nothing.
+    """Run a check. Exceptions of the subject are findings, and so is a check that compared or moved nothing.
 
     Raises:
-        CannotBeJudged: the subject cannot be found, imported or made.
+        CannotBeJudged: the subject cannot be found or imported.
     """
     return judge_subject(resolve(target), check)
 
 
 def judge_subject(subject: Subject, check: LiveCheck) -> Verdict:
-    """Run a check of a subject that is here already."""
+    """Run a check of a subject that is resolved already."""
     began = time.perf_counter()
     status, finding, reason = _outcome(subject, check)
     return Verdict(
@@ -47,19 +47,18 @@ def judge_subject(subject: Subject, check: LiveCheck) -> Verdict:
     )
 
 
-def tried(target: Target) -> dict[str, Any]:
-    """What is to be judged, made once with the settings that checks use, and described.
+def describe(target: Target) -> dict[str, Any]:
+    """Describe what is to be judged, after constructing it once with the settings that checks use.
 
     Raises:
-        CannotBeJudged: it cannot be found, imported or made.
+        CannotBeJudged: it cannot be found, imported or constructed.
     """
     subject = resolve(target)
     try:
-        settings = _made(subject)
+        settings = _construct(subject)
     except (Exception, SystemExit) as error:
-        raise CannotBeJudged(
-            f"{target} cannot be made with the settings that checks use: {type(error).__name__}: {error}"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise CannotBeJudged(f"{target} cannot be constructed with the settings that checks use: {reason}") from error
     assert subject.registration
     entry = subject.registration.entry
     origin = {"distribution": entry.distribution, "version": entry.version}
@@ -71,13 +70,13 @@ def tried(target: Target) -> dict[str, Any]:
         **(origin if not target.like else {"distribution": None, "version": None}),
         "settings": {name: repr(value) for name, value in settings.items()},
         "taken": {name: repr(value) for name, value in subject.fixed.items() if name not in dict(target.settings)},
-        "left": left(subject) if subject.fixed else [],
+        "left": unmapped(subject) if subject.fixed else [],
         "compiled": isinstance(subject, OptimizerSubject) and "compiled" in subject.paths,
     }
 
 
-def _made(subject: Subject) -> dict[str, Any]:
-    """Make the subject, and return the settings it was made with."""
+def _construct(subject: Subject) -> dict[str, Any]:
+    """Construct the subject, and return the settings."""
     if isinstance(subject, OptimizerSubject):
         import torch
 
@@ -92,29 +91,20 @@ def _made(subject: Subject) -> dict[str, Any]:
 
 def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what a subject warns of is not a finding
+        warnings.simplefilter("ignore")  # a subject's warnings are not findings
         try:
             reason = check.needs(subject)
             if reason:
                 return Status.NOT_APPLICABLE, None, reason
             check.function(subject)
         except Failed as failed:
-            return Status.FAILED, _hinted(explained(failed), check), None
+            finding = explained(failed)
+            return Status.FAILED, replace(finding, likely=finding.likely or check.hint), None
         except NotApplicable as error:
             return Status.NOT_APPLICABLE, None, str(error)
         except (Exception, SystemExit) as error:
             program = program_that_raises(subject.activity.recording, error)
-            return Status.FAILED, _hinted(replace(_raised(error), snippet=program), check), None
-    return _substance(subject, check)
-
-
-def _hinted(finding: Finding, check: LiveCheck) -> Finding:
-    """The finding with a probable cause: the one found out, or else the check's own."""
-    return finding if finding.likely else replace(finding, likely=check.hint)
-
-
-def _substance(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:
-    """A check that has compared nothing, or whose subject never moved, has shown nothing."""
+            return Status.FAILED, Finding(reason=_raised(error), snippet=program, likely=check.hint), None
     if not subject.activity.comparisons:
         finding = Finding(reason="the check compared nothing: it would pass whatever the subject does")
         return Status.FAILED, finding, None
@@ -123,10 +113,10 @@ def _substance(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | No
     return Status.PASSED, None, None
 
 
-def _raised(error: BaseException) -> Finding:
-    """An exception that came out of the subject: its type, its message, and where the subject raised it."""
+def _raised(error: BaseException) -> str:
+    """An exception of the subject: its type, its message, and where it was raised."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(SUITE)]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
-    text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which no two runs share
-    return Finding(reason=f"it raises {type(error).__name__}: {text}{where}")
+    text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which differ from run to run
+    return f"it raises {type(error).__name__}: {text}{where}"

@@ -1,4 +1,4 @@
-"""The pool: worker processes that judge at the same time, each driven by a thread."""
+"""The pool: worker processes that run checks in parallel, each driven by a thread."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,9 +13,6 @@ from optreg.conformance.subjects.target import Target
 
 class Pool:
     """Several worker processes.
-
-    Args:
-        size: how many.
 
     Raises:
         CannotBeJudged: this system cannot fork.
@@ -39,17 +36,17 @@ class Pool:
         return self._workers[0].checks
 
     def describe(self, target: Target, *, limit: float) -> dict[str, Any]:
-        """What is to be judged: its kind, origin and settings. Every worker looks at it, to import what it needs once.
+        """Describe a target: its kind, origin and settings. Every worker does, and imports what it needs once.
 
         Raises:
-            CannotBeJudged: it cannot be found, imported or made.
+            CannotBeJudged: it cannot be found, imported or constructed.
         """
         described = [self._threads.submit(worker.describe, target, limit=limit) for worker in self._workers]
         wait(described)
         return described[0].result()
 
     def judge(self, cases: Iterable[tuple[Target, Check]], *, limit: float) -> Iterator[Verdict | CannotBeJudged]:
-        """The verdict of each check of a target, in the order in which they are given; or why there is none."""
+        """The verdict of each check of a target, in the given order, or the error why there is none."""
         free: SimpleQueue[Sandbox] = SimpleQueue()
         for worker in self._workers:
             free.put(worker)

@@ -1,4 +1,4 @@
-"""Sandbox: checks run in a worker process, from here."""
+"""The sandbox: runs checks in a worker process."""
 
 import atexit
 import contextlib
@@ -19,7 +19,7 @@ LIMIT = 60.0
 """Seconds that a check may take."""
 
 PATIENCE = 3
-"""After so many checks that did not end, a subject's others get IMPATIENT seconds each."""
+"""After this many checks of a subject that did not end, the others get IMPATIENT seconds each."""
 
 IMPATIENT = 5.0
 
@@ -28,7 +28,7 @@ MEMORY = 2 * 2**30
 
 
 class Sandbox:
-    """A worker process, and the conversation with it."""
+    """A worker process, and the communication with it."""
 
     def __init__(self) -> None:
         if not hasattr(os, "fork"):
@@ -42,66 +42,61 @@ class Sandbox:
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(paths),
-                "PYTHONSAFEPATH": "1",  # or else a file `random.py` in the working folder is imported for Python's own
+                "PYTHONSAFEPATH": "1",  # else a file `random.py` in the working folder would replace Python's own
                 "PYTHONWARNINGS": "ignore",
             },
         )
         self._known: dict[tuple[str, str], Verdict] = {}
         self._hangs: Counter[str] = Counter()
-        self._checks: tuple[Check, ...] | None = None  # what it says first, when it has imported torch
+        self._checks: tuple[Check, ...] | None = None  # the worker's first message, when it has imported torch
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """The catalogue, as the worker lists it: here, torch need not be imported for it."""
+        """The catalogue, from the worker, so that this process need not import torch."""
         if self._checks is None:
-            said = self._read()
-            if "error" in said:
-                raise CannotBeJudged(said["error"])
-            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in said["checks"])
+            listed = self._read()["checks"]
+            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
         return self._checks
 
-    def judge(self, target: Target, check: str, *, limit: float = LIMIT, memory: int = MEMORY) -> Verdict:
+    def judge(self, target: Target, check: str, *, limit: float = LIMIT) -> Verdict:
         """The verdict of one check.
 
         Raises:
-            CannotBeJudged: the subject cannot be found, imported or made.
+            CannotBeJudged: the subject cannot be found or imported.
         """
         if self._hangs[target.name] >= PATIENCE:
             limit = min(limit, IMPATIENT)
         began = time.monotonic()
-        verdict = Verdict.from_dict(self._asked(target, limit, memory, check=check))
+        verdict = Verdict.from_dict(self._request(target, limit, check=check))
         if verdict.status is Status.CRASHED and time.monotonic() - began >= limit:
             self._hangs[target.name] += 1
         self._known[repr(target), check] = verdict
         return verdict
 
     def known(self, target: Target, check: str) -> Verdict | None:
-        """The verdict of a check that was judged before."""
+        """The verdict of a check that this sandbox has run already."""
         return self._known.get((repr(target), check))
 
-    def describe(self, target: Target, *, limit: float = LIMIT, memory: int = MEMORY) -> dict[str, Any]:
-        """What is to be judged: its kind, origin and settings.
+    def describe(self, target: Target, *, limit: float = LIMIT) -> dict[str, Any]:
+        """Describe a target: its kind, origin and settings.
 
         Raises:
-            CannotBeJudged: it cannot be found, imported or made.
+            CannotBeJudged: it cannot be found, imported or constructed.
         """
-        return self._asked(target, limit, memory)
+        return self._request(target, limit)
 
     def close(self) -> None:
         """End the worker."""
         self._process.communicate(timeout=30)
 
-    def _asked(self, target: Target, limit: float, memory: int, **more: Any) -> dict[str, Any]:
+    def _request(self, target: Target, limit: float, **more: Any) -> dict[str, Any]:
         assert self._process.stdin
         assert self.checks
-        request = {"target": target.as_dict(), "limit": limit, "memory": memory, **more}
-        with contextlib.suppress(BrokenPipeError):  # of a worker that has ended, the reply tells
+        request = {"target": target.as_dict(), "limit": limit, "memory": MEMORY, **more}
+        with contextlib.suppress(BrokenPipeError):  # reading the reply will report that the worker has ended
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        reply = self._read()
-        if "error" in reply:
-            raise CannotBeJudged(reply["error"])
-        return reply
+        return self._read()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
@@ -109,12 +104,14 @@ class Sandbox:
         if not line:
             raise CannotBeJudged(f"the worker process ended, with exit code {self._process.wait()}")
         reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise CannotBeJudged(reply["error"])
         return reply
 
 
 @functools.cache
 def sandbox() -> Sandbox:
-    """The worker of this process, started once."""
+    """The sandbox of this process, started once."""
     started = Sandbox()
     atexit.register(started.close)
     return started

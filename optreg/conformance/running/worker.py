@@ -1,7 +1,7 @@
-"""The worker: a process that has imported torch, and forks a child for every check, so that each harms only itself.
+"""The worker: a process that has imported torch, and forks a child for every check, to isolate them from each other.
 
-It reads requests and writes replies, one JSON object a line. A child has a time limit and a memory limit; of what it
-prints the beginning is kept; however it ends, the worker goes on.
+It reads requests and writes replies, one JSON object per line. A child has limits of time and memory; the beginning of
+its output is kept; however it ends, the worker continues.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from optreg.conformance.results.verdict import CannotBeJudged, Finding, Status, 
 from optreg.errors import OptregError
 
 KEPT = 2000
-"""How many characters of what a subject prints are kept."""
+"""How many characters of a subject's output are kept."""
 
 
 def main() -> None:
@@ -35,10 +35,9 @@ def main() -> None:
 
 
 def _prepare() -> dict[str, Any]:
-    """Import, before any fork, what children need, and list the checks.
+    """Import what children need, before any fork, and list the checks.
 
-    torch imports half of itself only when the first optimizer makes its first step, and pydantic when it is first
-    asked for a schema.
+    torch imports half of itself only in the first step of the first optimizer, and pydantic when it makes a schema.
     """
     import mpmath  # noqa: F401
     import torch
@@ -51,13 +50,13 @@ def _prepare() -> dict[str, Any]:
     from optreg.registry import default_registry
 
     class SGD(torch.optim.SGD):
-        """torch hooks `step` into the class of what is made first: let it be none that a subject may derive from."""
+        """torch patches the `step` of a class in its first instance; subjects may derive from torch's own classes."""
 
     class AdamW(torch.optim.AdamW):
         """Likewise."""
 
     torch.set_num_threads(1)
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a kernel or two in a child need no pool of processes
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a child compiles only a few kernels
     param = torch.nn.Parameter(torch.zeros(1))
     optimizer = SGD([param], lr=0.1)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, float)
@@ -71,12 +70,12 @@ def _prepare() -> dict[str, Any]:
     gc.freeze()  # a collection in a child would write to every object, and so copy all memory
     try:
         return {"checks": [check.listed() for check in checks()]}
-    except OptregError as error:  # an ambient plugin that offers more checks is broken
+    except OptregError as error:  # an ambient plugin with more checks is broken
         return {"error": str(error)}
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
-    """The reply to a request about a target: with a `check`, its verdict; or else a description."""
+    """The reply to a request about a target: the verdict of its `check`, or a description of the target."""
     from optreg.conformance.subjects.target import Target
 
     target = Target.from_dict(request["target"])
@@ -88,7 +87,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
             _import_compiler()
         return {**result, "output": output} if check and "error" not in result else result
     if not check:
-        return {"error": f"{target} cannot be looked at: {ending}"}
+        return {"error": f"{target} cannot be described: {ending}"}
     finding = Finding(reason=ending)
     return Verdict(
         subject=target.name, check=check, status=Status.CRASHED, finding=finding, output=output, seconds=seconds
@@ -96,7 +95,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _import_compiler() -> None:
-    """Import it before any fork, so that not every check that compiles has to; if it is broken, those checks tell."""
+    """Import the compiler before further forks, so that not every child has to; checks will find if it is broken."""
     with contextlib.suppress(Exception):
         from optreg.torch_internals import import_compiler
 
@@ -105,14 +104,14 @@ def _import_compiler() -> None:
 
 
 def _answer(target: Any, check: str | None) -> dict[str, Any]:
-    """What a child finds out."""
+    """The reply, computed in a child."""
     from optreg.conformance.chapters import find
-    from optreg.conformance.running.check import judge, tried
+    from optreg.conformance.running.check import describe, judge
 
     if ":" in target.name:
-        sys.path.append(os.getcwd())  # a class may stand in the working folder; nothing else is taken from there
+        sys.path.append(os.getcwd())  # a class may be in the working folder; nothing else is imported from there
     try:
-        return judge(target, find(check)).as_dict() if check else tried(target)
+        return judge(target, find(check)).as_dict() if check else describe(target)
     except CannotBeJudged as error:
         return {"error": str(error)}
 
@@ -120,7 +119,7 @@ def _answer(target: Any, check: str | None) -> dict[str, Any]:
 def _forked(
     act: Callable[[], dict[str, Any]], limit: float, memory: int | None
 ) -> tuple[dict[str, Any] | None, str, str, float]:
-    """What `act` returns in a child of its own; or None, how the child ended, what it printed, and how long it took."""
+    """What `act` returns in a new child or None, how the child ended, its output, and its duration."""
     result_end, result_start = os.pipe()
     output_end, output_start = os.pipe()
     began = time.monotonic()
@@ -144,7 +143,7 @@ def _forked(
 
 
 def _be_the_child(act: Callable[[], dict[str, Any]], result: int, output: int, memory: int | None) -> None:
-    """Run `act` and write what it returns; never returns itself."""
+    """Run `act`, write what it returns, and exit."""
     try:
         os.setsid()
         os.dup2(output, 1)
@@ -161,7 +160,7 @@ def _be_the_child(act: Callable[[], dict[str, Any]], result: int, output: int, m
 
 
 def _limit_memory(memory: int) -> None:
-    """Allow so many bytes beyond what the process has mapped already; systems that do not tell set no limit."""
+    """Allow this many bytes beyond the memory that is mapped already; without `/proc` there is no limit."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             mapped = int(file.read().split()[0]) * resource.getpagesize()
@@ -171,7 +170,7 @@ def _limit_memory(memory: int) -> None:
 
 
 def _drain(result: int, output: int, deadline: float) -> tuple[bytes, bytes, bool]:
-    """Read both pipes until the result's end, or until the deadline; of the output, only the beginning is kept."""
+    """Read both pipes until the end of the result or the deadline; keep only the beginning of the output."""
     written, printed = b"", b""
     with selectors.DefaultSelector() as selector:
         for pipe in (result, output):

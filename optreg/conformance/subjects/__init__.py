@@ -1,1 +1,1 @@
-"""Subjects: what is judged, from the name it is asked for by to all that checks need to know of it."""
+"""Subjects: what is judged, from its name to everything that checks need to know about it."""

@@ -1,4 +1,4 @@
-"""Digits: arithmetic of arbitrary precision, in which formulas are told."""
+"""Digits: arithmetic of arbitrary precision, for formulas."""
 
 import functools
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @functools.cache
 def fifty_digits() -> Any:
-    """An mpmath context of 50 digits, apart from the global one."""
+    """An mpmath context with 50 digits, separate from the global one."""
     import mpmath
 
     context = mpmath.mp.clone()

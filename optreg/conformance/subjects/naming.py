@@ -1,4 +1,4 @@
-"""Naming: what a class calls the reference's hyperparameters, among its arguments and in its param groups."""
+"""Naming: a class's own names for the reference's hyperparameters, in its signature and in its param groups."""
 
 import inspect
 import re
@@ -17,11 +17,11 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "warmup_steps": ("num_warmup_steps",),
     "total_steps": ("num_training_steps",),
 }
-"""Other names in common use, which need not be told."""
+"""Common names, which need not be given."""
 
 
 class Signature:
-    """What a constructor takes, after the first so many arguments: the parameters, or the optimizer."""
+    """The arguments of a constructor, without the first ones: the parameters, or the optimizer."""
 
     def __init__(self, implementation: Any, skipped: int) -> None:
         parameters = arguments_of(implementation)
@@ -31,8 +31,8 @@ class Signature:
         self.names = [p.name for p in named]
         self.required = [p.name for p in named if p.default is p.empty]
 
-    def takes(self, name: str) -> bool:
-        """Whether it may be given an argument of that name."""
+    def accepts(self, name: str) -> bool:
+        """Whether it accepts an argument of this name."""
         return self.open or name in self.names
 
 
@@ -48,10 +48,10 @@ def arguments_of(implementation: Any) -> list[inspect.Parameter]:
         raise CannotBeJudged(f"the signature of {implementation!r} cannot be read: {error}") from error
 
 
-def takes_an_optimizer(implementation: Any, known: Sequence[str], told: Mapping[str, str]) -> bool:
+def takes_an_optimizer(implementation: Any, known: Sequence[str], given: Mapping[str, str]) -> bool:
     """Whether a schedule's first argument is the optimizer, and not one of its hyperparameters."""
     arguments = arguments_of(implementation)
-    return bool(arguments) and arguments[0].name not in {*known, *told}
+    return bool(arguments) and arguments[0].name not in {*known, *given}
 
 
 def field_of(ours: str) -> str:
@@ -65,15 +65,9 @@ def index_in(ours: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def usual(signature: Signature, known: Sequence[str], told: Mapping[str, str]) -> dict[str, str]:
-    """Arguments that bear another name in common use, with the reference's hyperparameter for each.
-
-    Args:
-        signature: what the constructor takes.
-        known: the reference's hyperparameters.
-        told: what is told already.
-    """
-    renamed = {field_of(ours) for ours in told.values()}
+def aliases_in(signature: Signature, known: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Arguments with a common name for one of the `known` hyperparameters, beyond the names that are `given`."""
+    renamed = {field_of(ours) for ours in given.values()}
     found: dict[str, str] = {}
     for ours, aliases in ALIASES.items():
         name = field_of(ours)
@@ -84,31 +78,28 @@ def usual(signature: Signature, known: Sequence[str], told: Mapping[str, str]) -
 
 @dataclass(frozen=True)
 class Names:
-    """A class's own names of hyperparameters.
-
-    Args:
-        arguments: its own names of arguments, with the reference's (`betas`, or `betas[0]`) for each.
-        places: where its groups keep a hyperparameter: keys, each with the element of a tuple that it holds or None.
-    """
+    """A class's own names for hyperparameters."""
 
     arguments: Mapping[str, str] = field(default_factory=dict)
+    """The name of each argument, with the reference's name (`betas`, or `betas[0]`)."""
     places: Mapping[str, Sequence[tuple[str, int | None]]] = field(default_factory=dict)
+    """The keys of its groups that hold a hyperparameter, each with the index of an element if it holds only one."""
 
     @property
     def renamed(self) -> set[str]:
-        """The reference's hyperparameters that have another name among the arguments."""
+        """The reference's hyperparameters that have another name in the signature."""
         return {field_of(ours) for ours in self.arguments.values()}
 
     def as_arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as the constructor takes them."""
-        taken = {name: value for name, value in settings.items() if name not in self.renamed}
+        """Settings under the names of the constructor's arguments."""
+        arguments = {name: value for name, value in settings.items() if name not in self.renamed}
         for theirs, ours in self.arguments.items():
             if field_of(ours) in settings:
-                taken[theirs] = _element(settings[field_of(ours)], index_in(ours))
-        return taken
+                arguments[theirs] = _element(settings[field_of(ours)], index_in(ours))
+        return arguments
 
     def in_groups(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as groups keep them."""
+        """Settings under the keys of the groups."""
         kept: dict[str, Any] = {}
         for name, value in settings.items():
             if name in self.places:
@@ -118,9 +109,9 @@ class Names:
         return kept
 
     def placed(self, group: Mapping[str, Any], settings: Mapping[str, Any]) -> "Names":
-        """The names with the places in a group that was made with `settings`.
+        """The names with their places in a group that was constructed with `settings`.
 
-        A group keeps a hyperparameter under the argument's name, the reference's, or some other that its value tells.
+        A group holds a hyperparameter under the argument's name, the reference's name, or a key found by its value.
         """
         return Names(self.arguments, {name: self._found(group, name, value) for name, value in settings.items()})
 
@@ -141,6 +132,6 @@ def _element(value: Any, index: int | None) -> Any:
 
 
 def _key_of(group: Mapping[str, Any], value: Any) -> str | None:
-    """The one key whose value is this number; None where there is none, or more than one."""
+    """The only key with this number as its value; None if there is no such key or more than one."""
     keys = [key for key, kept in group.items() if type(kept) is type(value) is float and kept == value]
     return keys[0] if len(keys) == 1 else None

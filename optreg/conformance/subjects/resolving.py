@@ -1,4 +1,4 @@
-"""Resolving: from what is asked for to the subject that checks are given, described as far as it can be found out."""
+"""Resolving: from a target to the subject that is passed to checks."""
 
 import functools
 import importlib
@@ -6,7 +6,7 @@ from dataclasses import fields, make_dataclass, replace
 from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged
-from optreg.conformance.subjects.naming import Names, Signature, field_of, takes_an_optimizer, usual
+from optreg.conformance.subjects.naming import Names, Signature, aliases_in, field_of, takes_an_optimizer
 from optreg.conformance.subjects.subject import PATHS, OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target, registered
 from optreg.errors import OptregError
@@ -19,7 +19,7 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
     """Find, import and describe what is to be judged.
 
     Raises:
-        CannotBeJudged: it cannot be found or imported, or its constructor asks for what nobody tells.
+        CannotBeJudged: it cannot be found or imported, or its constructor requires an unknown argument.
     """
     registration = registered(target)
     _refuse_a_missing_device(target.device)
@@ -29,7 +29,7 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
         implementation = _imported(target.name)
     else:
         if target.like:
-            raise CannotBeJudged(f"--as {target.like} judges a class, 'package.module:Class'; '{target.name}' is none")
+            raise CannotBeJudged(f"--as {target.like} judges a class, 'package.module:Class', not '{target.name}'")
         try:
             implementation = registration.implementation()
         except OptregError as error:
@@ -42,20 +42,20 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
         "reference": plugin.reference,
         "registration": registration,
     }
-    told = _checked_params(target, plugin.reference)
+    own_names = _checked_params(target, plugin.reference)
     skipped = 1
     if isinstance(plugin, SchedulePlugin):
-        skipped = int(takes_an_optimizer(implementation, names(plugin.reference), told))
+        skipped = int(takes_an_optimizer(implementation, names(plugin.reference), own_names))
     signature = Signature(implementation, skipped)
     if target.like:
-        told |= usual(signature, names(plugin.reference), told)
-    common["naming"] = Names(told)
+        own_names |= aliases_in(signature, names(plugin.reference), own_names)
+    common["naming"] = Names(own_names)
     if isinstance(plugin, OptimizerPlugin):
-        traits = _with(plugin.traits, target)
-        if target.like:
-            traits = _with(_found_out(traits, signature), target)
-        options = _options(plugin, signature) if target.like else plugin.options
-        subject: OptimizerSubject | ScheduleSubject = OptimizerSubject(**common, traits=traits, options=options)
+        traits = _inferred(plugin.traits, signature) if target.like else plugin.traits
+        options = _options(signature) if target.like else plugin.options
+        subject: OptimizerSubject | ScheduleSubject = OptimizerSubject(
+            **common, traits=_with(traits, target), options=options
+        )
     else:
         traits = replace(plugin.traits, resume=None) if target.like else plugin.traits
         subject = ScheduleSubject(**common, traits=_with(traits, target))
@@ -74,7 +74,7 @@ def _refuse_a_missing_device(device: str) -> None:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0].partition(". ")[0]
         raise CannotBeJudged(
-            f"device '{device}' cannot be used, or has no float64 to judge formulas in: {reason}"
+            f"device '{device}' cannot be used, or does not support float64, which formulas need: {reason}"
         ) from error
 
 
@@ -103,50 +103,45 @@ def _checked_params(target: Target, reference: type) -> dict[str, str]:
 
 
 def _fixed(subject: Subject, signature: Signature) -> dict[str, Any]:
-    """The hyperparameters that the class does not have, at the value told or the default."""
+    """The hyperparameters that the class does not have, at the given value or the default."""
     params, renamed = subject.naming.arguments, subject.naming.renamed
-    told, given = _told(subject.target), defaults(subject.reference)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in subject.target.settings}
+    default = defaults(subject.reference)
     own = {*names(subject.reference)} - renamed
     unknown = [name for name in signature.required if name not in own and name not in params]
     if unknown:
         raise CannotBeJudged(
             f"the constructor of {subject.code_name} needs {', '.join(map(repr, unknown))}, which the reference of "
-            f"'{subject.target.like}' has not; name its counterpart, --param {unknown[0]}=HYPERPARAMETER, or judge a "
-            "function that makes it"
+            f"'{subject.target.like}' does not have; name the counterpart, --param {unknown[0]}=HYPERPARAMETER, or "
+            "judge a function that calls the constructor"
         )
-    missing_arguments = [theirs for theirs in params if not signature.takes(theirs)]
-    if missing_arguments:
+    missing = [theirs for theirs in params if not signature.accepts(theirs)]
+    if missing:
         raise CannotBeJudged(
-            f"--param: {subject.code_name} has no argument '{missing_arguments[0]}'; "
-            f"it has: {', '.join(signature.names)}"
+            f"--param: {subject.code_name} has no argument '{missing[0]}'; it has: {', '.join(signature.names)}"
         )
     fixed = {}
     for name in names(subject.reference):
-        if name in told:
-            fixed[name] = told[name]
-        elif name not in renamed and not signature.takes(name):
-            if name not in given or name == "lr":
-                value = "" if name == "lr" else f", or the value that it stands for, --set {name}=VALUE"
-                raise CannotBeJudged(
-                    f"{subject.code_name} has no argument '{name}'; tell its name, --param THEIRS={name}{value}"
-                )
+        if name in given:
             fixed[name] = given[name]
+        elif name not in renamed and not signature.accepts(name):
+            if name not in default or name == "lr":
+                value = "" if name == "lr" else f", or the value that it has, --set {name}=VALUE"
+                raise CannotBeJudged(
+                    f"{subject.code_name} has no argument '{name}'; give its name, --param THEIRS={name}{value}"
+                )
+            fixed[name] = default[name]
     return fixed
 
 
-def left(subject: Subject) -> list[str]:
-    """The class's arguments that nobody has told of, and that keep their defaults."""
+def unmapped(subject: Subject) -> list[str]:
+    """The class's arguments without a counterpart in the reference, which keep their defaults."""
     known = {*subject.naming.arguments, *names(subject.reference), *PATHS, "maximize", "last_epoch", "verbose"}
     return [name for name in Signature(subject.implementation, 1).names if name not in known]
 
 
-def _told(target: Target) -> dict[str, Any]:
-    """The values told for hyperparameters that a class does not have; lists as tuples."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in target.settings}
-
-
 def _with(traits: Any, target: Target) -> Any:
-    """The traits with what the target says otherwise."""
+    """The traits with the target's own declarations."""
     known = [trait.name for trait in fields(traits)]
     for name, _ in target.traits:
         if name not in known:
@@ -154,19 +149,14 @@ def _with(traits: Any, target: Target) -> Any:
     return replace(traits, **dict(target.traits))
 
 
-def _found_out(traits: OptimizerTraits, signature: Signature) -> OptimizerTraits:
-    """The traits of a class that declares none: it can what its signature says, and the rest is tried."""
-    return replace(
-        traits,
-        maximize="maximize" in signature.names,
-        complex_params=None,
-        sparse_grads=False,
-        tensor_lr=None,
-        temporaries=None,
-    )
+def _inferred(traits: OptimizerTraits, signature: Signature) -> OptimizerTraits:
+    """The traits of a class that declares none: those in its signature; the others are found out by checks."""
+    maximize = "maximize" in signature.names
+    unknown: dict[str, Any] = {"complex_params": None, "tensor_lr": None, "temporaries": None}
+    return replace(traits, maximize=maximize, sparse_grads=False, **unknown)
 
 
-def _options(plugin: OptimizerPlugin, signature: Signature) -> type:
-    """The execution options that a class has by its signature."""
+def _options(signature: Signature) -> type:
+    """The execution options in a class's signature."""
     known = [name for name in (*PATHS, "maximize") if name in signature.names]
     return make_dataclass("Options", [(name, bool | None, None) for name in known])

@@ -1,4 +1,4 @@
-"""Schedule settings: values of a schedule's hyperparameters, ordinary ones and those at every corner of its ranges."""
+"""Schedule settings: ordinary values of a schedule's hyperparameters, and values at every corner of its ranges."""
 
 import math
 from collections.abc import Mapping
@@ -11,15 +11,16 @@ from optreg.hyperparameters import defaults, json_schema
 CORNER_STEPS = (0, 1, 7, 20)
 
 UNROUND = (0.0371, 0.837, 1.7, 2.3)
-"""Numbers that no rounding to whole percents, and no cap at 1, leaves as they are."""
+"""Numbers that any rounding to whole percents, or any cap at 1, would change."""
+
+COMBINATIONS = 60
 
 
-def corners(reference: type, limit: int = 60) -> list[dict[str, Any]]:
-    """Settings of a schedule at every corner: phases of no, of one and of all steps, floors of nothing and of all.
+def corners(reference: type) -> list[dict[str, Any]]:
+    """Settings of a schedule at every corner of its ranges, as far as the reference accepts them.
 
-    The ordinary setting first; then with each hyperparameter by itself at 0, 1, 7 and 20 steps, at the ends of its
-    range, at its default, and at numbers that are not round; then combinations of all these, at most `limit` of them,
-    evenly chosen. What the reference does not accept is left out.
+    First the ordinary settings; then each hyperparameter alone at 0, 1, 7 and 20 steps, at the ends of its range, at
+    its default, and at numbers that are not round; then at most COMBINATIONS combinations of these, evenly chosen.
     """
     given, ordinary = defaults(reference), typical(reference)
     choices: dict[str, list[Any]] = {}
@@ -41,23 +42,17 @@ def corners(reference: type, limit: int = 60) -> list[dict[str, Any]]:
     few = {name: [v for v in values if v not in UNROUND] or [ordinary[name]] for name, values in choices.items()}
     combined = [dict(zip(few, values, strict=True)) for values in product(*few.values())]
     possible = [settings for settings in combined if fits(reference, settings)]
-    right += possible[:: max(1, math.ceil(len(possible) / limit))]
+    right += possible[:: max(1, math.ceil(len(possible) / COMBINATIONS))]
     return [settings for index, settings in enumerate(right) if settings not in right[:index]]
 
 
 def typical(reference: type, **steps: int) -> dict[str, Any]:
-    """One ordinary setting of a schedule, no number of which is round or of no effect.
-
-    Args:
-        reference: the schedule's reference.
-        steps: numbers of steps, where others than 5 of 20 are wanted.
-    """
+    """Ordinary settings of a schedule, without round numbers; `steps` replace 20 total steps and 5 of each other."""
     given = defaults(reference)
     settings = dict(given)
-    order = {"total_steps": 20}
     for name, schema in json_schema(reference).get("properties", {}).items():
         if schema.get("type") == "integer" and name not in given:
-            settings[name] = steps.get(name, order.get(name, 5))
+            settings[name] = steps.get(name, 20 if name == "total_steps" else 5)
         elif name not in given:
             settings[name] = hostile_value(schema, None)
     for name, schema in json_schema(reference).get("properties", {}).items():
@@ -67,12 +62,12 @@ def typical(reference: type, **steps: int) -> dict[str, Any]:
 
 
 def _unround(reference: type, settings: dict[str, Any], name: str, given: dict[str, Any]) -> float:
-    """A number near a field's default, or else in its range, that is not round."""
+    """A number that is not round, near a field's default or in its range."""
     near = [round(0.9 * given[name] + 0.0371, 6)] if name in given else [0.837]
     candidates = (value for value in (*near, *UNROUND) if fits(reference, {**settings, name: value}))
     return float(next(candidates, settings[name]))
 
 
 def span(settings: Mapping[str, Any]) -> int:
-    """The last step that settings name, or 20."""
+    """The largest number of steps in the settings, or 20."""
     return max((value for value in settings.values() if type(value) is int), default=20)

@@ -1,4 +1,4 @@
-"""Settings: values of hyperparameters at which faults show, read off the fields that a reference declares."""
+"""Settings: values of hyperparameters that reveal faults, derived from the fields that a reference declares."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,10 +10,10 @@ HOSTILE_PAIR = (0.8, 0.95)
 
 
 def hostile_settings(reference: type) -> dict[str, Any]:
-    """Values for every hyperparameter, at which faults show that defaults hide.
+    """Values of all hyperparameters that reveal faults which defaults hide.
 
-    `betas` (0.8, 0.95), `eps` 1e-3, `weight_decay` 0.1; any other decay rate 0.8, any other number a value in its
-    range that is not its default. Switches keep their defaults: each position of a switch is a run of its own.
+    `betas` (0.8, 0.95), `eps` 1e-3, `weight_decay` 0.1, any other decay rate 0.8; any other number has a value in its
+    range that is not its default. Switches keep their defaults: checks run each position separately.
     """
     given = defaults(reference)
     schema = json_schema(reference).get("properties", {})
@@ -26,7 +26,7 @@ def hostile_settings(reference: type) -> dict[str, Any]:
 
 
 def switches(reference: type) -> list[dict[str, Any]]:
-    """Every position of every switch (a truth value, a choice among texts) that is not its default, one at a time."""
+    """Every position of every switch (a bool, or a choice of strings) except the default, one at a time."""
     given = defaults(reference)
     positions = []
     for name, schema in json_schema(reference).get("properties", {}).items():
@@ -36,7 +36,7 @@ def switches(reference: type) -> list[dict[str, Any]]:
 
 
 def reachable(reference: type, settings: dict[str, Any], position: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings with a switch in another position, and as many of the other values as go together with it."""
+    """The settings with a switch in another position, and with a default where the position requires one."""
     given = defaults(reference)
     for changes in ({}, *({name: value} for name, value in given.items())):
         candidate = {**settings, **changes, **position}
@@ -46,7 +46,7 @@ def reachable(reference: type, settings: dict[str, Any], position: dict[str, Any
 
 
 def perturbed(reference: type, settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Each hyperparameter but `lr` with another value that is in its range; every element of a tuple by itself."""
+    """Each hyperparameter except `lr` with another value in its range; every element of a tuple separately."""
     for name, value in settings.items():
         if name == "lr" or isinstance(value, bool | str | None):
             continue
@@ -91,12 +91,12 @@ def _beyond(schema: dict[str, Any]) -> Iterator[float]:
 
 
 def fits(reference: type, settings: Mapping[str, Any]) -> bool:
-    """Whether the reference takes the settings, completed by its defaults: each in its range, and all together."""
+    """Whether the reference accepts the settings, completed by its defaults."""
     return not list(complaints(reference, {**defaults(reference), **settings}, reference.__name__))
 
 
 def hostile_value(schema: dict[str, Any], default: Any) -> Any:
-    """A value in the range of a field that is not its default; None where none is told."""
+    """A value in the range of a field that is not its default; None if none is found."""
     if "prefixItems" in schema:
         items = [hostile_value(item, None) for item in schema["prefixItems"]]
         if isinstance(default, tuple) and all(isinstance(item, float) for item in default):
@@ -118,11 +118,8 @@ def hostile_value(schema: dict[str, Any], default: Any) -> Any:
 
 def decay_rates(reference: type) -> set[str]:
     """The hyperparameters that are decay rates of means, or pairs of them."""
-    found = set()
-    for name, schema in json_schema(reference).get("properties", {}).items():
-        if all(_is_decay(item) for item in schema.get("prefixItems", [schema])):
-            found.add(name)
-    return found
+    fields = json_schema(reference).get("properties", {}).items()
+    return {name for name, schema in fields if all(map(_is_decay, schema.get("prefixItems", [schema])))}
 
 
 def _is_decay(schema: dict[str, Any]) -> bool:
@@ -130,5 +127,5 @@ def _is_decay(schema: dict[str, Any]) -> bool:
 
 
 def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings as a line."""
+    """Settings as one line of text."""
     return ", ".join(f"{name}={value!r}" for name, value in settings.items()) or "no settings"

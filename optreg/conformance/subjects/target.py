@@ -1,4 +1,4 @@
-"""Targets: what is to be judged, as it was asked for. Nothing here imports torch or an implementation."""
+"""Targets: what is to be judged, as it was requested. Nothing here imports torch or an implementation."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,15 +12,15 @@ from optreg.registry import default_registry
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be judged, as it was asked for: plain data, so that it can be sent to another process.
+    """What is to be judged, as it was requested: plain data that can be sent to another process.
 
     Args:
         name: a registered plugin's name, or `package.module:Class`.
-        like: the registered plugin whose reference the class is judged by.
-        params: what the class calls the reference's hyperparameters: `(("beta", "momentum"), ("b1", "betas[0]"))`.
+        like: the registered plugin by whose reference the class is judged.
+        params: the class's names for the reference's hyperparameters: `(("beta", "momentum"), ("b1", "betas[0]"))`.
         settings: values of the reference's hyperparameters that the class does not have.
         traits: declarations that differ from the registered plugin's.
-        device: where parameters are: `"cpu"`, `"cuda"`.
+        device: the device of the parameters: `"cpu"`, `"cuda"`.
     """
 
     name: str
@@ -34,18 +34,18 @@ class Target:
         return self.name
 
     def as_dict(self) -> dict[str, Any]:
-        """The target for JSON; `from_dict` takes it back."""
+        """The target as plain data; the inverse of `from_dict`."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Target":
-        """A target from what `as_dict` returned."""
+        """A target from plain data; the inverse of `as_dict`."""
         pairs = {name: tuple(map(tuple, data[name])) for name in ("params", "settings", "traits")}
         return cls(data["name"], data["like"], **pairs, device=data["device"])
 
 
 def registered(target: Target) -> Registration[Any]:
-    """The registered plugin that a target is, or is judged by.
+    """The registered plugin that a target names, or by which it is judged.
 
     Raises:
         CannotBeJudged: there is no such plugin, or it is broken.
@@ -62,12 +62,11 @@ def registered(target: Target) -> Registration[Any]:
             errors.append(error)
         except OptregError as error:
             raise CannotBeJudged(str(error)) from error
-    telling = max(errors, key=lambda error: (bool(error.matches), error.closest is not None))
-    raise CannotBeJudged(str(telling))
+    raise CannotBeJudged(str(max(errors, key=lambda error: (bool(error.matches), error.closest is not None))))
 
 
 def kind_of(target: Target) -> Literal["optimizer", "scheduler"]:
-    """Whether an optimizer or a schedule is to be judged, from its record alone: no implementation is imported.
+    """Whether an optimizer or a schedule is to be judged, by its record: no implementation is imported.
 
     Raises:
         CannotBeJudged: there is no such plugin.
