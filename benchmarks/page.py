@@ -11,12 +11,12 @@ from tables import Figures, Row, Sheet, sheets
 
 
 def page(figures: Figures) -> str:
-    """Everything that was measured."""
+    """All measurements."""
     return "\n\n".join([machine_line(figures), *map(markdown, sheets(figures))]) + "\n"
 
 
 def machine_line(figures: Figures) -> str:
-    """When, on what and with what the figures were measured."""
+    """The date, the machine and the versions of the measurements."""
     settings = figures["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     return (
@@ -26,7 +26,7 @@ def machine_line(figures: Figures) -> str:
 
 
 def markdown(sheet: Sheet) -> str:
-    """A table under a heading; ours and what was missed in bold."""
+    """A table under a heading, with our rows and missed goals in bold."""
     rows = [_line(tuple(_marked(cell) for cell in row)) for row in sheet.rows]
     return "\n".join([f"### {sheet.title}", "", _line(sheet.columns), "|" + "---|" * len(sheet.columns), *rows])
 

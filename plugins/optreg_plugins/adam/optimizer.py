@@ -18,29 +18,29 @@ class Adam(optreg.Pointwise):
         betas: decay rates of the mean and of the mean square, each in [0, 1).
         eps: added to the root, >= 0, in units of the gradient.
         weight_decay: L2 penalty, >= 0: the gradient gains weight_decay times the parameter.
-        maximize, execution, stochastic_rounding, state_dtype, seed: how it is run, see `optreg.FusedPointwiseOptions`.
+        maximize, execution, stochastic_rounding, state_dtype, seed: how it runs; see `optreg.FusedPointwiseOptions`.
 
     State: `step`, the number of updates, a float32 scalar; `exp_avg` and `exp_avg_sq`, shaped like the parameter. It
     is torch.optim.Adam's: checkpoints of either load into the other.
 
     Raises:
-        ValueError: a hyperparameter or an option is out of its range, or a checkpoint is of
-            AMSGrad or of decoupled weight decay.
+        ValueError: a hyperparameter or an option is out of range, or a checkpoint has AMSGrad or decoupled
+            weight decay.
     """
 
     reference = Paper
     state_names = ("exp_avg", "exp_avg_sq")
     counts_steps = True
-    marks: ClassVar = {"decoupled_weight_decay": False}  # as torch.optim's checkpoints have it
+    marks: ClassVar = {"decoupled_weight_decay": False}  # as in torch.optim's checkpoints
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint, of this class or of torch.optim.Adam, unless its groups mean another algorithm."""
+        """Load a checkpoint of this class or of torch.optim.Adam, unless its groups state another algorithm."""
         refuse_variants(type(self).__name__, state["param_groups"], decoupled=False)
         super().__setstate__(state)
 
     @staticmethod
     def update(p, g, v, s, *, t, lr, betas, eps, weight_decay):
-        """The penalty, the two means, and a step by the one over the root of the other, both corrected."""
+        """The penalty, the two means, and a step by the first over the root of the second, both corrected."""
         beta1, beta2 = betas
         if weight_decay:
             g = g + weight_decay * p
@@ -53,7 +53,7 @@ class Adam(optreg.Pointwise):
 
     @staticmethod
     def update_fused(ps, gs, vs, ss, steps, *, maximize, lr, betas, eps, weight_decay):
-        """The same by torch's kernel."""
+        """The same with torch's fused kernel."""
         beta1, beta2 = betas
         torch._fused_adam_(
             ps, gs, vs, ss, [], steps, amsgrad=False, maximize=maximize,
