@@ -71,7 +71,9 @@ def _described(registry: Registry, kind: Kind) -> dict[str, dict[str, Any]]:
 def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[str, Any]:
     """The schema of a plugin's settings; the types that it refers to are in `$defs`, under unique names."""
     parts = [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
-    properties, required, nested = {}, [], {}
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    nested: dict[str, Any] = {}
     for index, part in enumerate(parts):
         prefix = f"{entry.kind}.{entry.distribution}.{entry.name}.{index}."
         schema = json_schema(part, prefix)
