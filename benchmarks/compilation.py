@@ -1,4 +1,4 @@
-"""The first step of `execution: compiled`: with nothing compiled before, and with what the compiler has cached."""
+"""The first step of `execution: compiled`, with an empty and with a filled compiler cache."""
 
 import statistics
 import tempfile
@@ -23,7 +23,7 @@ class Case:
 
 
 def measure(device: str, repeats: int) -> list[dict[str, Any]]:
-    """Seconds of the first step of AdamW and Lion, medians of processes with a cache of their own."""
+    """Seconds of the first step of AdamW and Lion, medians of processes that each have their own cache."""
     cases = [Case(algorithm, device) for algorithm in ("adamw", "lion")]
     return [{**asdict(case), "work": GPT2_LIKE.name, **_found(case, repeats)} for case in cases]
 
@@ -42,7 +42,7 @@ def _found(case: Case, repeats: int) -> dict[str, Any]:
 
 
 def first_step(algorithm: str, device: str) -> float:
-    """Seconds from before the first step until after it; the import of the compiler is among them."""
+    """Seconds of the first step, including the import of the compiler."""
     params = [torch.nn.Parameter(tensor) for tensor in GPT2_LIKE.tensors(device)]
     for param, grad in zip(params, GPT2_LIKE.tensors(device), strict=True):
         param.grad = grad

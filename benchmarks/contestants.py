@@ -1,4 +1,4 @@
-"""The contestants: everybody's optimizers for the same update, ours among them."""
+"""The contestants: ours and other libraries' optimizers for the same update."""
 
 import logging
 import warnings
@@ -23,7 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 class Stepper(NamedTuple):
-    """An optimizer, and what makes one step of it."""
+    """An optimizer, and the function that makes one step of it."""
 
     step: Callable[[], object]
     optimizer: Optimizer
@@ -31,7 +31,7 @@ class Stepper(NamedTuple):
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who steps, and where: on all works and devices unless it says otherwise."""
+    """A contestant, and where it runs: by default, on all works and devices."""
 
     name: str
     algorithm: str
@@ -42,13 +42,13 @@ class Contestant:
     device: str | None = None
 
     def enters(self, work: Work) -> bool:
-        """Whether it is meant for this work."""
+        """Whether it runs on this work."""
         return (self.works is None or work.name in self.works) and (self.dtypes is None or work.dtype in self.dtypes)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What others say while they are imported or compile is not for those who read figures."""
+    """Silence what other libraries print while they are imported or compile."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -61,7 +61,7 @@ def quiet() -> Iterator[None]:
 _FLOAT32 = frozenset({torch.float32})
 _BFLOAT16 = frozenset({torch.bfloat16})
 _FEW_KERNELS = frozenset({ONE_LARGE.name, GPT2_LIKE.name})
-"""Where those enter that compile their whole step: on thousands of tensors that takes minutes."""
+"""The works for contestants that compile their whole step, which takes minutes for thousands of tensors."""
 
 
 def _peer(
@@ -73,7 +73,7 @@ def _peer(
     device: str | None = None,
     **options: Any,
 ) -> Contestant:
-    """Somebody's class, given as `module:class`, which is imported when it is made."""
+    """A class given as `module:class`, imported when it is first needed."""
     module, _, cls = place.partition(":")
 
     def make(params: Sequence[Tensor]) -> Stepper:

@@ -1,4 +1,4 @@
-"""What the core costs: listing, validating, building. Medians of several runs, printed beside their goals.
+"""The cost of the core: listing, validating, building. Medians of several runs, printed beside their goals.
 
 python benchmarks/core.py
 """
@@ -46,7 +46,7 @@ print(*sys.modules, file=sys.stderr)
 
 
 class Measured(NamedTuple):
-    """The seconds of each run, and what was seen besides: a claim, and whether it holds."""
+    """The seconds of each run, a claim about the result, and whether it holds."""
 
     seconds: list[float]
     claim: str
@@ -54,7 +54,7 @@ class Measured(NamedTuple):
 
 
 def timed(work: Callable[[], object], runs: int = RUNS) -> list[float]:
-    """The seconds of each run, after one that is not counted."""
+    """The seconds of each run, after one warm-up run."""
     work()
     seconds = []
     for _ in range(runs):
@@ -65,7 +65,7 @@ def timed(work: Callable[[], object], runs: int = RUNS) -> list[float]:
 
 
 class Interpreter:
-    """Python processes with a folder among their packages."""
+    """Python processes with an additional folder of packages."""
 
     def __init__(self, path: Path) -> None:
         self.environ = {**os.environ, "PYTHONPATH": str(path)}
@@ -75,12 +75,12 @@ class Interpreter:
         return subprocess.run(command, check=True, capture_output=True, text=True, env=self.environ)
 
     def modules(self, *arguments: str) -> set[str]:
-        """The modules that `optreg` has imported by its end (not all of which `-X importtime` sees)."""
+        """The modules that `optreg` has imported when it ends (`-X importtime` misses some)."""
         return set(self("-c", TELL_MODULES, *arguments).stderr.split())
 
 
 def install_fakes(site: Path, count: int) -> None:
-    """Distributions whose modules end the process when imported."""
+    """Install distributions whose modules end the process when imported."""
     for number in range(count):
         info = site / f"optreg_fake_{number}-1.0.dist-info"
         info.mkdir(parents=True)
@@ -90,7 +90,7 @@ def install_fakes(site: Path, count: int) -> None:
 
 
 def measure_list(folder: Path) -> Measured:
-    """`optreg list` with 200 third-party distributions, beyond what the interpreter takes to start."""
+    """`optreg list` with 200 third-party distributions, minus the start of the interpreter."""
     install_fakes(folder, 200)
     python = Interpreter(folder)
     start = statistics.median(timed(lambda: python("-c", "pass")))
@@ -102,7 +102,7 @@ def measure_list(folder: Path) -> Measured:
 
 
 def measure_validate(folder: Path) -> Measured:
-    """`optreg validate` of 100 specs, the whole process."""
+    """`optreg validate` of 100 specs, for the whole process."""
     specs = [folder / f"{number}.yaml" for number in range(100)]
     for number, spec in enumerate(specs):
         spec.write_text(SPEC.replace("2000", f"{2000 + number}"))
@@ -116,7 +116,7 @@ def measure_validate(folder: Path) -> Measured:
 
 
 def measure_build(folder: Path) -> Measured:
-    """`optreg.build` from a file, for 1,000 parameters and 10 rules, everything imported."""
+    """`optreg.build` from a file, for 1,000 parameters and 10 rules, after all imports."""
     model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(500)))
     rules = "".join(f'  - match: "{digit}*.bias"\n    weight_decay: 0.{digit}\n' for digit in range(1, 10))
     rules += '  - regex: "^0[.]"\n    lr: 1e-3\n'
@@ -132,11 +132,11 @@ def measure_build(folder: Path) -> Measured:
 def main() -> None:
     """Measure everything and print the table."""
     measured_on = machine()
-    title = f"optreg {version('optreg')}: what the core costs"
-    columns = ("work", "median", "range", "goal", "seen besides")
+    title = f"optreg {version('optreg')}: the cost of the core"
+    columns = ("work", "median", "range", "goal", "result")
     table = Table(*columns, title=title, title_justify="left")
     goals = [
-        (measure_list, "list: 200 distributions, beyond `python -c pass`", 0.4),
+        (measure_list, "list: 200 distributions, minus `python -c pass`", 0.4),
         (measure_validate, "validate: 100 specs, whole process", 1.0),
         (measure_build, "build: 10 rules, everything imported", 0.025),
     ]
@@ -157,7 +157,7 @@ def main() -> None:
 
 
 def coloured(text: str, good: bool) -> str:
-    """Green, or red with a mark that a pipe shows too."""
+    """Green, or red with a word that remains visible in a pipe."""
     return f"[green]{text}[/]" if good else f"[red]{text} (missed)[/]"
 
 

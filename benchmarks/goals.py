@@ -1,4 +1,4 @@
-"""What the figures are meant to be, and whether they are. The figures are those that `steps.py` writes."""
+"""Goals for the figures that `steps.py` writes, and whether they are met."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -10,13 +10,13 @@ Figures = dict[str, Any]
 
 
 class Goal(NamedTuple):
-    """A claim about one figure, which is a number at most, or at least, some other."""
+    """An upper or lower bound for one figure."""
 
     claim: str
     limit: float
     unit: str
     measure: Callable[[Figures], float | None]
-    """None where the figure was not measured."""
+    """None if the figure was not measured."""
     at_least: bool = False
 
 
@@ -28,7 +28,7 @@ class Result:
     limit: str
     measured: str
     reached: bool | None
-    """None where the figure was not measured."""
+    """None if the figure was not measured."""
 
 
 def judge(figures: Figures) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def _judged(goal: Goal, value: float | None) -> Result:
 
 
 def entry_of(figures: Figures, work: str, algorithm: str, name: str) -> dict[str, Any] | None:
-    """What a contestant did in a race, if it took part."""
+    """The result of a contestant in a race, if it took part."""
     for race in figures.get("races", ()):
         if (race["work"], race["algorithm"]) == (work, algorithm):
             return next((entry for entry in race["entries"] if entry["name"] == name), None)
@@ -53,7 +53,7 @@ def entry_of(figures: Figures, work: str, algorithm: str, name: str) -> dict[str
 
 
 def _ratio(work: str, algorithm: str, *names: str) -> Callable[[Figures], float | None]:
-    """The least ratio of some contestants to the race's baseline, which has to be a peer."""
+    """The smallest ratio of some contestants to the race's baseline, which must be a peer."""
 
     def measure(figures: Figures) -> float | None:
         entries = [entry_of(figures, work, algorithm, name) for name in names]
@@ -99,7 +99,7 @@ def _scheduler(groups: int) -> Callable[[Figures], float | None]:
 
 
 def _most_memory(figures: Figures) -> float | None:
-    """The most of any path; none where one of them failed."""
+    """The maximum over all paths; None if one of them failed."""
     cases = figures.get("memory", [])
     if not all("extra_mib" in case for case in cases):
         return None

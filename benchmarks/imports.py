@@ -1,4 +1,4 @@
-"""What an import costs in a fresh process."""
+"""The cost of an import in a fresh process."""
 
 import statistics
 import subprocess
@@ -16,7 +16,7 @@ print(time.perf_counter() - start)
 
 
 def measure() -> list[dict[str, Any]]:
-    """Milliseconds of each import, medians of several processes after one that is not counted."""
+    """Milliseconds of each import, medians of several processes after one warm-up."""
     return [
         {"module": module, "milliseconds": statistics.median([_seconds(module) for _ in range(RUNS + 1)][1:]) * 1e3}
         for module in MODULES

@@ -9,7 +9,7 @@ import torch
 
 
 def machine(device: str = "cpu") -> str:
-    """What these figures were measured on."""
+    """The date, this machine, its load and the versions, in one line."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -28,9 +28,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 STEPS = 3
 AT_ONCE = 2
-"""Processes side by side; memory does not mind."""
+"""The number of parallel processes, which do not affect each other's memory."""
 PATIENT = {"OMP_WAIT_POLICY": "passive"}
-"""Nor does it mind threads that sleep while they wait, and leave the cores to the process beside."""
+"""Waiting threads sleep, which leaves the cores to the other process."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Case:
 
 
 def measure(device: str) -> list[dict[str, Any]]:
-    """MiB beyond what is needed, for every path, each in a fresh process."""
+    """MiB beyond the necessary memory, for every path, each in a fresh process."""
     cases = list(_cases(device))
     with ThreadPoolExecutor(AT_ONCE if device == "cpu" else 1) as pool:
         return [{**asdict(case), **found} for case, found in zip(cases, pool.map(_found, cases), strict=True)]
@@ -80,7 +80,7 @@ SMALL = Work("small", ((300, 40), *((64,),) * 20, (20_000,)))
 
 
 def _steps(work: Work, case: Case, options: dict[str, Any]) -> int:
-    """The bytes beyond what is needed."""
+    """The bytes beyond the necessary memory."""
     params = [torch.nn.Parameter(tensor) for tensor in work.tensors(case.device)]
     for param, grad in zip(params, work.tensors(case.device), strict=True):
         param.grad = grad
@@ -95,7 +95,7 @@ def _steps(work: Work, case: Case, options: dict[str, Any]) -> int:
 
 
 class Peak:
-    """The most memory that is used from now on, beyond what is used now."""
+    """The peak of memory use from now on, relative to the present use."""
 
     def __init__(self, device: str) -> None:
         self._on_gpu = device == "cuda"
@@ -103,11 +103,11 @@ class Peak:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
         else:
-            Path("/proc/self/clear_refs").write_text("5")  # the highest resident size is the current one again
+            Path("/proc/self/clear_refs").write_text("5")  # resets the peak resident size to the current one
         self._before = self._highest()
 
     def passed(self) -> int:
-        """The bytes by which it was passed."""
+        """The bytes above the present use."""
         return self._highest() - self._before
 
     def _highest(self) -> int:

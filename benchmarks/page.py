@@ -16,7 +16,7 @@ def page(figures: Figures) -> str:
 
 
 def machine_line(figures: Figures) -> str:
-    """When, on what and with what the figures were measured."""
+    """The date, the machine and the versions of the measurements."""
     settings = figures["settings"]
     versions = ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     return (

@@ -1,4 +1,4 @@
-"""The picture: how near everybody comes to the memory's bandwidth."""
+"""The picture: how close each contestant comes to the memory bandwidth."""
 
 import textwrap
 from pathlib import Path
@@ -34,7 +34,7 @@ STYLE: dict[Any, Any] = {
     "ytick.left": False,
 }
 DOTS = 100
-"""Per inch: 1600 wide in all."""
+"""Dots per inch, for a width of 1600."""
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
@@ -98,7 +98,7 @@ def _frame(figure: Figure, machine: str) -> None:
 
 
 def _size(race: dict[str, Any]) -> str:
-    """How much is stepped."""
+    """The size of a work."""
     tensors, elements = race["tensors"], race["elements"]
     many = f"{tensors:,} tensors" if tensors > 1 else "1 tensor"
     dtype = "" if race["dtype"] in race["work"] else f", {race['dtype']}"

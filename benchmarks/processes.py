@@ -1,4 +1,4 @@
-"""Fresh processes, for what can be measured only once in each."""
+"""Fresh processes, for measurements that need one each."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import torch
 
 
 def fresh(script: str, case: Any, environ: Mapping[str, str] | None = None) -> Any:
-    """What a script of this folder answers to a case, in a process of its own with as many threads as this one.
+    """The answer of a script of this folder to a case, in its own process with as many threads as this one.
 
     Args:
         script: its file name.
@@ -33,11 +33,11 @@ def fresh(script: str, case: Any, environ: Mapping[str, str] | None = None) -> A
 
 
 def asked() -> dict[str, Any]:
-    """In the fresh process: the case."""
+    """The case, read in the fresh process."""
     case: dict[str, Any] = json.loads(sys.argv[1])
     return case
 
 
 def answer(value: object) -> None:
-    """In the fresh process: what was measured."""
+    """Report a measurement from the fresh process."""
     print(json.dumps(value))

@@ -1,4 +1,4 @@
-"""What `scheduler.step()` costs: warmup_cosine, against torch's LambdaLR with the same formula and its cosine."""
+"""The cost of `scheduler.step()`: warmup_cosine, torch's LambdaLR with the same formula, and torch's cosine."""
 
 import math
 import statistics
@@ -14,12 +14,12 @@ import optreg
 WARM_UP, TOTAL, FLOOR = 100, 1_000_000, 0.1
 GROUPS = (1, 100)
 STEPS = 100
-"""Steps in a round, since one is shorter than the clock can tell."""
+"""Steps in a round; a single one is too short for the clock."""
 ROUNDS = 30
 
 
 def formula(step: int) -> float:
-    """warmup_cosine's multiplier, as one writes it for LambdaLR."""
+    """warmup_cosine's multiplier as a function for LambdaLR."""
     if step < WARM_UP:
         return step / WARM_UP
     progress = min(1.0, (step - WARM_UP) / (TOTAL - WARM_UP))

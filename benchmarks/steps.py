@@ -1,4 +1,4 @@
-"""What steps cost: optimizers' beside their peers', first compiled ones, schedulers', and the memory they take.
+"""The cost of steps: optimizers and their peers, first compiled steps, schedulers, and memory.
 
 python benchmarks/steps.py
 """
@@ -83,7 +83,7 @@ def main(only: Sequence[str], rounds: int, repeats: int, threads: int, device: s
 
 
 def _versions() -> dict[str, str]:
-    """The packages that are there."""
+    """The installed packages and their versions."""
     found = {}
     for package in PACKAGES:
         try:
@@ -94,7 +94,7 @@ def _versions() -> dict[str, str]:
 
 
 def show(sheet: tables.Sheet) -> None:
-    """Print a table, ours in colour."""
+    """Print a table, with our rows in colour."""
     table = Table(title=sheet.title, title_justify="left")
     for number, column in enumerate(sheet.columns):
         table.add_column(column, justify="left" if number == 0 else "right")

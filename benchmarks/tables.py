@@ -18,7 +18,7 @@ class Sheet(NamedTuple):
 
 
 def sheets(figures: Figures) -> Iterator[Sheet]:
-    """Everything that was measured."""
+    """All measurements."""
     for race in figures.get("races", ()):
         yield race_sheet(race)
     for sheet in (compilation_sheet, schedules_sheet, memory_sheet, imports_sheet, left_out_sheet):
@@ -28,7 +28,7 @@ def sheets(figures: Figures) -> Iterator[Sheet]:
 
 
 def race_sheet(race: dict[str, Any]) -> Sheet:
-    """Who took how long, the fastest first."""
+    """The time of each contestant, fastest first."""
     rows = [
         (
             entry["name"],
@@ -59,7 +59,7 @@ def compilation_sheet(figures: Figures) -> Sheet:
 
 
 def schedules_sheet(figures: Figures) -> Sheet:
-    """What a scheduler's step costs."""
+    """The cost of a scheduler's step."""
     rows = [
         (one["name"], str(case["groups"]), f"{one['microseconds']:.2f} us", f"{one['ratio']:.2f}")
         for case in figures.get("schedules", ())
@@ -82,13 +82,13 @@ def memory_sheet(figures: Figures) -> Sheet:
 
 
 def imports_sheet(figures: Figures) -> Sheet:
-    """What an import costs."""
+    """The cost of an import."""
     rows = [(f"import {one['module']}", f"{one['milliseconds']:.3g} ms") for one in figures.get("imports", ())]
     return Sheet("Imports", ("", "time"), rows)
 
 
 def left_out_sheet(figures: Figures) -> Sheet:
-    """Who did not take part, where, and why."""
+    """Contestants that did not take part, with the work and the reason."""
     places: dict[Row, list[str]] = {}
     for race in figures.get("races", ()):
         for name, why in race["left_out"].items():
@@ -98,7 +98,7 @@ def left_out_sheet(figures: Figures) -> Sheet:
 
 
 def goals_sheet(figures: Figures) -> Sheet:
-    """Goals beside what was measured."""
+    """Goals beside the measurements."""
     marks = {True: "reached", False: "missed", None: ""}
     rows = [(goal["claim"], goal["limit"], goal["measured"], marks[goal["reached"]]) for goal in figures["goals"]]
     return Sheet("Goals", ("", "goal", "measured", ""), rows)

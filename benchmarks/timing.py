@@ -1,4 +1,4 @@
-"""Races: all contestants of a work step in turn, so that whatever the machine does meanwhile meets them alike."""
+"""Races: all contestants of a work step in turn, so that disturbances of the machine affect them equally."""
 
 import gc
 import statistics
@@ -12,7 +12,7 @@ from torch import Tensor
 from works import Work
 
 COPY = "copy"
-"""The participant that says what the memory gives: `b.copy_(a)` of as many elements."""
+"""The participant that measures the memory bandwidth: `b.copy_(a)` of as many elements."""
 
 WARM_UP = 3
 """Steps that are not counted: state is made at the first, and kernels may be compiled until the third."""
@@ -20,7 +20,7 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class Settings:
-    """How often, and where."""
+    """The number of rounds and repeats, and the device."""
 
     device: str
     rounds: int
@@ -29,7 +29,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a contestant did in a race. Milliseconds are of one step; all figures but the last three are medians."""
+    """A contestant's result in a race. Milliseconds are of one step; all but the last three figures are medians."""
 
     name: str
     ours: bool
@@ -38,7 +38,7 @@ class Entry:
     of_copy: float
     """The bandwidth as a share of the copy's in the same round."""
     ratio: float
-    """The time over the baseline's in the same round."""
+    """The time relative to the baseline's in the same round."""
     fastest: float
     slowest: float
     bytes_per_element: float
@@ -58,11 +58,11 @@ class Race:
     copy_gigabytes_per_second: float
     entries: list[Entry]
     left_out: dict[str, str]
-    """Why, by name."""
+    """The reasons, by name."""
 
 
 class Gradients:
-    """Everybody's gradients, which stay what they are whoever writes to them."""
+    """The shared gradients, which are restored after anyone writes to them."""
 
     def __init__(self, work: Work, device: str) -> None:
         self.shared = work.tensors(device)
@@ -73,7 +73,7 @@ class Gradients:
         return [grad._version for grad in self.shared]
 
     def restored(self) -> bool:
-        """Undo what was written to them; whether there was anything."""
+        """Restore them; returns whether anything was written."""
         if self._seen() == self._versions:
             return False
         torch._foreach_copy_(self.shared, self._spare)
@@ -82,7 +82,7 @@ class Gradients:
 
 
 class Runner:
-    """A contestant with parameters of its own; and with gradients of its own, if it writes to them."""
+    """A contestant with its own parameters; and with its own gradients, if it writes to them."""
 
     def __init__(self, contestant: Contestant, starts: Sequence[Tensor], gradients: Gradients) -> None:
         self._params = [torch.nn.Parameter(start.clone()) for start in starts]
@@ -99,7 +99,7 @@ class Runner:
             gradients.restored()
 
     def prepare(self) -> None:
-        """Give every parameter its gradient: some optimizers take it away, others use its memory."""
+        """Give every parameter its gradient: some optimizers remove it, others reuse its memory."""
         if self._grads is not self._shared:
             torch._foreach_copy_(self._grads, self._shared)
         for param, grad in zip(self._params, self._grads, strict=True):
@@ -112,19 +112,19 @@ class Runner:
 
     @property
     def moved(self) -> int:
-        """The bytes that a step has to move: parameters and state read and written, gradients read."""
+        """The bytes that a step must move: parameters and state read and written, gradients read."""
         return 2 * _bytes(self._params) + _bytes(self._grads) + 2 * state_bytes(self._stepper)
 
 
 class Copy:
-    """The machine's memory bandwidth."""
+    """A copy, which measures the memory bandwidth."""
 
     def __init__(self, work: Work, device: str) -> None:
         self._from = torch.ones(work.elements, dtype=work.dtype, device=device)
         self._to = torch.zeros_like(self._from)
 
     def prepare(self) -> None:
-        """Nothing is taken away."""
+        """Do nothing: a copy removes no gradients."""
 
     def step(self) -> None:
         """Copy once."""
@@ -137,7 +137,7 @@ class Copy:
 
 
 def race(work: Work, algorithm: str, settings: Settings) -> Race:
-    """Let everybody step, in memory that is allocated anew for every repeat."""
+    """Let every contestant step, in newly allocated memory for each repeat."""
     times: dict[str, list[float]] = {}
     moved: dict[str, int] = {}
     left_out: dict[str, str] = {}
@@ -184,7 +184,7 @@ def race(work: Work, algorithm: str, settings: Settings) -> Race:
 
 
 def _rounds(runners: Mapping[str, Runner | Copy], settings: Settings) -> dict[str, list[float]]:
-    """The seconds of everybody's step in each round; who begins changes from round to round.
+    """The seconds of every contestant's step in each round; each round begins with another one.
 
     In its turn everybody steps twice, and the second step is timed: memory that has lain idle for seconds, while others
     had their turn, may have been taken away by the system, which is no cost of an optimizer.
@@ -218,7 +218,7 @@ def _nothing() -> None:
 
 
 def _baseline(times: Mapping[str, list[float]], ours: set[str]) -> str:
-    """Whom the others are compared with: torch's fused kernel, and where there is none, the fastest peer."""
+    """The baseline of the comparison: torch's fused kernel; without one, the fastest peer."""
     if "torch fused" in times:
         return "torch fused"
     entered = [name for name in times if name != COPY]

@@ -1,4 +1,4 @@
-"""The works: lists of parameters to be stepped."""
+"""The works: lists of parameters to update."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,11 @@ class Work:
 
     @property
     def elements(self) -> int:
-        """How many there are in all parameters."""
+        """The number of elements in all parameters."""
         return sum(torch.Size(shape).numel() for shape in self.shapes)
 
     def tensors(self, device: str) -> list[Tensor]:
-        """Normally distributed values for every parameter, in memory of their own."""
+        """Normally distributed values for every parameter, in new memory."""
         return [torch.randn(shape, dtype=self.dtype, device=device) for shape in self.shapes]
 
 

@@ -55,12 +55,7 @@ class Entry:
 
 
 class Entries:
-    """What is installed, for one process.
-
-    Args:
-        entry_points: what is installed; by default, what `importlib.metadata` finds on `sys.path`.
-        environ: the environment variables that hold the allow list and the block list.
-    """
+    """What is installed, as one process sees it; the arguments are those of `optreg.Registry`."""
 
     def __init__(
         self, entry_points: Iterable[EntryPoint] | None = None, environ: Mapping[str, str] = os.environ

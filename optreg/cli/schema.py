@@ -2,7 +2,6 @@
 
 import inspect
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -30,7 +29,7 @@ def make_schema(registry: Registry) -> dict[str, Any]:
     optimizers = _described(registry, Kind.OPTIMIZER)
     schedulers = _described(registry, Kind.SCHEDULER)
     described = {**optimizers, **schedulers}.values()
-    nested = {name: value for description in described for name, value in description.nested.items()}
+    nested = {name: value for each in described for name, value in each["$defs"].items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "optreg spec",
@@ -46,63 +45,52 @@ def make_schema(registry: Registry) -> dict[str, Any]:
             },
             "scheduler": _section(schedulers),
         },
-        "allOf": [_rules_of(name, description) for name, description in optimizers.items()],
+        "allOf": [_rules_of(name, described) for name, described in optimizers.items()],
         **({"$defs": nested} if nested else {}),
     }
 
 
-@dataclass(frozen=True)
-class _Description:
-    """The schema of one plugin."""
-
-    text: str
-    properties: dict[str, Any]
-    required: list[str]
-    nested: dict[str, Any]
-    """The types that its properties refer to, by unique names."""
-
-
-def _described(registry: Registry, kind: Kind) -> dict[str, _Description]:
-    """The working plugins of a kind, under every name of theirs."""
-    described: dict[str, _Description] = {}
+def _described(registry: Registry, kind: Kind) -> dict[str, dict[str, Any]]:
+    """The settings of the working plugins of a kind, under every name of each plugin."""
+    described: dict[str, dict[str, Any]] = {}
     bare = registry.usable(kind)
     for entry in registry.entries(kind):
         if registry.hidden_by(entry):
             continue
         load = registry.optimizer if kind is Kind.OPTIMIZER else registry.scheduler
         try:
-            description = _describe(entry, load(entry.qualified).plugin)
+            settings = _describe(entry, load(entry.qualified).plugin)
         except PluginError as error:
             click.echo(f"left out: {error}", err=True)
             continue
         for name in (entry.name, entry.qualified) if entry in bare else (entry.qualified,):
-            described[name] = description
+            described[name] = settings
     return described
 
 
-def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> _Description:
+def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[str, Any]:
+    """The schema of a plugin's settings; the types that it refers to are in `$defs`, under unique names."""
     parts = [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
-    prefixes = [f"{entry.kind}.{entry.distribution}.{entry.name}.{index}." for index in range(len(parts))]
-    schemas = [json_schema(part, prefix) for part, prefix in zip(parts, prefixes, strict=True)]
-    return _Description(
-        text=inspect.getdoc(plugin.reference) or "",
-        properties={name: value for schema in schemas for name, value in schema.get("properties", {}).items()},
-        required=[name for schema in schemas for name in schema.get("required", [])],
-        nested={
-            prefix + name: value
-            for prefix, schema in zip(prefixes, schemas, strict=True)
-            for name, value in schema.get("$defs", {}).items()
-        },
-    )
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    nested: dict[str, Any] = {}
+    for index, part in enumerate(parts):
+        prefix = f"{entry.kind}.{entry.distribution}.{entry.name}.{index}."
+        schema = json_schema(part, prefix)
+        properties |= schema.get("properties", {})
+        required += schema.get("required", [])
+        nested |= {prefix + name: value for name, value in schema.get("$defs", {}).items()}
+    text = inspect.getdoc(plugin.reference) or ""
+    return {"description": text, "properties": properties, "required": required, "$defs": nested}
 
 
-def _section(plugins: dict[str, _Description]) -> dict[str, Any]:
+def _section(plugins: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """A component, whose name determines the other keys."""
     return {
         "type": "object",
         "required": ["name"],
         "properties": {"name": {"enum": list(plugins)}},
-        "allOf": [{"if": _named(name), "then": _settings(description)} for name, description in plugins.items()],
+        "allOf": [{"if": _named(name), "then": _settings(described)} for name, described in plugins.items()],
     }
 
 
@@ -110,19 +98,19 @@ def _named(name: str) -> dict[str, Any]:
     return {"properties": {"name": {"const": name}}, "required": ["name"]}
 
 
-def _settings(description: _Description) -> dict[str, Any]:
+def _settings(described: dict[str, Any]) -> dict[str, Any]:
     return {
-        "description": description.text,
-        "properties": {"name": True, **description.properties},
-        "required": ["name", *description.required],
+        "description": described["description"],
+        "properties": {"name": True, **described["properties"]},
+        "required": ["name", *described["required"]],
         "additionalProperties": False,
     }
 
 
-def _rules_of(name: str, description: _Description) -> dict[str, Any]:
+def _rules_of(name: str, described: dict[str, Any]) -> dict[str, Any]:
     """What a rule may set under an optimizer."""
     criteria = {key: criterion.json_schema for key, criterion in CRITERIA.items()}
-    rule = {"properties": criteria | description.properties, "additionalProperties": False}
+    rule = {"properties": criteria | described["properties"], "additionalProperties": False}
     return {
         "if": {"properties": {"optimizer": _named(name)}, "required": ["optimizer"]},
         "then": {"properties": {"groups": {"items": rule}}},

@@ -17,8 +17,8 @@ from optreg.cli.selection import read_selection
 from optreg.conformance import CannotBeJudged, Status, Target, Verdict, checks
 from optreg.conformance.report.junit import write_junit
 from optreg.conformance.results.verdict import Finding
+from optreg.conformance.running import sandbox
 from optreg.conformance.running.check import describe, judge
-from optreg.conformance.running.sandbox import sandbox
 
 HERE = Path(__file__).parent
 OPTREG = Path(sysconfig.get_path("scripts")) / "optreg"

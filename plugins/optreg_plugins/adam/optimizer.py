@@ -16,14 +16,14 @@ class Adam(optreg.Pointwise):
         betas: decay rates of the mean and of the mean square, each in [0, 1).
         eps: added to the root, >= 0, in units of the gradient.
         weight_decay: L2 penalty, >= 0: the gradient gains weight_decay times the parameter.
-        maximize, execution, stochastic_rounding, state_dtype, seed: how it is run, see `optreg.FusedPointwiseOptions`.
+        maximize, execution, stochastic_rounding, state_dtype, seed: how it runs; see `optreg.FusedPointwiseOptions`.
 
     State: `step`, the number of updates, a float32 scalar; `exp_avg` and `exp_avg_sq`, shaped like the parameter. It
     is torch.optim.Adam's: checkpoints of either load into the other.
 
     Raises:
-        ValueError: a hyperparameter or an option is out of its range, or a checkpoint is of
-            AMSGrad or of decoupled weight decay.
+        ValueError: a hyperparameter or an option is out of range, or a checkpoint has AMSGrad or decoupled
+            weight decay.
     """
 
     reference = Paper
@@ -33,13 +33,13 @@ class Adam(optreg.Pointwise):
     marks: ClassVar = {"decoupled_weight_decay": False}  # as torch.optim's checkpoints have it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint, of this class or of torch.optim.Adam, unless its groups mean another algorithm."""
+        """Load a checkpoint of this class or of torch.optim.Adam, unless its groups state another algorithm."""
         refuse_variants(type(self).__name__, state["param_groups"], decoupled=False)
         super().__setstate__(state)
 
     @staticmethod
     def update(p, g, v, s, *, t, lr, betas, eps, weight_decay):
-        """The penalty, the two means, and a step by the one over the root of the other, both corrected."""
+        """The penalty, the two means, and a step by the first over the root of the second, both corrected."""
         beta1, beta2 = betas
         if weight_decay:
             g = g + weight_decay * p

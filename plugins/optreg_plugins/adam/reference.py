@@ -26,7 +26,7 @@ class Adam:
 
     with v_0 = s_0 = 0, eta = lr, (beta1, beta2) = betas, lambda = weight_decay, and t counting the parameter's own
     updates. The defaults are the paper's, which has no weight decay: with lambda > 0 it is an L2 penalty, part of
-    the gradient, as in torch.optim.Adam. For decay apart from the gradient there is `adamw`.
+    the gradient, as in torch.optim.Adam. For decoupled decay, see `adamw`.
     """
 
     lr: NonNegative = 1e-3

@@ -8,7 +8,7 @@ from optreg_plugins.adamw.reference import AdamW as Paper
 
 
 class AdamW(optreg.Pointwise):
-    """Step as Adam does; decay weights apart from it (Loshchilov & Hutter 2019, arXiv:1711.05101).
+    """Step as Adam does; decay the weights separately (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
     Args:
         params: parameters, named parameters, or dicts of param groups.
@@ -16,14 +16,14 @@ class AdamW(optreg.Pointwise):
         betas: decay rates of the mean and of the mean square, each in [0, 1).
         eps: added to the root, >= 0, in units of the gradient.
         weight_decay: decoupled decay, >= 0, in units of the learning rate.
-        maximize, execution, stochastic_rounding, state_dtype, seed: how it is run, see `optreg.FusedPointwiseOptions`.
+        maximize, execution, stochastic_rounding, state_dtype, seed: how it runs; see `optreg.FusedPointwiseOptions`.
 
     State: `step`, the number of updates, a float32 scalar; `exp_avg` and `exp_avg_sq`, shaped like the parameter. It
     is torch.optim.AdamW's: checkpoints of either load into the other.
 
     Raises:
-        ValueError: a hyperparameter or an option is out of its range, or a checkpoint is of
-            AMSGrad or of coupled weight decay.
+        ValueError: a hyperparameter or an option is out of range, or a checkpoint has AMSGrad or coupled
+            weight decay.
     """
 
     reference = Paper
@@ -33,13 +33,13 @@ class AdamW(optreg.Pointwise):
     marks: ClassVar = {"decoupled_weight_decay": True}  # as torch.optim's checkpoints have it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint, of this class or of torch.optim.AdamW, unless its groups mean another algorithm."""
+        """Load a checkpoint of this class or of torch.optim.AdamW, unless its groups state another algorithm."""
         refuse_variants(type(self).__name__, state["param_groups"], decoupled=True)
         super().__setstate__(state)
 
     @staticmethod
     def update(p, g, v, s, *, t, lr, betas, eps, weight_decay):
-        """The two means, and a step by the one over the root of the other, both corrected, and by the decay."""
+        """The two means, and a step by the first over the root of the second, both corrected, and by the decay."""
         beta1, beta2 = betas
         v = beta1 * v + (1 - beta1) * g
         s = beta2 * s + (1 - beta2) * g**2

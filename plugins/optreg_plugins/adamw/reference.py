@@ -13,7 +13,7 @@ Array = np.ndarray
 
 @dataclass
 class AdamW:
-    """Step as Adam does; decay weights apart from it.
+    """Step as Adam does; decay the weights separately.
 
     Loshchilov & Hutter 2019, arXiv:1711.05101, Algorithm 2 (whose m and v are v and s here):
 
@@ -26,7 +26,7 @@ class AdamW:
     with v_0 = s_0 = 0, eta = lr, (beta1, beta2) = betas, lambda = weight_decay, and t counting the parameter's own
     updates. As in torch.optim.AdamW the decay is in units of the learning rate; the paper's is in units of the
     schedule's multiplier alone, so its lambda is lr times this one. The defaults are torch.optim.AdamW's: all but
-    the decay are those of Adam's paper.
+    the decay are from Adam's paper.
     """
 
     lr: NonNegative = 1e-3

@@ -1,4 +1,4 @@
-"""constant: the same rate for ever."""
+"""constant: the same rate at every step."""
 
 from optreg import SchedulePlugin, ScheduleTraits, hookimpl
 from optreg_plugins.constant import reference

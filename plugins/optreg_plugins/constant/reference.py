@@ -12,7 +12,7 @@ class Constant:
 
         f(t) = c
 
-    with c = factor: at 0 and for ever; there is no end.
+    with c = factor: at every step; there is no end.
     """
 
     factor: NonNegative = 1.0

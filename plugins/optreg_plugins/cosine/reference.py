@@ -15,7 +15,7 @@ class Cosine:
         0 <= t <= T   f(t) = r + (1 - r) (1 + cos(pi t / T)) / 2
         t > T         f(t) = r
 
-    f(0) = 1, f(T) = r, and r ever after.
+    f(0) = 1, f(T) = r, and r from then on.
     """
 
     total_steps: PositiveSteps

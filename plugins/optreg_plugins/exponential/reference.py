@@ -14,7 +14,7 @@ class Exponential:
 
         f(t) = gamma^t
 
-    f(0) = 1; it never ends, and tends to zero.
+    f(0) = 1; it has no end, and tends to zero.
     """
 
     gamma: Annotated[float, Gt(0), Le(1)]

@@ -16,7 +16,7 @@ class Linear:
         0 <= t <= T   f(t) = a (T - t) / T + b t / T
         t > T         f(t) = b
 
-    f(0) = a, f(T) = b, and b ever after.
+    f(0) = a, f(T) = b, and b from then on.
     """
 
     total_steps: PositiveSteps

@@ -15,7 +15,7 @@ class LinearWarmup:
         0 <= t < W    f(t) = t / W
         t >= W        f(t) = 1
 
-    f(0) = 0 when W > 0, f(W) = 1, and 1 ever after; there is no end.
+    f(0) = 0 when W > 0, f(W) = 1, and 1 from then on; there is no end.
     """
 
     warmup_steps: Steps

@@ -12,12 +12,12 @@ class Lion(optreg.Pointwise):
         lr: learning rate, >= 0; a float or a one-element tensor, which is never written to.
         betas: decay rates of the interpolation and of the momentum, each in [0, 1).
         weight_decay: decoupled decay, >= 0, in units of the learning rate.
-        maximize, execution, stochastic_rounding, state_dtype, seed: how it is run, see `optreg.PointwiseOptions`.
+        maximize, execution, stochastic_rounding, state_dtype, seed: how it runs; see `optreg.PointwiseOptions`.
 
     State: `exp_avg`, shaped like the parameter.
 
     Raises:
-        ValueError: a hyperparameter or an option is out of its range.
+        ValueError: a hyperparameter or an option is out of range.
     """
 
     reference = Paper

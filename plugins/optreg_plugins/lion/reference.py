@@ -13,7 +13,7 @@ Array = np.ndarray
 
 @dataclass
 class Lion:
-    """Step by the sign of an interpolation between momentum and gradient; decay weights apart from it.
+    """Step by the sign of an interpolation between momentum and gradient; decay the weights separately.
 
     Chen et al. 2023, arXiv:2302.06675, Algorithm 2:
 

@@ -13,24 +13,24 @@ class Momentum(optreg.Pointwise):
         params: parameters, named parameters, or dicts of param groups.
         lr: learning rate, >= 0; a float or a one-element tensor, which is never written to.
         momentum: decay rate of the average, in [0, 1).
-        maximize, execution, stochastic_rounding, state_dtype, seed: how it is run, see `optreg.PointwiseOptions`.
+        maximize, execution, stochastic_rounding, state_dtype, seed: how it runs; see `optreg.PointwiseOptions`.
 
     State: `momentum_buffer`, shaped like the parameter; an average, so 1 - momentum times torch.optim.SGD's sum.
 
     Raises:
-        ValueError: a hyperparameter or an option is out of its range, or a checkpoint is torch.optim.SGD's.
+        ValueError: a hyperparameter or an option is out of range, or a checkpoint is torch.optim.SGD's.
     """
 
     reference = Paper
     state_names = ("momentum_buffer",)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint, unless its buffers are sums of gradients, as torch.optim.SGD keeps them."""
+        """Load a checkpoint, unless its buffers are sums of gradients, as in torch.optim.SGD."""
         for index, group in enumerate(state["param_groups"]):
             if "dampening" in group:
                 raise ValueError(
                     f"{type(self).__name__}: group {index} of the checkpoint is torch.optim.SGD's, whose buffer is "
-                    "a sum of gradients and not their average; go on with torch.optim.SGD"
+                    "a sum of gradients, not their average; continue with torch.optim.SGD"
                 )
         super().__setstate__(state)
 

@@ -21,8 +21,8 @@ class Momentum:
         theta_t = theta_{t-1} - eta_t v_t
 
     with v_0 = 0, eta = lr, beta = momentum. Polyak's own velocity, and torch.optim.SGD's, is 1 / (1 - beta)
-    times as long: a learning rate tuned for those is multiplied by 1 / (1 - beta) here. The defaults are those
-    that are customary: torch.optim.SGD's lr and Sutskever et al. 2013's lowest momentum, 0.9.
+    times as long: a learning rate tuned for those is multiplied by 1 / (1 - beta) here. The defaults are the
+    usual ones: torch.optim.SGD's lr and Sutskever et al. 2013's lowest momentum, 0.9.
     """
 
     lr: NonNegative = 1e-3

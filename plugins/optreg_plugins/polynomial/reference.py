@@ -16,7 +16,7 @@ class Polynomial:
         0 <= t <= T   f(t) = r + (1 - r) (1 - t / T)^p
         t > T         f(t) = r
 
-    f(0) = 1, f(T) = r, and r ever after. With p = 1 it is a straight line.
+    f(0) = 1, f(T) = r, and r from then on. With p = 1 it is a straight line.
     """
 
     total_steps: PositiveSteps

@@ -14,25 +14,25 @@ class RMSprop(optreg.Pointwise):
         lr: learning rate, >= 0; a float or a one-element tensor, which is never written to.
         alpha: decay rate of the mean square, in [0, 1).
         eps: added to the root, >= 0, in units of the gradient.
-        maximize, execution, stochastic_rounding, state_dtype, seed: how it is run, see `optreg.PointwiseOptions`.
+        maximize, execution, stochastic_rounding, state_dtype, seed: how it runs; see `optreg.PointwiseOptions`.
 
     State: `square_avg`, shaped like the parameter.
 
     Raises:
-        ValueError: a hyperparameter or an option is out of its range, or a checkpoint is of another variant.
+        ValueError: a hyperparameter or an option is out of range, or a checkpoint comes from another variant.
     """
 
     reference = Paper
     state_names = ("square_avg",)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a checkpoint, unless it is of a variant that torch.optim.RMSprop has and this has not."""
+        """Load a checkpoint, unless it comes from a variant of torch.optim.RMSprop that is missing here."""
         for index, group in enumerate(state["param_groups"]):
             for variant in ("centered", "momentum", "weight_decay"):
                 if group.get(variant):
                     raise ValueError(
                         f"{type(self).__name__}: group {index} of the checkpoint has {variant}={group[variant]}, which "
-                        f"{type(self).__name__} does not do; go on with torch.optim.RMSprop"
+                        f"{type(self).__name__} does not support; continue with torch.optim.RMSprop"
                     )
         super().__setstate__(state)
 

@@ -1,4 +1,4 @@
-"""torch_optim: torch's own optimizers and schedulers as plugins, `torch.SGD` and so on, each with its reference."""
+"""torch_optim: torch's own optimizers and schedulers as plugins (`torch.SGD`, ...), each with its reference."""
 
 from optreg import NoOptions, OptimizerPlugin, OptimizerTraits, SchedulePlugin, ScheduleTraits, hookimpl
 from optreg_plugins.torch_optim import formulas, reference

@@ -1,4 +1,4 @@
-"""The formulas of torch's schedulers, in arbitrary precision, as torch's documentation states them."""
+"""The formulas of torch's schedulers from torch's documentation, in arbitrary precision."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -12,7 +12,7 @@ Proper = Annotated[float, Gt(0), Le(1)]
 
 @dataclass
 class StepLR:
-    """Multiply the learning rate by gamma every so many steps (torch.optim.lr_scheduler.StepLR).
+    """Multiply the learning rate by gamma every `step_size` steps (torch.optim.lr_scheduler.StepLR).
 
         f(t) = gamma^floor(t / step_size)
 
@@ -51,7 +51,7 @@ class LinearLR:
         t <= T   f(t) = a + (b - a) t / T        a = start_factor, b = end_factor, T = total_iters
         t > T    f(t) = b
 
-    f(0) = a, f(T) = b, and b ever after.
+    f(0) = a, f(T) = b, and b from then on.
     """
 
     start_factor: Proper = 1 / 3
@@ -91,7 +91,7 @@ class PolynomialLR:
 
         f(t) = (1 - min(t, T) / T)^p        T = total_iters, p = power
 
-    f(0) = 1, f(T) = 0, and 0 ever after.
+    f(0) = 1, f(T) = 0, and 0 from then on.
     """
 
     total_iters: PositiveSteps = 5
@@ -120,7 +120,7 @@ class ExponentialLR:
 
 @dataclass
 class ConstantLR:
-    """Hold a fraction of the learning rate for so many steps, then all of it (torch.optim.lr_scheduler.ConstantLR).
+    """Hold a fraction of the learning rate for a number of steps, then all of it (torch.optim.lr_scheduler.ConstantLR).
 
     f(t) = factor for t < T, 1 from t = T on        T = total_iters
     """
@@ -135,11 +135,11 @@ class ConstantLR:
 
 @dataclass
 class OneCycleLR:
-    """Rise to max_lr and fall far below where it began, in one cycle (torch.optim.lr_scheduler.OneCycleLR).
+    """Rise to max_lr and fall far below the start, in one cycle (torch.optim.lr_scheduler.OneCycleLR).
 
-    Smith & Topin 2018, arXiv:1708.07120, as torch has it: h = max_lr, a = h / div_factor, z = a / final_div_factor,
+    Smith & Topin 2018, arXiv:1708.07120, as in torch: h = max_lr, a = h / div_factor, z = a / final_div_factor,
     T = total_steps and w = pct_start T - 1, f(t) base_lr goes from a (t = 0) to h (t = w) to z (t = T - 1) along half
-    cosines, or straight lines. The base learning rate itself plays no part. With cycle_momentum the momentum goes the
+    cosines, or straight lines. The base learning rate has no effect. With cycle_momentum the momentum goes the
     other way, from max_momentum (t = 0) to base_momentum (t = w) and back (t = T - 1).
     """
 
@@ -155,7 +155,7 @@ class OneCycleLR:
 
     def __post_init__(self) -> None:
         if self.pct_start * self.total_steps <= 1 or self.total_steps < 4:
-            raise ValueError("a cycle needs at least four steps, and more than one of them to rise")
+            raise ValueError("a cycle needs at least four steps, more than one of them rising")
 
     def rate(self, base_lr: Any, t: int, mp: Any) -> Any:
         """The learning rate at step t, with the functions and the precision of the mpmath context `mp`."""
@@ -165,7 +165,7 @@ class OneCycleLR:
         return self._between(a, h, z, t, mp)
 
     def momentum(self, t: int, mp: Any) -> Any:
-        """The momentum at step t, with the functions of `mp`; None where it is left alone."""
+        """The momentum at step t, with the functions of `mp`; None if it is not changed."""
         low, high = mp.mpf(self.base_momentum), mp.mpf(self.max_momentum)
         return self._between(high, low, high, t, mp) if self.cycle_momentum else None
 

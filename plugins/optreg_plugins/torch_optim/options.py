@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ForeachOptions:
-    """Options of an optimizer that has a loop and a foreach path.
+    """Options of an optimizer with a loop path and a foreach path.
 
-    `maximize` ascends instead of descending. `foreach` asks for torch's multi-tensor kernels; None lets the
+    `maximize` ascends instead of descending. `foreach` requests torch's multi-tensor kernels; None lets the
     optimizer choose: foreach on accelerators, a plain loop on the CPU.
     """
 
@@ -17,9 +17,9 @@ class ForeachOptions:
 
 @dataclass(frozen=True)
 class FusedOptions(ForeachOptions):
-    """Options of an optimizer that torch also has a fused kernel for.
+    """Options of an optimizer that also has a fused kernel in torch.
 
-    `fused` asks for that kernel; None takes it wherever device and dtype have it, unless `foreach` is asked for.
+    `fused` requests that kernel; None uses it where device and dtype support it, unless `foreach` is requested.
     """
 
     fused: bool | None = None

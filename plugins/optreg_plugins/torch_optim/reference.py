@@ -1,8 +1,8 @@
 """torch's optimizers as their papers and torch's documentation state them, in float64.
 
 Letters throughout: theta parameter, g gradient, eta = lr, lambda = weight_decay, t the parameter's own updates from 1.
-Unless said otherwise the decay is coupled, g_t = g_t + lambda theta_{t-1}, every state begins at zero, and the defaults
-are torch's.
+Unless stated otherwise, the decay is coupled, g_t = g_t + lambda theta_{t-1}, every state begins at zero, and the
+defaults are torch's.
 """
 
 from collections.abc import Generator
@@ -107,7 +107,7 @@ class AdamW(Adam):
 
 @dataclass
 class NAdam:
-    """Adam with Nesterov's momentum on a schedule of its own.
+    """Adam with Nesterov's momentum on its own schedule.
 
     Dozat 2016, openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, in the form that torch.optim.NAdam documents;
     psi = momentum_decay:
@@ -148,7 +148,7 @@ class NAdam:
 
 @dataclass
 class RAdam:
-    """Adam whose first updates are of the mean alone, until the variance of its denominator can be trusted.
+    """Adam whose first updates use only the mean, until the variance of the denominator can be trusted.
 
     Liu et al. 2020, arXiv:1908.03265, Algorithm 2; torch adds eps to the root before the correction:
 
@@ -191,7 +191,7 @@ class RAdam:
 
 @dataclass
 class Adamax:
-    """Adam with the largest decayed gradient for a denominator.
+    """Adam with the largest decayed gradient as its denominator.
 
     Kingma & Ba 2015, arXiv:1412.6980, Algorithm 2; torch adds eps to the gradient's magnitude:
 
@@ -279,7 +279,7 @@ class Adadelta:
 
 @dataclass
 class RMSprop:
-    """Divide by the root of the mean square; with `centered` less the mean; with momentum.
+    """Divide by the root of the mean square; with `centered`, minus the squared mean; with momentum.
 
     Tieleman & Hinton 2012, Coursera, lecture 6.5; centered: Graves 2013, arXiv:1308.0850, equation 40; mu = momentum:
 
@@ -319,7 +319,7 @@ class Adafactor:
     """Adam-like steps whose second moment of a matrix is kept as its row and column means.
 
     Shazeer & Stern 2018, arXiv:1804.04235, Algorithm 5, in the form that torch.optim.Adafactor documents, decay
-    decoupled; tau = beta2_decay, (eps1, eps2) = eps, eps1 = the dtype's epsilon where it is None:
+    decoupled; tau = beta2_decay, (eps1, eps2) = eps, eps1 = the dtype's epsilon if it is None:
 
         b_t     = 1 - t^tau,  rho_t = min(eta_t, 1 / sqrt(t)),  alpha_t = max(eps2, RMS(theta_{t-1})) rho_t
         theta   = theta_{t-1} - eta_t lambda theta_{t-1}
@@ -368,13 +368,13 @@ def _rms(array: Array) -> float:
 
 @dataclass
 class Muon:
-    """Step along the momentum, its singular values all brought near one.
+    """Step along the momentum, with all its singular values brought near one.
 
     Jordan et al. 2024, kellerjordan.github.io/posts/muon; mu = momentum, (a, b, c) = ns_coefficients:
 
         B_t     = mu B_{t-1} + (1 - mu) g_t
         D_t     = (1 - mu) g_t + mu B_t with nesterov, B_t without
-        X       = D_t / max(|D_t|, eps), transposed where it is tall; ns_steps times:
+        X       = D_t / max(|D_t|, eps), transposed if it is tall; ns_steps times:
                   X = a X + (b X X^T + c (X X^T)^2) X
         theta_t = theta_{t-1} - eta_t lambda theta_{t-1} - eta_t s X
 

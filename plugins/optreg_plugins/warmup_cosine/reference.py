@@ -17,7 +17,7 @@ class WarmupCosine:
         W <= t <= T   f(t) = r + (1 - r) (1 + cos(pi (t - W) / (T - W))) / 2
         t > T         f(t) = r
 
-    f(0) = 0 when W > 0, f(W) = 1, f(T) = r, and r ever after. With W = T the peak is also the end: f(T) = r.
+    f(0) = 0 when W > 0, f(W) = 1, f(T) = r, and r from then on. With W = T the peak is also the end: f(T) = r.
     """
 
     warmup_steps: Steps
