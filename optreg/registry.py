@@ -327,8 +327,8 @@ def default_registry() -> Registry:
 
 
 def _entry(kind: Kind, point: EntryPoint) -> Entry:
-    distribution: str | None = getattr(point.dist, "name", None)  # None where the metadata is damaged
-    version: str | None = getattr(point.dist, "version", None)
+    metadata: Any = point.dist.metadata if point.dist else {}
+    distribution, version = metadata.get("Name"), metadata.get("Version")  # None where the metadata is damaged
     return Entry(kind, normalised(point.name), _canonical(distribution or "unknown"), version or "unknown", point.value)
 
 
