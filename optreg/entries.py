@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
 
 from optreg.errors import UnknownPluginError, closest, did_you_mean
 from optreg.requirements import missing
@@ -131,8 +132,8 @@ class Entries:
 
 
 def _entry(kind: Kind, point: EntryPoint) -> Entry:
-    distribution: str | None = getattr(point.dist, "name", None)  # None if the metadata is damaged
-    version: str | None = getattr(point.dist, "version", None)
+    metadata: Any = point.dist.metadata if point.dist else {}
+    distribution, version = metadata.get("Name"), metadata.get("Version")  # None if the metadata is damaged
     return Entry(kind, normalised(point.name), _canonical(distribution or "unknown"), version or "unknown", point.value)
 
 

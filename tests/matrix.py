@@ -37,9 +37,10 @@ HEAD = """\
 # What has been run where
 
 Written by `make matrix`, which makes an environment for each pair of a Python and a torch, on the CPU. *Tests* are those
-of the core, the engine, the schedules and the plugins ({core}). *Ours* and *torch's own* are the components
-that `optreg conform` judges, at tier MUST: how many passed all checks, of how many. torch's own have findings on every torch;
-[their tests](../tests/plugins/test_torch_optim.py) list those of the pinned one.
+of the core, the engine, the plugins and the schedules ({core}).
+*Ours* and *torch's own* are the components that `optreg conform` judges, at tier MUST: how many passed all checks, of how
+many. torch's own have findings on every torch; [their tests](../tests/plugins/test_torch_optim.py) list those of the pinned
+one.
 
 | Python | torch | tests passed | failed | skipped | ours | torch's own | platform | run on |
 |---|---|---|---|---|---|---|---|---|
@@ -172,7 +173,15 @@ def page(results):
     ]
     if failures:
         text += "\n## Tests that failed\n\n" + "".join(failures)
-    return text + varying(differing)
+    skipped = {
+        (f"Python {result['python']}, torch {result['torch']}", reason): count
+        for result in results
+        for reason, count in result.get("tests", {}).get("reasons", {}).items()
+    }
+    if skipped:
+        text += "\n## Tests that were skipped\n\n"
+        text += "".join(f"- {cell}: {count}, since {reason}\n" for (cell, reason), count in skipped.items())
+    return text + (varying(differing) if len(results) > 1 else "")
 
 
 def varying(differing):

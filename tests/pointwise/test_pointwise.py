@@ -431,8 +431,8 @@ def graphs_made() -> Iterator[Any]:
     torch._dynamo.reset()
 
 
-quiet = pytest.mark.filterwarnings(  # torch's compiler: as it is imported, and as torch 2.6 saves its settings
-    "ignore:`torch.jit.script_method` is deprecated", "ignore:Skipping serialization of"
+quiet = pytest.mark.filterwarnings(  # torch's compiler: as it is imported, as torch 2.6 saves its settings, on Python 3.13.0
+    "ignore:`torch.jit.script_method` is deprecated", "ignore:Skipping serialization of", "ignore:Guards may run slower"
 )
 
 
