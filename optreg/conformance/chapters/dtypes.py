@@ -148,17 +148,13 @@ def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
     problem = hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False)
     for layout in (TRANSPOSED, STRIDED):
         follow(subject, problem, grad_layout=layout)
-    steps = [
+    expanded = [
         Step(s.lr, [None if g is None else np.broadcast_to(g[:1], g.shape) for g in s.grads]) for s in problem.steps
     ]
-    follow(subject, Problem(problem.starts, steps), grad_layout=EXPANDED)
+    follow(subject, Problem(problem.starts, expanded), grad_layout=EXPANDED)
 
 
-def _real_matrices(subject: OptimizerSubject) -> str | None:
-    return "its parameters are real matrices" if subject.traits.ndim else None
-
-
-@check("D09", Tier.SHOULD, needs=_real_matrices, hint="complex parameters need `torch.view_as_real`")
+@check("D09", Tier.SHOULD, needs=_matrices_only, hint="complex parameters need `torch.view_as_real`")
 def check_complex_parameters(subject: OptimizerSubject) -> None:
     """Complex parameters are updated as their real and imaginary parts, or refused, as declared."""
     problem = hostile_problem(subject, [(6, 2), (2, 3, 2)], missing=False)

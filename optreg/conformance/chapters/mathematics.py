@@ -1,7 +1,7 @@
 """Mathematics: parameters and state, compared with the reference after every update."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -34,11 +34,8 @@ F64 = torch.float64
 U = UNIT[F64]
 
 
-def _has(name: str):  # type: ignore[no-untyped-def]
-    def needs(subject: OptimizerSubject) -> str | None:
-        return None if name in subject.editable else f"it has no {name}"
-
-    return needs
+def _has(name: str) -> Callable[[OptimizerSubject], str | None]:
+    return lambda subject: None if name in subject.editable else f"it has no {name}"
 
 
 @check("M01", hint="the update differs from the paper's, and matches no known mistake")
@@ -174,22 +171,21 @@ def check_eps_far_above_and_far_below_the_gradient(subject: OptimizerSubject) ->
 def check_zero_gradients(subject: OptimizerSubject) -> None:
     """Under gradients of zero, in the first updates and later, parameters follow the reference."""
     for zeros in ({0}, {0, 1, 2}, {3, 4, 5, 6}):
-        problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
-        steps = [
-            Step(step.lr, [g * 0.0 if t in zeros and g is not None else g for g in step.grads])
-            for t, step in enumerate(problem.steps)
-        ]
-        follow(subject, Problem(problem.starts, steps))
+        follow(subject, _scaled(hostile_problem(subject, [(6,), (4, 3)], missing=False), zeros, 0.0))
+
+
+def _scaled(problem: Problem, updates: Container[int], factor: float) -> Problem:
+    """The problem with the gradients of some updates multiplied by a factor."""
+    factors = [factor if t in updates else 1.0 for t in range(len(problem.steps))]
+    pairs = zip(problem.steps, factors, strict=True)
+    return Problem(problem.starts, [Step(s.lr, [None if g is None else g * f for g in s.grads]) for s, f in pairs])
 
 
 @check("M17", hint="the switch is ignored, or does not do what it does in the reference")
 def check_switches(subject: OptimizerSubject) -> None:
     """At every position of every switch (amsgrad, nesterov, centered, ...) the reference is followed."""
-    positions = [
-        reachable(subject.reference, subject.hostile, position)
-        for position in switches(subject.reference)
-        if not position.keys() & subject.fixed.keys()
-    ]
+    changes = [position for position in switches(subject.reference) if not position.keys() & subject.fixed.keys()]
+    positions = [reachable(subject.reference, subject.hostile, change) for change in changes]
     if not any(positions):
         raise NotApplicable("it has no switches")
     for settings in filter(None, positions):
@@ -410,12 +406,9 @@ def check_a_very_long_run(subject: OptimizerSubject) -> None:
     """The reference is followed over 2500 updates at the defaults, with sudden gradients 1000 times as large."""
     shape = shapes_for(subject, [(3,)])[0]
     problem = hostile_problem_of([shape], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
-    steps = [
-        Step(step.lr, [1e3 * g if t % 1200 == 1199 and g is not None else g for g in step.grads])
-        for t, step in enumerate(problem.steps)
-    ]
+    problem = _scaled(problem, range(1199, 2500, 1200), 1e3)
     run, reference = side_by_side(subject, problem, **subject.default)
-    for t, step in enumerate(steps, start=1):
+    for t, step in enumerate(problem.steps, start=1):
         run.take(step)
         reference.take(step)
         if t % 50 == 0:

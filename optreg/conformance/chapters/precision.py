@@ -5,7 +5,7 @@ mean must follow the reference to within its standard error, and their spread mu
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -42,22 +42,16 @@ DRIFT = 3.0
 """How far the reference moves in STEPS updates, in ULP: rounded to nearest, each update would vanish."""
 
 
-def _has(subject: OptimizerSubject, option: str) -> str | None:
-    if option not in {field.name for field in fields(subject.options)}:
-        return f"it has no option '{option}'"
-    return None if subject.traits.elementwise else "its elements are declared to be coupled"
+def _unless(*options: str) -> Callable[[OptimizerSubject], str | None]:
+    """The condition that an optimizer has some options, and that its elements are independent."""
 
+    def needs(subject: OptimizerSubject) -> str | None:
+        missing = [option for option in options if option not in {field.name for field in fields(subject.options)}]
+        if missing:
+            return f"it has no option '{missing[0]}'"
+        return None if subject.traits.elementwise else "its elements are declared to be coupled"
 
-def _not_rounding(subject: OptimizerSubject) -> str | None:
-    return _has(subject, "stochastic_rounding")
-
-
-def _one_state_dtype(subject: OptimizerSubject) -> str | None:
-    return _has(subject, "state_dtype")
-
-
-def _unseeded(subject: OptimizerSubject) -> str | None:
-    return _not_rounding(subject) or _has(subject, "seed")
+    return needs
 
 
 def _on_paths(subject: OptimizerSubject) -> Iterator[tuple[str, OptimizerSubject]]:
@@ -103,44 +97,35 @@ def _drifting(subject: OptimizerSubject) -> tuple[OptimizerRun, ReferenceRun, fl
     return run, reference, variance
 
 
-@check("E01", needs=_not_rounding, hint="the probabilities of rounding up and down do not match the distances")
+@check("E01", needs=_unless("stochastic_rounding"), hint="rounding up or down is too likely")
 def check_stochastic_rounding_is_unbiased(subject: OptimizerSubject) -> None:
     """Stochastically rounded bfloat16 parameters drift with the reference, by updates below their resolution."""
     for name, on_path in _on_paths(subject):
         run, reference, variance = _drifting(on_path)
         expected = reference.values()[0].item()
         error = ULP * math.sqrt(max(variance, 1.0)) / SIDE
+        bound = SIGMAS * error + ULP**2 * DRIFT  # the second term is for the rounding of the state
         kept = run.params[0].dtype is torch.bfloat16
         subject.assert_true(kept, f"on the path {name}, the parameter's dtype has changed")
-        subject.assert_close(
-            float(run.values()[0].mean()),
-            expected,
-            SIGMAS * error + ULP**2 * DRIFT,  # the second term is for the rounding of the state
-            f"on the path {name}, the mean of {SIDE * SIDE} elements after {STEPS} updates",
-        )
+        what = f"on the path {name}, the mean of {SIDE * SIDE} elements after {STEPS} updates"
+        subject.assert_close(float(run.values()[0].mean()), expected, bound, what)
 
 
-@check("E02", needs=_not_rounding, hint="the noise is larger or smaller than one ulp, or shared by elements")
+@check("E02", needs=_unless("stochastic_rounding"), hint="the noise is not one ulp wide, or is shared")
 def check_rounding_errors_walk_at_random(subject: OptimizerSubject) -> None:
     """The rounding errors of an element grow as in a random walk, and those of neighbours are uncorrelated."""
     for name, on_path in _on_paths(subject):
         run, _, variance = _drifting(on_path)
-        values = run.values()[0] / ULP
-        subject.assert_close(
-            float(values.std()), math.sqrt(variance), 0.1 * math.sqrt(variance),
-            f"on the path {name}, the spread of {SIDE * SIDE} elements in units of the last place", of="a random walk",
-        )  # fmt: skip
-        deviations = values - values.mean()
-        for what, a, b in (
-            ("neighbours", deviations[:, 1:], deviations[:, :-1]),
-            ("rows", deviations[1:], deviations[:-1]),
-        ):
+        values, spread = run.values()[0] / ULP, math.sqrt(variance)
+        what = f"on the path {name}, the spread of {SIDE * SIDE} elements in units of the last place"
+        subject.assert_close(float(values.std()), spread, 0.1 * spread, what, of="a random walk")
+        errors, bound = values - values.mean(), SIGMAS / SIDE
+        for what, a, b in (("neighbours", errors[:, 1:], errors[:, :-1]), ("rows", errors[1:], errors[:-1])):
             correlation = float((a * b).mean() / max(variance, 1e-9))
-            bound = SIGMAS / SIDE
             subject.assert_close(correlation, 0.0, bound, f"on the path {name}, the correlation of {what}", of="chance")
 
 
-@check("E03", needs=_unseeded, hint="the noise comes from the global generator, or from state that is not saved")
+@check("E03", needs=_unless("stochastic_rounding", "seed"), hint="the noise's state is not saved")
 def check_rounding_is_reproducible(subject: OptimizerSubject) -> None:
     """The same seed gives the same bits, after a resume too; another seed gives others."""
     problem = hostile_problem(subject, [(64, 64), (8, 8)], missing=False)
@@ -156,7 +141,7 @@ def check_rounding_is_reproducible(subject: OptimizerSubject) -> None:
         subject.assert_true(not same, f"on the path {name}, another seed gives the same bits")
 
 
-@check("E04", needs=_not_rounding, hint="parameters are rounded whatever their dtype is")
+@check("E04", needs=_unless("stochastic_rounding"), hint="parameters are rounded whatever their dtype is")
 def check_wide_parameters_are_not_rounded_at_random(subject: OptimizerSubject) -> None:
     """Stochastic rounding has no effect on float64 and float32 parameters."""
     problem = hostile_problem(subject)
@@ -187,32 +172,29 @@ def _with_low_state(subject: OptimizerSubject) -> tuple[OptimizerRun, ReferenceR
     return run, reference, distance
 
 
-@check("E05", needs=_one_state_dtype, hint="state is rounded to nearest, and does not move when it changes slowly")
+@check("E05", needs=_unless("state_dtype"), hint="state is rounded to nearest, and slow changes are lost")
 def check_low_precision_state_is_unbiased(subject: OptimizerSubject) -> None:
     """bfloat16 state keeps its dtype, in a checkpoint too, and is the reference's on average."""
     for name, on_path in _on_paths(subject):
         run, reference, _ = _with_low_state(on_path)
         state, resumed = run.state(0), run.resumed(way="file").state(0)
-        kept = [
-            key
-            for key, value in state.items()
-            if isinstance(value, Tensor) and value.shape == run.params[0].shape and value.is_floating_point()
-        ]
-        for key in kept:
+        tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+        for key, value in tensors.items():
+            if value.shape != run.params[0].shape or not value.is_floating_point():
+                continue
             where = f"on the path {name}, '{key}'"
-            subject.assert_equal(str(state[key].dtype), "torch.bfloat16", f"the dtype of {where}")
-            subject.assert_equal(resumed[key], state[key], f"{where}, from a checkpoint", of="the saved one is")
+            subject.assert_equal(str(value.dtype), "torch.bfloat16", f"the dtype of {where}")
+            subject.assert_equal(resumed[key], value, f"{where}, from a checkpoint", of="the saved one is")
             expected = reference.now[0][1].get(key)
             if expected is not None and subject.traits.state != "own":
-                size = abs(np.asarray(expected).item())
-                spread = 2 * ULP * size * math.sqrt(MANY) / ELEMENTS  # a random walk of half an ulp a step
-                mean = float(as_array(state[key]).mean())
-                subject.assert_close(mean, np.asarray(expected).item(), SIGMAS / 2 * spread, f"{where}, its mean")
+                right = np.asarray(expected).item()
+                spread = 2 * ULP * abs(right) * math.sqrt(MANY) / ELEMENTS  # a random walk of half an ulp a step
+                subject.assert_close(float(as_array(value).mean()), right, SIGMAS / 2 * spread, f"{where}, its mean")
     if not subject.activity.comparisons:
         raise NotApplicable("it has no state of its parameters' shape")
 
 
-@check("E06", needs=_one_state_dtype, hint="parameters pass through the state's dtype, or their error grows unbounded")
+@check("E06", needs=_unless("state_dtype"), hint="parameters pass through the state's dtype, or errors grow unbounded")
 def check_parameters_with_low_precision_state(subject: OptimizerSubject) -> None:
     """With bfloat16 state, float32 parameters follow the reference: closely on average, and none is far off."""
     for name, on_path in _on_paths(subject):
@@ -224,7 +206,7 @@ def check_parameters_with_low_precision_state(subject: OptimizerSubject) -> None
 
 
 def _not_compiled(subject: OptimizerSubject) -> str | None:
-    return unless_compiled(subject) or _not_rounding(subject) or _one_state_dtype(subject)
+    return unless_compiled(subject) or _unless("stochastic_rounding", "state_dtype")(subject)
 
 
 @check("E07", Tier.SHOULD, needs=_not_compiled, hint="the kernel's noise differs from that of the other paths")

@@ -18,9 +18,14 @@ def explained(failed: Failed) -> Finding:
     finding, evidence = failed.finding, failed.evidence
     with suppress(Exception):  # a finding counts even without an explanation
         if isinstance(evidence, OptimizerEvidence):
-            return _of_an_optimizer(finding, evidence, failed.where)
+            cause = finding.likely
+            if cause is None and evidence.reference is not None:
+                cause = optimizer_causes.likely(evidence.recording, evidence.values, evidence.reference)
+            return replace(finding, likely=cause, snippet=optimizer_programs.smallest(evidence, failed.where))
         if isinstance(evidence, SchedulerEvidence):
-            return _of_a_scheduler(finding, evidence)
+            program, place = scheduler_programs.smallest(evidence), f"group {evidence.index}"
+            cause = finding.likely or scheduler_causes.likely(evidence)
+            return replace(finding, snippet=program, likely=cause, coordinate=place)
     return finding
 
 
@@ -32,16 +37,3 @@ def program_that_raises(recording: object, error: BaseException) -> str | None:
         if isinstance(recording, SchedulerRecording):
             return scheduler_programs.raising(recording, error)
     return None
-
-
-def _of_an_optimizer(finding: Finding, evidence: OptimizerEvidence, where: tuple[int, ...] | None) -> Finding:
-    cause = finding.likely
-    if cause is None and evidence.reference is not None:
-        cause = optimizer_causes.likely(evidence.recording, evidence.values, evidence.reference)
-    return replace(finding, likely=cause, snippet=optimizer_programs.smallest(evidence, where))
-
-
-def _of_a_scheduler(finding: Finding, evidence: SchedulerEvidence) -> Finding:
-    program = scheduler_programs.smallest(evidence)
-    cause = finding.likely or scheduler_causes.likely(evidence)
-    return replace(finding, snippet=program, likely=cause, coordinate=f"group {evidence.index}")

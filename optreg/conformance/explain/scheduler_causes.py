@@ -67,10 +67,8 @@ def _mistakes(recording: SchedulerRecording, right: Curve, steps: int) -> Iterat
 
     def at(step: Callable[[int], int], **changed: Any) -> Curve | None:
         try:
-            return {
-                (group, t): subject.rate({**settings, **changed}, recording.base_lrs[group], max(step(t), 0))
-                for group, t in right
-            }
+            complete, base_lrs = {**settings, **changed}, recording.base_lrs
+            return {(group, t): subject.rate(complete, base_lrs[group], max(step(t), 0)) for group, t in right}
         except Exception:  # the reference is not defined there
             return None
 

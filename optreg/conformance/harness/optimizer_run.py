@@ -66,15 +66,8 @@ class OptimizerRun:
         **settings: Any,
     ) -> None:
         self.subject = subject
-        self.recording = OptimizerRecording(
-            subject=subject,
-            starts=[np.array(start) for start in starts],
-            dtype=dtype,
-            groups=groups,
-            layout=layout,
-            frozen=frozen,
-            settings={**subject.hostile, **subject.execution, **settings},
-        )
+        copies, settings = list(map(np.array, starts)), {**subject.hostile, **subject.execution, **settings}
+        self.recording = OptimizerRecording(subject, copies, dtype, groups, layout, frozen, settings)
         self.params = [Parameter(layout(subject.tensor(start, dtype))) for start in starts]
         for index in frozen:
             self.params[index].requires_grad_(False)
@@ -168,34 +161,20 @@ class OptimizerRun:
             with torch.no_grad():
                 param.copy_(old)
         fresh.optimizer.load_state_dict(saved)
-        code = "\n".join(
-            [
-                *([THROUGH_A_FILE] if way == "file" else []),
-                f"saved = {WAYS[way]}",
-                "params = [torch.nn.Parameter(p.detach().clone()) for p in params]",
-                NEW_OPTIMIZER,
-                "optimizer.load_state_dict(saved)",
-            ]
-        )
-        line = Line(code, resumes=True, settings=fresh.settings, groups=groups)
-        fresh.recording = replace(
-            fresh.recording,
-            starts=self.recording.starts,
-            settings=self.settings,
-            groups=self.groups,
-            events=[*self.recording.events, line],
-        )
+        helper = [THROUGH_A_FILE] if way == "file" else []
+        copies = "params = [torch.nn.Parameter(p.detach().clone()) for p in params]"
+        code = [*helper, f"saved = {WAYS[way]}", copies, NEW_OPTIMIZER, "optimizer.load_state_dict(saved)"]
+        line = Line("\n".join(code), resumes=True, settings=fresh.settings, groups=groups)
+        fresh.recording = replace(self.recording, events=[*self.recording.events, line])
         return fresh
 
     def reuse(self, grads: Sequence[Array], **changes: Any) -> None:
         """Write gradients into the tensors that held the last ones, edit every group, make the update."""
-        device = on_device(self.subject)
+        options = f"dtype={self.recording.dtype}{on_device(self.subject)}"
         for index, (param, grad) in enumerate(zip(self.params, grads, strict=True)):
             assert param.grad is not None
             param.grad.copy_(self.subject.tensor(grad))
-            self.note(
-                f"params[{index}].grad.copy_(torch.tensor({literal(grad)}, dtype={self.recording.dtype}{device}))"
-            )
+            self.note(f"params[{index}].grad.copy_(torch.tensor({literal(grad)}, {options}))")
         self.edit(noted=True, **changes)
         self.step_again()
 

@@ -142,10 +142,8 @@ class SchedulerRun:
             saved = (saved[0], json.loads(json.dumps(saved[1])))
             lines.append("saved = saved[0], json.loads(json.dumps(saved[1]))")
         made = self.base_lrs if base_lrs is None else base_lrs
-        first = saved[0] if loaded else None
-        fresh = SchedulerRun(
-            self.subject, settings or self.settings, made, tensor=self.recording.tensor_lr, saved=first
-        )
+        first, tensor = saved[0] if loaded else None, self.recording.tensor_lr
+        fresh = SchedulerRun(self.subject, settings or self.settings, made, tensor=tensor, saved=first)
         loads: list[tuple[Callable[[], Any], str]] = [
             (lambda: fresh.optimizer.load_state_dict(saved[0]), LOADED[0]),
             (lambda: fresh.scheduler.load_state_dict(saved[1]), LOADED[1]),

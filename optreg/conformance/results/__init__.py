@@ -1,1 +1,1 @@
-"""Results: comparisons, the rounding they allow, and what is said of their outcome."""
+"""Results: comparisons, the rounding errors that they allow, and verdicts."""

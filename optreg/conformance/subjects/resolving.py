@@ -88,17 +88,11 @@ def _imported(place: str) -> Any:
 
 def _checked_params(target: Target, reference: type) -> dict[str, str]:
     known = names(reference)
-    for theirs, ours in target.params:
-        if field_of(ours) not in known:
-            raise CannotBeJudged(
-                f"--param {theirs}={ours}: the reference has no hyperparameter '{field_of(ours)}'; "
-                f"it has: {', '.join(known)}"
-            )
-    for name, _ in target.settings:
+    options = [(f"--param {theirs}={ours}", field_of(ours)) for theirs, ours in target.params]
+    options += [(f"--set {name}", name) for name, _ in target.settings]
+    for option, name in options:
         if name not in known:
-            raise CannotBeJudged(
-                f"--set {name}: the reference has no hyperparameter '{name}'; it has: {', '.join(known)}"
-            )
+            raise CannotBeJudged(f"{option}: the reference has no hyperparameter '{name}'; it has: {', '.join(known)}")
     return dict(target.params)
 
 
@@ -115,21 +109,19 @@ def _fixed(subject: Subject, signature: Signature) -> dict[str, Any]:
             f"'{subject.target.like}' does not have; name the counterpart, --param {unknown[0]}=HYPERPARAMETER, or "
             "judge a function that calls the constructor"
         )
-    missing = [theirs for theirs in params if not signature.accepts(theirs)]
-    if missing:
-        raise CannotBeJudged(
-            f"--param: {subject.code_name} has no argument '{missing[0]}'; it has: {', '.join(signature.names)}"
-        )
+    for name in params:
+        if not signature.accepts(name):
+            own_names = ", ".join(signature.names)
+            raise CannotBeJudged(f"--param: {subject.code_name} has no argument '{name}'; it has: {own_names}")
     fixed = {}
     for name in names(subject.reference):
         if name in given:
             fixed[name] = given[name]
         elif name not in renamed and not signature.accepts(name):
             if name not in default or name == "lr":
-                value = "" if name == "lr" else f", or the value that it has, --set {name}=VALUE"
-                raise CannotBeJudged(
-                    f"{subject.code_name} has no argument '{name}'; give its name, --param THEIRS={name}{value}"
-                )
+                option = f"--param THEIRS={name}"
+                option += "" if name == "lr" else f", or the value that it has, --set {name}=VALUE"
+                raise CannotBeJudged(f"{subject.code_name} has no argument '{name}'; give its name, {option}")
             fixed[name] = default[name]
     return fixed
 
