@@ -73,11 +73,7 @@ class ScheduleLR(DirectScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """The state as plain data: the step, each group's base learning rate, the schedule's parameters."""
-        return {
-            "last_epoch": self.last_epoch,
-            "base_lrs": self.base_lrs,
-            "schedule": _parameters(self.schedule),
-        }
+        return {"last_epoch": self.last_epoch, "base_lrs": self.base_lrs, "schedule": _parameters(self.schedule)}
 
     def load_state_dict(self, state_dict: dict[str, Any], *, keep_schedule: bool = False) -> None:
         """Resume from a checkpoint: set every group's learning rate to the schedule's value there.
@@ -95,19 +91,19 @@ class ScheduleLR(DirectScheduler):
         missing = {"last_epoch", "base_lrs", "schedule"} - state_dict.keys()
         if missing:
             raise ValueError(
-                f"the checkpoint lacks {', '.join(sorted(missing))}, so another scheduler than ScheduleLR wrote it; "
-                "build the scheduler anew, with last_epoch set to the number of the last update"
+                f"the checkpoint lacks {', '.join(sorted(missing))}, so a scheduler other than ScheduleLR wrote it; "
+                "rebuild the scheduler with last_epoch set to the number of the last update"
             )
         theirs, ours = state_dict["schedule"], _parameters(self.schedule)
         if not keep_schedule and theirs != ours:
             raise ValueError(
-                f"the checkpoint was written under the schedule {theirs}, this scheduler runs {ours}; "
-                "build it with the checkpoint's values, or load with keep_schedule=True to go on under the new one"
+                f"the checkpoint was written with the schedule {theirs}, but this scheduler runs {ours}; "
+                "build it with the checkpoint's values, or load with keep_schedule=True to keep the new one"
             )
         groups = len(self.optimizer.param_groups)
         if len(state_dict["base_lrs"]) != groups:
             raise ValueError(
-                f"the checkpoint schedules {len(state_dict['base_lrs'])} param groups, this optimizer has "
+                f"the checkpoint schedules {len(state_dict['base_lrs'])} param groups, but this optimizer has "
                 f"{groups}; give it the checkpoint's groups before loading"
             )
         self.base_lrs = state_dict["base_lrs"]

@@ -109,7 +109,7 @@ def _told(error: Exception) -> str:
     reason = next((line.strip() for line in str(inner).splitlines() if line.strip()), "")
     return (
         f"execution 'compiled' cannot compile its kernel here: {type(inner).__name__}: {reason}. On the CPU it needs a "
-        "C++ compiler (g++, clang), on a GPU Triton: install it, or ask for execution 'auto'"
+        "C++ compiler (g++, clang), on a GPU Triton: install it, or set execution to 'auto'"
     )
 
 
