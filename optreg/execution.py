@@ -1,4 +1,4 @@
-"""Execution options of elementwise optimizers: how an update is computed, never what it computes."""
+"""Execution options of elementwise optimizers: how an update is computed, not what it computes."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -16,16 +16,16 @@ class PointwiseOptions:
 
     Args:
         maximize: ascend instead of descend.
-        execution: `"loop"` runs the rule as it is written, one tensor after the other. `"foreach"` runs its
-            operations in blocks that stay in the cache (CPU), or on many tensors at once (accelerators).
-            `"compiled"` makes one kernel of it, which takes seconds at the first step, and on the CPU a C++
-            compiler. `"auto"` takes the fastest of those that need no compiler.
-        stochastic_rounding: round bfloat16 parameters, and their state, up or down at random, so that on the average
-            nothing is lost. Parameters of other dtypes are rounded to nearest.
-        state_dtype: the dtype that state is kept in; None: its parameter's. What is kept in bfloat16 by this option is
-            rounded at random too, since averages would stand still otherwise.
-        seed: of the random rounding, which is a function of the seed, the parameter's place, the number of the
-            update and the element: the same again, and after a checkpoint, on every path.
+        execution: `"loop"` runs the rule as written, one tensor after the other. `"foreach"` runs its operations in
+            blocks that stay in the cache (CPU), or on many tensors at once (accelerators). `"compiled"` compiles
+            the rule to one kernel: the first step takes seconds, and on the CPU it needs a C++ compiler. `"auto"`
+            takes the fastest path that needs no compiler.
+        stochastic_rounding: round bfloat16 parameters and their state up or down at random, so that on average nothing
+            is lost. Parameters of other dtypes are rounded to nearest.
+        state_dtype: the dtype of state; None: the parameter's. State that this option keeps in bfloat16 is rounded at
+            random too, since averages would otherwise stop moving.
+        seed: the seed of random rounding. The noise depends only on the seed, the parameter's index, the number of
+            the update and the element. So it is the same in every run, after a checkpoint, and on every path.
     """
 
     maximize: bool = False
@@ -37,6 +37,6 @@ class PointwiseOptions:
 
 @dataclass(frozen=True)
 class FusedPointwiseOptions(PointwiseOptions):
-    """Options of an optimizer that has a fused kernel besides, which `execution: fused` asks for."""
+    """Options of an optimizer that also has a fused kernel, which `execution="fused"` selects."""
 
-    execution: FusedPath = "auto"  # type: ignore[assignment]  # wider than the base's
+    execution: FusedPath = "auto"  # type: ignore[assignment]  # wider than in the base class

@@ -1,7 +1,7 @@
-"""Torch's internals: all that optreg uses of torch and that torch does not promise to keep.
+"""Torch's internals: everything in torch that optreg uses and that torch does not promise to keep.
 
-Each is looked at once, when it is first needed: whether this torch has it, and whether it does what it is needed for.
-Where it does not, something public takes its place, and the results stay the same.
+On first use, optreg checks that the installed torch has it and that it works as expected. If not, public functions
+replace it, with the same results.
 """
 
 import functools
@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode 
 
 
 def copy_each(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copy tensors into others."""
+    """Copy each source into its target."""
     _in_place("copy_")(targets, sources)
 
 
@@ -29,7 +29,7 @@ def count_each(steps: Sequence[Tensor]) -> None:
 
 @functools.cache
 def _in_place(name: str) -> Callable[[Sequence[Tensor], Any], object]:
-    """A method that changes tensors in place, on many at once: torch's function, or a loop."""
+    """An in-place method applied to many tensors at once: torch's function, or a loop."""
 
     def loop(targets: Sequence[Tensor], operands: Any) -> None:
         for place, target in enumerate(targets):
@@ -46,11 +46,11 @@ def _in_place(name: str) -> Callable[[Sequence[Tensor], Any], object]:
 
 @functools.cache
 def multi_tensor(name: str, arguments: str) -> Callable[..., list[Tensor]]:
-    """A function of torch that takes and gives lists of tensors: torch's own, or a loop.
+    """A torch function on lists of tensors: torch's multi-tensor function, or a loop.
 
     Args:
-        name: the function's on single tensors.
-        arguments: how it is going to be called, as source text in which `tensors` stands for every list.
+        name: the function's name on single tensors.
+        arguments: the arguments of the later call as source text, in which `tensors` stands for every list.
     """
     looped = loop(name)
     at_once: Any = getattr(torch, f"_foreach_{name}", None)
@@ -65,7 +65,7 @@ def multi_tensor(name: str, arguments: str) -> Callable[..., list[Tensor]]:
 
 @functools.cache
 def loop(name: str) -> Callable[..., list[Tensor]]:
-    """A function of torch on lists of tensors, called for each."""
+    """A torch function on lists of tensors, as a loop of calls on single ones."""
     single = getattr(torch, name)
 
     def looped(*operands: Any, **keywords: Any) -> list[Tensor]:
@@ -83,14 +83,14 @@ def loop(name: str) -> Callable[..., list[Tensor]]:
 
 @functools.cache
 def fused_kernel(name: str, device: str) -> Callable[..., object] | None:
-    """torch's fused kernel for devices of a type; None where this torch has none that does what is expected.
+    """torch's fused kernel for a type of device; None if the installed torch has none that works as expected.
 
     Args:
         name: `adam` or `adamw`.
         device: the type of device.
     """
     kernel: Any = getattr(torch, f"_fused_{name}_", None)
-    expected = {"adam": 0.5, "adamw": 0.0}[name]  # of 1, by half of a step of one, where the decay is all of the weight
+    expected = {"adam": 0.5, "adamw": 0.0}[name]  # half a step of 1 from 1, where decay removes all of the weight
     try:
         param, grad, mean, square, step = (torch.tensor([x], device=device) for x in (1.0, 1.0, 0.0, 0.0, 1.0))
         kernel(
@@ -106,19 +106,20 @@ def fused_kernel(name: str, device: str) -> Callable[..., object] | None:
 
 
 def mark_static(tensor: Tensor, dimension: int) -> None:
-    """Tell the compiler that a size never changes; without that, it may compile once more than needed."""
+    """Tell the compiler that a size never changes. Otherwise it may compile once more than needed."""
     mark = getattr(importlib.import_module("torch._dynamo"), "mark_static", None)
     if mark is not None:
         mark(tensor, dimension)
 
 
 def compiler_options(device: torch.device) -> list[dict[str, Any]]:
-    """Options of the compiler, to be tried one after the other; those that this torch does not know are left out.
+    """Options of the compiler, to try one after the other, without those that the installed torch does not know.
 
-    A kernel is used for vectors of all lengths; but torch would make it for one thread if the first was short.
+    A kernel serves vectors of all lengths, but torch would compile it for one thread if the first vector is short.
 
-    torch finds out whether the processor's vector instructions can be used by compiling and running a program, which
-    takes longer than the kernel; but it has looked at the processor already, to choose its own. So first without.
+    To find out whether it can use vector instructions, torch compiles and runs a test program, which takes longer than
+    the kernel. But torch has already detected the processor to choose its own kernels. So the first options skip the
+    test.
     """
     if device.type != "cpu":
         return [{}]
@@ -135,12 +136,12 @@ def _known_to_the_compiler(option: str) -> dict[str, Any]:
 
 
 def is_of_compiling(error: Exception) -> bool:
-    """Whether an error says that something could not be compiled."""
+    """Whether an error comes from torch's compiler."""
     return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
 
 
 def import_compiler() -> None:
-    """Import what `torch.compile` imports when it first compiles."""
+    """Import the modules that `torch.compile` imports on its first compilation."""
     importlib.import_module("torch._inductor.compile_fx")
 
 
@@ -148,22 +149,22 @@ def import_compiler() -> None:
 
 
 class DirectScheduler(LRScheduler):
-    """A scheduler all of whose moves are one method, `move_to`, whichever way torch takes.
+    """A scheduler that makes every move in one method, `move_to`.
 
-    torch's own `step` moves by `_update_lr`, and newer chains of schedulers call that at once.
+    torch's own `step` calls `_update_lr`, and newer chained schedulers call that directly.
     """
 
     def move_to(self, epoch: int) -> None:
-        """Go to a step, and set the rates of there."""
+        """Go to step `epoch`, and set its learning rates."""
         raise NotImplementedError
 
     def step(self, epoch: int | None = None) -> None:
-        """Move on to the next step, or to step `epoch`.
+        """Move to the next step, or to step `epoch`.
 
-        torch's own check that `optimizer.step()` came first is left out: it also fires where a gradient
-        scaler rightly skipped the update.
+        This leaves out torch's check that `optimizer.step()` came first, which also fires if a gradient scaler rightly
+        skipped the update.
         """
-        self._step_count = getattr(self, "_step_count", 0) + 1  # which trainers look at
+        self._step_count = getattr(self, "_step_count", 0) + 1  # trainers read it
         self._update_lr(epoch)
 
     def _update_lr(self, epoch: int | None = None) -> None:

@@ -101,7 +101,7 @@ def test_a_changed_horizon_is_refused_unless_it_is_meant():
 
 def test_a_checkpoint_of_another_number_of_groups_is_refused():
     state = optreg.ScheduleLR(make_optimizer(1.0, 2.0), CURVE).state_dict()
-    with pytest.raises(ValueError, match="schedules 2 param groups, this optimizer has 1"):
+    with pytest.raises(ValueError, match="schedules 2 param groups, but this optimizer has 1"):
         optreg.ScheduleLR(make_optimizer(1.0), CURVE).load_state_dict(state)
 
 
@@ -202,5 +202,5 @@ def test_reading_changes_nothing():
 def test_a_checkpoint_of_torchs_own_scheduler_is_refused_by_name():
     scheduler = optreg.ScheduleLR(make_optimizer(1.0), CURVE)
     theirs = torch.optim.lr_scheduler.LambdaLR(make_optimizer(1.0), lambda t: 1.0).state_dict()
-    with pytest.raises(ValueError, match="lacks schedule, so another scheduler than ScheduleLR wrote it"):
+    with pytest.raises(ValueError, match="lacks schedule, so a scheduler other than ScheduleLR wrote it"):
         scheduler.load_state_dict(theirs)

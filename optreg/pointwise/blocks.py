@@ -1,4 +1,4 @@
-"""Blocks: tensors of any layout, walked through in pieces that stay in the processor's cache."""
+"""Blocks: processes tensors of any layout in pieces that stay in the processor's cache."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +13,20 @@ Body = Callable[..., None]
 """`body(param, grad, *state)`: updates a block of the parameter and of its state in place."""
 
 PER_THREAD = 2**17
-"""Elements of a block for each thread: from 2^17 on, a call costs nothing beside its work, and float32 blocks of a
-parameter, its gradient, state and scratch still fit the cache that a core has (docs/performance.md)."""
+"""Elements of a block per thread. From 2^17 on, the overhead of a call is negligible, and float32 blocks of a
+parameter, its gradient, state and scratch still fit the cache of a core (docs/performance.md)."""
 
 LARGEST = 2**21
-"""Elements of the largest block, so that scratch stays below 64 MiB however many threads there are."""
+"""Elements of the largest block. It keeps scratch below 64 MiB for any number of threads."""
 
 
 def block_size(device: torch.device) -> int:
-    """Elements of a block."""
+    """The number of elements of a block."""
     return min(PER_THREAD * torch.get_num_threads(), LARGEST) if device.type == "cpu" else LARGEST
 
 
 class Workspace:
-    """Scratch that is kept between updates."""
+    """Scratch that is reused between updates."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, torch.device, torch.dtype], list[Tensor]] = {}
@@ -35,18 +35,18 @@ class Workspace:
     def take(
         self, purpose: str, shape: torch.Size, device: torch.device, count: int, dtype: torch.dtype
     ) -> list[Tensor]:
-        """So many tensors, whose contents are anything; those of another purpose are others."""
+        """`count` tensors with arbitrary contents. Different purposes never share memory."""
         kept = self._kept.setdefault((purpose, device, dtype), [])
         elements = shape.numel()
         if kept and kept[0].numel() < elements:
             kept.clear()
         while len(kept) < count:
-            with torch.inference_mode(False):  # or an ordinary step could not write to it
+            with torch.inference_mode(False):  # ordinary steps cannot write to inference tensors
                 kept.append(torch.empty(max(elements, kept[0].numel() if kept else 0), device=device, dtype=dtype))
         return [tensor[:elements].view(shape) for tensor in kept[:count]]
 
     def noise(self, device: torch.device) -> Noise:
-        """The source of noise."""
+        """The table of noise on a device, made on first use."""
         if device not in self._noise:
             with torch.inference_mode(False):
                 self._noise[device] = Noise(device)
@@ -54,7 +54,7 @@ class Workspace:
 
 
 def walk(tensors: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
-    """The tensors, which have one shape, in corresponding blocks of at most `size` elements."""
+    """Split tensors of one shape into corresponding blocks of at most `size` elements."""
     flat = flattened(tensors)
     if flat is not None:
         if flat[0].numel() <= size:
@@ -63,7 +63,7 @@ def walk(tensors: Sequence[Tensor], size: int) -> Iterator[tuple[Tensor, ...]]:
             yield from zip(*(torch.split(tensor, size) for tensor in flat), strict=True)
         return
     first = tensors[0]
-    order = sorted(range(first.ndim), key=first.stride, reverse=True)  # as they lie in the parameter's memory
+    order = sorted(range(first.ndim), key=first.stride, reverse=True)  # the order of the parameter's memory
     yield from _rows(tuple(tensor.permute(order) for tensor in tensors), size)
 
 
@@ -78,16 +78,21 @@ def _rows(tensors: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]
         yield from _rows(parts, size)
 
 
-def flattened(tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
-    """The tensors as vectors over the same memory; None if they do not lie densely in memory in one order."""
+def are_dense(tensors: Sequence[Tensor]) -> bool:
+    """Whether tensors are dense in memory, and their elements in the same order."""
     first = tensors[0]
     if first.is_contiguous():
-        if all(tensor.is_contiguous() for tensor in tensors):
-            return tuple(tensor.view(-1) for tensor in tensors)
-        return None
+        return all(map(Tensor.is_contiguous, tensors))
     strides = first.stride()
-    if not _is_dense(tuple(first.shape), strides) or any(tensor.stride() != strides for tensor in tensors):
+    return _is_dense(tuple(first.shape), strides) and all(tensor.stride() == strides for tensor in tensors)
+
+
+def flattened(tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+    """The tensors as vectors over the same memory; None unless they are dense (`are_dense`)."""
+    if not are_dense(tensors):
         return None
+    if tensors[0].is_contiguous():
+        return tuple(tensor.view(-1) for tensor in tensors)
     return tuple(tensor.as_strided((tensor.numel(),), (1,)) for tensor in tensors)
 
 
@@ -103,7 +108,7 @@ def _is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 
 Take = Callable[[int, torch.dtype], list[Tensor]]
-"""Gives so many tensors of a dtype and of the block's shape, whose contents are anything."""
+"""`take(count, dtype)` returns `count` tensors of the block's shape with arbitrary contents."""
 
 
 def run(
@@ -116,11 +121,11 @@ def run(
     """Update a parameter and its state, block by block.
 
     Args:
-        tensors: parameter, gradient, state, all of one shape.
+        tensors: parameter, gradient and state, all of one shape.
         make_body: makes the body for blocks of one shape.
-        dtype: what is computed in; blocks of other dtypes are converted, and their results rounded.
-        workspace: where scratch comes from.
-        rounding: what is rounded at random.
+        dtype: the dtype of the computation. Blocks of other dtypes are converted, and their results rounded.
+        workspace: provides scratch.
+        rounding: how to round at random.
     """
     device = tensors[0].device
     size = block_size(device)

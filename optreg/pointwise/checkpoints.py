@@ -1,4 +1,4 @@
-"""Checkpoints: how an elementwise optimizer is saved, copied and restored; state goes into the dtype it is kept in."""
+"""Checkpoints: saving, copying and restoring an elementwise optimizer."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,18 +14,18 @@ from optreg.pointwise.step import Stepper
 
 
 class Checkpointed(Optimizer):
-    """An optimizer with state of known names, and with execution options that no checkpoint changes."""
+    """An optimizer whose state has declared names, and whose execution options survive loading a checkpoint."""
 
     state_names: ClassVar[tuple[str, ...]]
     options: ClassVar[type[PointwiseOptions]]
     _stepper: Stepper
 
     def _begin(self) -> None:
-        """Start without anything that is kept for speed alone."""
+        """Reset everything that is kept only for speed."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's; every tensor in it has memory of its own."""
+        """The state as in torch. No two tensors in it share memory."""
         self._stepper.unpack()
         return super().state_dict()
 
@@ -34,10 +34,10 @@ class Checkpointed(Optimizer):
         return super().__getstate__()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a copy of a checkpoint: its hyperparameters and state; but execution options stay as they are.
+        """Load a copy of a checkpoint's hyperparameters and state; execution options stay as they are.
 
-        State goes into the dtype that it is kept in here, and not, as in torch's optimizers, through the
-        parameter's.
+        State is converted straight to the dtype in which this optimizer keeps it. torch's optimizers convert it to the
+        parameter's dtype.
 
         Raises:
             ValueError: the checkpoint belongs to another model or another algorithm.
@@ -62,7 +62,7 @@ class Checkpointed(Optimizer):
             after.remove()
 
     def _adapt(self, param: Tensor, group: Group, saved: Mapping[str, Any]) -> None:
-        """Take a parameter's state from a checkpoint in the dtypes that it is kept in here."""
+        """Copy a parameter's state from a checkpoint in this optimizer's dtypes."""
         for name, value in saved.items():
             if name in self.state_names:
                 value = torch.as_tensor(value, device=param.device)
@@ -72,7 +72,7 @@ class Checkpointed(Optimizer):
                 self.state[param][name] = step.to(step_dtype(group), copy=True)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over a copy of a checkpoint; a key that it does not have yet means the default."""
+        """Load a copy of a checkpoint. Group keys that it lacks take their defaults."""
         self._begin()
         for param, values in state["state"].items():
             for name in self.state_names:
@@ -82,14 +82,14 @@ class Checkpointed(Optimizer):
                         f"its parameter {tuple(param.shape)}; the checkpoint belongs to another model"
                     )
         super().__setstate__(state)
-        self.defaults.pop("differentiable", None)  # torch adds it, to nobody's use here
+        self.defaults.pop("differentiable", None)  # torch adds it; nothing here uses it
         for group in self.param_groups:
             for key, default in self.defaults.items():
                 group.setdefault(key, default)
             for param in group["params"]:
                 values = self.state.get(param, {})
                 for name, value in values.items():
-                    if name == "step":  # a number in old checkpoints, float64 under a changed default
+                    if name == "step":  # a plain number in old checkpoints, float64 if the default dtype is
                         values[name] = torch.as_tensor(value, dtype=step_dtype(group)).clone()
                     elif isinstance(value, Tensor):
-                        values[name] = value.clone()  # torch would go on writing to the checkpoint's own tensor
+                        values[name] = value.clone()  # otherwise steps would write to the checkpoint's own tensor

@@ -1,6 +1,6 @@
-"""Lists: a program run on many tensors at once by torch's multi-tensor functions, for accelerators.
+"""Lists: runs a program on many tensors at once with torch's multi-tensor functions, for accelerators.
 
-Its code is made once for each program. What is computed in between is given up as soon as nobody reads it any more.
+The code of a program is generated once. It frees intermediate results right after their last use.
 """
 
 import functools
@@ -16,10 +16,10 @@ from optreg.pointwise.blocks import walk
 from optreg.pointwise.trace import Operation, Program, Value
 
 MEMORY = 2**26
-"""Bytes that what is computed in between takes at most: 64 MiB."""
+"""The most bytes that intermediate results take: 64 MiB."""
 
 _GRAIN = 512
-"""Bytes that accelerators' allocators give at least."""
+"""The fewest bytes that accelerators' allocators allocate."""
 
 Tensors = list[Tensor]
 
@@ -28,10 +28,10 @@ def run(program: Program, numbers: Sequence[float], tensors: Sequence[Tensors], 
     """Update many parameters and their state.
 
     Args:
-        program: what is done.
-        numbers: the numbers in it.
-        tensors: the parameters, the gradients, and for each kind of state theirs; lists of equal length.
-        dtype: what is computed in.
+        program: the operations.
+        numbers: the numbers that they take.
+        tensors: the parameters, the gradients, and the tensors of each kind of state; lists of equal length.
+        dtype: the dtype of the computation.
     """
     if not tensors[0]:
         return
@@ -42,7 +42,7 @@ def run(program: Program, numbers: Sequence[float], tensors: Sequence[Tensors], 
 
 
 def _portions(tensors: Sequence[Tensors], memory: int, itemsize: int) -> Iterator[list[Tensors]]:
-    """The lists in portions, results of whose size fit the memory; tensors that are too large in blocks."""
+    """Split the lists into portions of at most `memory` bytes a list. Larger tensors are split into blocks."""
     portion: list[Tensors] = [[] for _ in tensors]
     taken = 0
     most = max(memory // _GRAIN * _GRAIN // itemsize, 1)
@@ -62,14 +62,14 @@ def _portions(tensors: Sequence[Tensors], memory: int, itemsize: int) -> Iterato
 @dataclass(frozen=True, slots=True)
 class _Code:
     update: Callable[[list[Tensors], Sequence[float], torch.dtype], None]
-    """Updates a portion."""
+    """Updates one portion."""
     most: int
-    """How many lists are in memory at once at most, besides those that are given."""
+    """The most lists of intermediate results in memory at once."""
 
 
 @functools.lru_cache(maxsize=256)
 def _code(program: Program, converted: tuple[int, ...]) -> _Code:
-    """The code of a program for tensors of which some are converted to the dtype that is computed in."""
+    """The code of a program that converts the inputs at the slots `converted` to the dtype of the computation."""
     last = program.last_readings()
     names = {"copy": torch_internals.copy_each}
     lines = ["def update(tensors, numbers, dtype):"]
@@ -94,7 +94,7 @@ def _code(program: Program, converted: tuple[int, ...]) -> _Code:
 
 
 def _call(operation: Operation, names: dict[str, Any]) -> str:
-    """A call on lists, whose function is put among the names."""
+    """A call on lists as source text. Its function is added to `names`."""
     function = operation.function
     shown = function.call(operation.texts(lambda value: "tensors", lambda number: "0.5"))
     at_once = function.at_once and isinstance(operation.args[0], Value)

@@ -1,6 +1,6 @@
-"""Operations: the functions that a rule may use, each one row with all that tracing and the paths know of it.
+"""Operations: the functions that a rule may use, one row each with all that tracing and the paths need.
 
-They treat every element by itself. A new operation is a new row: `tests/pointwise/test_operations.py` runs every row
+All treat every element by itself. To add an operation, add a row: `tests/pointwise/test_operations.py` runs every row
 on every path.
 """
 
@@ -10,22 +10,21 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Function:
-    """A function of torch, or one of two that are ours, which tracing makes of several.
+    """A function of torch, or one of two of our own, into which tracing folds several operations.
 
     Args:
-        name: torch's, or ours.
-        operands: their names, in order.
-        defaults: what operands are that may be left out.
-        is_truth: whether the result is a truth value for every element.
-        truths: those of the operands that may be truth values.
-        out: how many of the first operands have to be tensors for the function to write where it is told (`out=`);
-            None: it always makes a new tensor.
+        name: torch's name, or ours.
+        operands: the names of the operands, in order.
+        defaults: the values of optional operands.
+        is_truth: whether the result is a boolean tensor.
+        truths: the operands that may be boolean tensors.
+        out: how many of the first operands must be tensors for the function to accept `out=`; None if it never does.
         at_once: whether torch has the function for many tensors at once.
         aliases: other names.
-        torch_name: the function that is called in torch, if it has another name.
-        arguments: how the operands are given to it, as a format of their places; all in order if it is empty.
-        expression: what a compiled kernel computes, as a format of their places; the call itself if it is empty.
-        summary: of ours, what it computes.
+        torch_name: the name of the torch function to call, if it differs from `name`.
+        arguments: the arguments of the call, as a format string over the operands; empty: all operands in order.
+        expression: what a compiled kernel computes, as a format string over the operands; empty: the call.
+        summary: for our own functions, what they compute.
     """
 
     name: str
@@ -43,7 +42,7 @@ class Function:
 
     @property
     def called(self) -> str:
-        """The name of the function that is called in torch."""
+        """The name of the torch function to call."""
         return self.torch_name or self.name
 
     def call(self, operands: Sequence[str]) -> str:
@@ -51,7 +50,7 @@ class Function:
         return self.arguments.format(*operands) if self.arguments else ", ".join(operands)
 
     def compiled(self, operands: Sequence[str]) -> str:
-        """What a compiled kernel computes, as source text."""
+        """The expression in a compiled kernel, as source text."""
         return self.expression.format(*operands) if self.expression else f"torch.{self.called}({self.call(operands)})"
 
 
@@ -168,4 +167,4 @@ NAMES = {
     if not function.summary
     for name in (function.name, *function.aliases)
 }
-"""The names that a rule may call functions by."""
+"""The names by which a rule may call functions, with the name of each function's row."""

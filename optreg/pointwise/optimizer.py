@@ -1,4 +1,4 @@
-"""Pointwise: what every elementwise optimizer needs around its update rule, so that a plugin holds the rule alone."""
+"""Pointwise: everything an elementwise optimizer needs around its update rule, so that a plugin is only the rule."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ from optreg.pointwise.step import Stepper
 class Pointwise(Checkpointed):
     """An optimizer whose update treats every element of every parameter alike.
 
-    A subclass states its `reference`, the names of its state and the rule, as the paper writes it:
+    A subclass declares its `reference`, the names of its state, and the rule as the paper writes it:
 
         class SignMomentum(optreg.Pointwise):
             reference = Paper                     # a dataclass: lr, beta
@@ -30,9 +30,9 @@ class Pointwise(Checkpointed):
                 m = beta * m + (1 - beta) * g
                 return p - lr * m.sign(), m
 
-    The rest is here: the constructor, whose arguments are the reference's fields and the options; closures, `maximize`,
-    missing gradients, complex parameters, groups, float or tensor `lr`, step counts, checkpoints; low precision;
-    and every way to run the rule near the limit of the memory (`optreg.PointwiseOptions`).
+    This class does the rest: the constructor, whose arguments are the reference's fields and the options; closures,
+    `maximize`, missing gradients, complex parameters, groups, float or tensor `lr`, step counts, checkpoints and low
+    precision; and every path that runs the rule near the limit of memory bandwidth (`optreg.PointwiseOptions`).
 
     Args:
         params: parameters, named parameters, or dicts of param groups.
@@ -40,37 +40,37 @@ class Pointwise(Checkpointed):
         **options: hyperparameters and execution options by name.
 
     Raises:
-        ValueError: a hyperparameter or an option is missing or out of its range.
-        TypeError: one is unknown, or given twice.
+        ValueError: a hyperparameter or an option is missing or out of range.
+        TypeError: an argument is unknown, or given twice.
     """
 
     reference: ClassVar[type]
-    """The dataclass whose typed, bounded fields every group's hyperparameters are checked against."""
+    """The dataclass whose typed, bounded fields validate every group's hyperparameters."""
 
     state_names: ClassVar[tuple[str, ...]] = ()
-    """The state tensors, each shaped like its parameter and zero at first, in the order the rule takes them."""
+    """The names of the state tensors, in the rule's order. Each has its parameter's shape and starts at zero."""
 
     counts_steps: ClassVar[bool] = False
-    """Whether the rule takes `t`, the number of updates of the parameter, this one included."""
+    """Whether the rule takes `t`, the number of updates of the parameter, including this one."""
 
     marks: ClassVar[Mapping[str, Any]] = {}
-    """What every group holds besides, so that checkpoints tell what they are."""
+    """Further entries of every group, which identify the algorithm in checkpoints."""
 
     update: ClassVar[Callable[..., Any]]
-    """`update(param, grad, *state, [t], **hyperparameters) -> (param, *state)`, a static method: new tensors, and none
-    changed in place. Functions of torch that treat every element by itself may be used (`optreg.pointwise.operations`);
-    decisions are made by `torch.where`."""
+    """`update(param, grad, *state, [t], **hyperparameters) -> (param, *state)`, a static method. It returns new
+    tensors, and changes none in place. It may use torch functions that treat every element by itself
+    (`optreg.pointwise.operations`), and `torch.where` for conditions."""
 
     update_fused: ClassVar[Callable[..., None] | None] = None
-    """`update_fused(params, grads, *states, steps, *, maximize, **hyperparameters)`: the same on lists of tensors, in
-    place, by a kernel of its own. `steps` are 0-d tensors on the device. None where there is no such kernel."""
+    """`update_fused(params, grads, *states, steps, *, maximize, **hyperparameters)`: a fused kernel that makes the same
+    update in place on lists of tensors. `steps` are 0-d tensors on the device. None if there is no such kernel."""
 
     fused_kernel: ClassVar[Literal["adam", "adamw"] | None] = None
-    """The name of torch's fused kernel, where `update_fused` runs it: it is passed in as `kernel`. Where the installed
-    torch does not have it, other paths run the rule."""
+    """The name of torch's fused kernel, if `update_fused` runs it: it gets the kernel as `kernel`. If the installed
+    torch lacks it, other paths run the rule."""
 
     options: ClassVar[type[PointwiseOptions]] = PointwiseOptions
-    """The dataclass of the execution options, which every group may set too."""
+    """The dataclass of the execution options. A group may override each."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -92,7 +92,7 @@ class Pointwise(Checkpointed):
         super().__init__(params, {**self._complete({**given, **options}), **self.marks})
 
     def _complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings with all defaults."""
+        """The validated settings, with defaults filled in."""
         owner = type(self).__name__
         complete: dict[str, Any] = {}
         known = [[field.name for field in fields(part)] for part in (self.reference, self.options)]
@@ -118,10 +118,10 @@ class Pointwise(Checkpointed):
         )
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group of parameters; what it does not set takes the optimizer's defaults.
+        """Add a param group. Settings that it leaves out take the optimizer's defaults.
 
         Raises:
-            ValueError: a hyperparameter or an option is out of its range, or a parameter is already in a group.
+            ValueError: a hyperparameter or an option is out of range, or a parameter is already in a group.
         """
         merged = {**self.defaults, **param_group}
         for part in (self.reference, self.options):
@@ -136,13 +136,13 @@ class Pointwise(Checkpointed):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one update; parameters without a gradient stay as they are, and so does their state.
+        """Make one update. Parameters without a gradient keep their values and state.
 
         Args:
-            closure: reevaluates the model with gradients enabled and returns the loss, which is returned.
+            closure: reevaluates the model with gradients enabled and returns the loss, which `step` returns.
 
         Raises:
-            RuntimeError: a gradient is sparse, or `compiled` was asked for and nothing can be compiled here.
+            RuntimeError: a gradient is sparse, or `execution="compiled"` cannot compile its kernel here.
             PluginError: the rule is not elementwise.
         """
         loss = None
@@ -154,7 +154,7 @@ class Pointwise(Checkpointed):
 
 
 def _signature(cls: type[Pointwise]) -> inspect.Signature:
-    """The constructor's signature: the reference's fields, then the options by name alone."""
+    """The constructor's signature: the reference's fields, then the options as keyword-only arguments."""
     kinds = inspect.Parameter
     parameters = [kinds("params", kinds.POSITIONAL_OR_KEYWORD)]
     for part, kind in ((cls.reference, kinds.POSITIONAL_OR_KEYWORD), (cls.options, kinds.KEYWORD_ONLY)):

@@ -1,7 +1,7 @@
-"""Packs: many small tensors updated as one vector, since a call to torch costs more than they do.
+"""Packs: update many small tensors as one vector, since a call to torch costs more than the arithmetic of one.
 
-Their state lives in the vector, and is seen through views of it; parameters and gradients, whose memory is others', are
-copied in and out.
+State lives in the vector, and the optimizer sees views of it. Parameters and gradients live elsewhere, and are copied
+in and out.
 """
 
 import itertools
@@ -16,28 +16,28 @@ from torch.nn import Parameter
 from optreg import torch_internals
 
 SMALL = 2**14
-"""Elements of the largest tensor that is packed: above, its own arithmetic outweighs the call."""
+"""Elements of the largest tensor that is packed. For larger ones, the arithmetic outweighs the call."""
 
 FEWEST = 8
-"""Tensors of the smallest pack."""
+"""The fewest tensors that form a pack."""
 
 LARGEST = 2**20
-"""Elements of the largest pack, so that the copies of parameters and gradients stay below 16 MiB."""
+"""Elements of the largest pack. It keeps the copies of parameters and gradients below 16 MiB."""
 
 State = dict[str, Any]
 
 _ORDINARY = {torch.strided}
-_dtype, _is_cpu, _layout = map(attrgetter, ("dtype", "is_cpu", "layout"))  # thousands of tensors are asked in each step
+_dtype, _is_cpu, _layout = map(attrgetter, ("dtype", "is_cpu", "layout"))  # fast: each step asks thousands of tensors
 
 
 class Pack:
-    """Some parameters of one dtype on the CPU, and their state, as vectors.
+    """Parameters of one dtype on the CPU, and their state, as vectors.
 
     Args:
         params: the parameters.
-        places: their places in the optimizer.
-        states: their state, whose tensors are replaced by views of the pack's.
-        names: the state tensors that are packed, besides `step`.
+        places: their indices in the optimizer.
+        states: their state. Views of the pack's vectors replace its tensors.
+        names: the names of the state tensors to pack, besides `step`.
     """
 
     def __init__(
@@ -75,18 +75,19 @@ class Pack:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Parameters, gradients and state, each as one vector."""
+        """The parameters, the gradients and each kind of state, each as one vector."""
         return (self.param, self.grad, *self.state)
 
     def gather(self, state: Mapping[Tensor, State]) -> bool | None:
         """Copy parameters and gradients in.
 
         Args:
-            state: the optimizer's.
+            state: the optimizer's state.
 
         Returns:
-            True; or False, with nothing to be updated, if a parameter has no gradient that can be packed, or they have
-            not all had as many updates; or None, if parameters or state were moved or exchanged from outside.
+            True if the pack can be updated. False if it cannot be updated in this step: a parameter has no gradient
+            that can be packed, or the numbers of updates differ. None if a parameter or its state was moved or replaced
+            from outside.
         """
         params, dtype = self.params, self._dtype
         if not all(map(is_, map(state.get, params), self._states)) or set(map(_dtype, params)) != {dtype}:
@@ -118,7 +119,7 @@ class Pack:
         torch_internals.copy_each(self.params, self._param_views)
 
     def dissolve(self) -> None:
-        """Give every parameter state of its own again."""
+        """Give every parameter its own state tensors again."""
         for name, views in self._views.items():
             for state, view in zip(self._states, views, strict=True):
                 if state.get(name) is view:
@@ -126,7 +127,7 @@ class Pack:
 
 
 def _portions(params: Sequence[Tensor], kinds: Sequence[object]) -> Iterator[list[int]]:
-    """Which of the parameters are packed together, by their places among these: those whose kinds are equal."""
+    """The indices of the parameters of each pack. Only parameters of equal kinds share a pack."""
     by_kind: dict[object, list[int]] = {}
     for index, kind in enumerate(kinds):
         by_kind.setdefault(kind, []).append(index)
@@ -144,9 +145,9 @@ def _portions(params: Sequence[Tensor], kinds: Sequence[object]) -> Iterator[lis
 
 
 class Plan:
-    """How a group's parameters are divided: small ones into packs, and the rest, with their positions.
+    """Divides a group's parameters into packs of small ones and the rest.
 
-    Made when they have state, and given up when anything that it is about has been changed from outside.
+    It is made once parameters have state, and dropped when the group, the options or the state change from outside.
     """
 
     def __init__(
@@ -156,18 +157,13 @@ class Plan:
         self._params = list(group["params"])
         self._first = first
         self._options = self._options_of(group)
-        apart = [
-            (position, param) for position, param in _apart(list(enumerate(self._params))) if _can_be_packed(param)
-        ]
+        apart = _apart([(position, param) for position, param in enumerate(self._params) if _can_be_packed(param)])
         needed = {*names, "step"} if counted else set(names)
         small = [(position, param) for position, param in apart if needed <= state.get(param, {}).keys()]
         self._waiting = [param for _, param in apart if param not in state]
+        named = ["step", *names]
         kinds = [
-            (
-                param.dtype,
-                state[param]["step"].dtype if "step" in state[param] else None,
-                *(state[param][name].dtype for name in names),
-            )
+            (param.dtype, *(state[param][name].dtype if name in state[param] else None for name in named))
             for _, param in small
         ]
         self.packs = []
@@ -183,7 +179,7 @@ class Plan:
         return group["execution"], group["state_dtype"], group["stochastic_rounding"]
 
     def is_current(self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]], first: int) -> bool:
-        """Whether it is still about this group, in this place, and as good as can be."""
+        """Whether the plan still describes the group, and no new pack is possible."""
         return (
             self._first == first
             and not self._has_waited(state)
@@ -193,17 +189,17 @@ class Plan:
         )
 
     def _has_waited(self, state: Mapping[Tensor, dict[str, Any]]) -> bool:
-        """Whether there are enough parameters now that had no state, for a pack."""
+        """Whether enough parameters that had no state now have it to form a pack."""
         return len(self._waiting) >= FEWEST and sum(param in state for param in self._waiting) >= FEWEST
 
     def dissolve(self) -> None:
-        """Give every parameter state of its own again."""
+        """Dissolve every pack."""
         for pack in self.packs:
             pack.dissolve()
 
 
 def _can_be_packed(param: Tensor) -> bool:
-    """Whether a parameter is an ordinary, small, dense one on the CPU."""
+    """Whether a parameter is an ordinary, small, dense tensor on the CPU."""
     return (
         0 < param.numel() <= SMALL
         and param.is_cpu
@@ -215,11 +211,10 @@ def _can_be_packed(param: Tensor) -> bool:
 
 
 def _apart(params: list[tuple[int, Tensor]]) -> list[tuple[int, Tensor]]:
-    """Those whose memory no other of them shares: parameters over the same memory are updated one after the other."""
+    """The parameters that share memory with no other. Those that do must be updated one after the other."""
     spans = sorted(
         (param.data_ptr(), param.data_ptr() + param.numel() * param.element_size(), position)
         for position, param in params
-        if _can_be_packed(param)
     )
     shared = set()
     for (_, end, before), (start, _, after) in itertools.pairwise(spans):

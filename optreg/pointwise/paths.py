@@ -1,7 +1,7 @@
 """Paths: the ways to run a rule on tensors, in the order in which they are tried.
 
-A path says which tensors it fits, and updates a batch of them. Another way to run a rule is another class, and its
-place in `PATHS`.
+A path decides which tensors it fits, and updates a batch of them. To add a way to run a rule, write a class and put it
+in `PATHS`.
 """
 
 from abc import ABC, abstractmethod
@@ -25,49 +25,49 @@ Traced = tuple[Program, tuple[float, ...]]
 
 @dataclass(slots=True)
 class Work:
-    """Tensors that are updated together: a parameter, its gradient and its state, or those of a pack."""
+    """The tensors of one parameter or one pack, which are updated together."""
 
     tensors: tuple[Tensor, ...]
-    """By their slots; complex ones as pairs of reals."""
+    """The parameter, its gradient and its state, in the order of slots; complex tensors as pairs of reals."""
     place: int | Pack
-    """The parameter's place in the optimizer, or the pack."""
+    """The parameter's index in the optimizer, or the pack."""
     step: Tensor | None
-    """The number of updates, if it is counted."""
+    """The number of updates so far, if updates are counted."""
     is_plain: bool = True
-    """Whether the parameter is an ordinary tensor, not one of a subclass."""
+    """False if the parameter is of a tensor subclass."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """What is computed in."""
+        """The dtype of the computation."""
         return torch.float64 if self.tensors[PARAM].dtype is torch.float64 else torch.float32
 
     @property
     def device(self) -> torch.device:
-        """Where the parameter is."""
+        """The parameter's device."""
         return self.tensors[PARAM].device
 
 
 @dataclass(frozen=True)
 class Update:
-    """One update of tensors of one group."""
+    """One update of a group: its rule, hyperparameters and number."""
 
     rule: Rule
     group: Group
     hyperparameters: Mapping[str, Any]
     t: int | None
-    """Its number, if updates are counted and the path does not read it from the device."""
+    """The number of the update, if updates are counted and the path does not read it from the device."""
     trace: Callable[[Mapping[str, Any], bool], Traced]
-    """Gives the rule's program and its numbers."""
+    """Returns the rule's program and numbers for given arguments and `maximize`."""
     workspace: blocks.Workspace
 
     @property
     def maximize(self) -> bool:
-        """Whether the gradient is negated."""
+        """Whether to negate the gradient."""
         return bool(self.group["maximize"])
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """What the rule takes by name."""
+        """The rule's keyword arguments."""
         return {"t": self.t, **self.hyperparameters} if self.rule.counts_steps else self.hyperparameters
 
     def traced(self) -> Traced:
@@ -79,11 +79,11 @@ class Update:
         return self.trace(self.arguments, self.maximize)
 
     def as_written(self) -> blocks.Body:
-        """The rule itself, its results copied back."""
+        """The rule itself as a body that updates in place."""
         return as_written(self.rule, self.arguments, self.maximize)
 
     def rounding(self, work: Work) -> Rounding | None:
-        """What is rounded at random, if anything is."""
+        """How to round at random; None if nothing in `work` may be."""
         if self.t is None or not is_random(self.group):
             return None
         tensors, seed = work.tensors, self.group["seed"]
@@ -96,7 +96,7 @@ class Update:
 
 
 def as_written(rule: Rule, arguments: Mapping[str, Any], maximize: bool) -> blocks.Body:
-    """A rule itself, its results copied back."""
+    """The rule itself as a body that updates in place."""
 
     def body(*tensors: Tensor) -> None:
         param, grad, *state = tensors
@@ -114,115 +114,111 @@ class Path(ABC):
     """A way to run a rule."""
 
     reads_steps: ClassVar[bool] = False
-    """Whether it reads the number of the update from tensors on the parameters' device, as `Work.step`."""
+    """Whether the path reads the number of the update from `Work.step`, on the parameter's device."""
 
     @abstractmethod
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """Whether tensors that no path before fits are updated so, under the options of their group."""
+        """Whether the path can update `work` under the options of its group."""
 
     @abstractmethod
     def run(self, update: Update, batch: Sequence[Work]) -> None:
-        """Update tensors whose devices and dtypes are the same, slot by slot."""
+        """Update a batch. The devices and dtypes in each slot are the same throughout the batch."""
 
 
 class Whole(Path):
-    """The rule as it is written on whole tensors: subclasses of tensors understand it so."""
+    """Runs the rule as written on whole tensors, which tensor subclasses understand."""
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """If they are of a subclass."""
+        """True for tensor subclasses."""
         return not work.is_plain
 
     def run(self, update: Update, batch: Sequence[Work]) -> None:
-        """One after the other."""
-        update.traced()  # which checks the rule
+        """Update one tensor after the other."""
+        update.traced()  # checks the rule
         for work in batch:
             update.as_written()(*work.tensors)
 
 
 class InBlocks(Path):
-    """Something that runs on blocks: low precision is widened for it, and its results are rounded."""
+    """Runs a body on blocks. Widens low precision, and rounds the results."""
 
     def run(self, update: Update, batch: Sequence[Work]) -> None:
-        """One after the other, block by block."""
+        """Update one tensor after the other, block by block."""
         make = self.maker(update, batch[0])
         for work in batch:
             blocks.run(work.tensors, make, work.dtype, update.workspace, update.rounding(work))
 
     @abstractmethod
     def maker(self, update: Update, like: Work) -> Callable[[blocks.Take], blocks.Body]:
-        """What makes the body for blocks of one shape, of tensors that are like these."""
+        """A function that makes the body for blocks of one shape, for tensors like those of `like`."""
 
 
 class Loop(InBlocks):
-    """The rule as it is written."""
+    """Runs the rule as written."""
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """If it is asked for."""
+        """True for `execution="loop"`."""
         return bool(group["execution"] == "loop")
 
     def maker(self, update: Update, like: Work) -> Callable[[blocks.Take], blocks.Body]:
-        """The rule, once it is checked."""
-        update.traced()
+        """Make the rule itself the body."""
+        update.traced()  # checks the rule
         return lambda take: update.as_written()
 
 
 class Compiled(Path):
-    """One compiled kernel."""
+    """Runs the program as one compiled kernel."""
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """If it is asked for, and the kernel can do it: dense tensors, and noise of none but a single parameter."""
-        elements = work.tensors[PARAM].numel()
+        """True for `execution="compiled"` on dense tensors. The kernel rounds at random one parameter, not a pack."""
         return (
             group["execution"] == "compiled"
-            and elements >= compiled.SMALLEST
+            and (elements := work.tensors[PARAM].numel()) >= compiled.SMALLEST
             and (not is_random(group) or (isinstance(work.place, int) and elements <= compiled.LARGEST_ROUNDED))
-            and blocks.flattened(work.tensors) is not None
+            and blocks.are_dense(work.tensors)
         )
 
     def run(self, update: Update, batch: Sequence[Work]) -> None:
-        """One after the other, each in one pass."""
+        """Update one tensor after the other, each in one pass."""
         updates = [(work.tensors, cast("TensorRounding | None", update.rounding(work))) for work in batch]
         compiled.run(*update.traced(), updates, batch[0].dtype)
 
 
 class Fused(Path):
-    """The optimizer's fused kernel on many tensors at once."""
+    """Runs the optimizer's fused kernel on many tensors at once."""
 
     reads_steps = True
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """If there is one, and everything is of one dtype and rounded as usual."""
+        """True where there is a kernel, all tensors have one dtype, and nothing is rounded at random."""
         dtype = work.tensors[PARAM].dtype
         return (
             _fused_is_asked_for(work, rule, group)
             and all(tensor.dtype is dtype for tensor in work.tensors)
             and not (dtype is torch.bfloat16 and is_random(group))
-            and blocks.flattened(work.tensors) is not None
+            and blocks.are_dense(work.tensors)
         )
 
     def run(self, update: Update, batch: Sequence[Work]) -> None:
-        """All at once."""
-        columns = [list(column) for column in zip(*(work.tensors for work in batch), strict=True)]
+        """Update all tensors at once."""
         steps = [None if work.step is None else work.step.float() for work in batch]  # the kernel's dtype
         kernel = update.rule.kernel(batch[0].device)
-        kernel(*columns, steps, maximize=update.maximize, **update.hyperparameters)
-        for work in batch:  # which the kernel does not tell autograd
+        kernel(*_columns(batch), steps, maximize=update.maximize, **update.hyperparameters)
+        for work in batch:  # the kernel does not tell autograd
             torch.autograd.graph.increment_version(work.tensors[PARAM])
 
 
 class FusedBlocks(InBlocks):
-    """The optimizer's fused kernel on blocks of one dtype."""
+    """Runs the optimizer's fused kernel on blocks of one dtype."""
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """If there is one, and blocks suit the device."""
+        """True where there is a kernel, and `Blocks` fits dense tensors."""
         return (
-            _fused_is_asked_for(work, rule, group)
-            and BLOCKS.fits(work, rule, group)
-            and blocks.flattened(work.tensors) is not None
+            _fused_is_asked_for(work, rule, group) and BLOCKS.fits(work, rule, group) and blocks.are_dense(work.tensors)
         )
 
     def maker(self, update: Update, like: Work) -> Callable[[blocks.Take], blocks.Body]:
-        """The kernel on lists of one block."""
+        """Make a body that calls the kernel on lists of one block."""
         kernel = update.rule.kernel(like.device)
         steps = [torch.tensor(float(update.t or 0), dtype=torch.float32, device=like.device)]
 
@@ -233,30 +229,33 @@ class FusedBlocks(InBlocks):
 
 
 class Blocks(InBlocks):
-    """The program's straight-line code."""
+    """Runs the program's straight-line code."""
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """On the CPU, which has a cache for them; elsewhere for what is rounded at random."""
+        """True on the CPU, where blocks stay in the cache; elsewhere only for random rounding."""
         return work.device.type == "cpu" or is_random(group)
 
     def maker(self, update: Update, like: Work) -> Callable[[blocks.Take], blocks.Body]:
-        """The code, in scratch."""
+        """Bind the code to scratch."""
         program, numbers = update.traced()
         code = straight(program)
         return lambda take: code.bind(take(code.scratch, like.dtype), take(code.truths, torch.bool), numbers)
 
 
 class Lists(Path):
-    """The program on many tensors at once."""
+    """Runs the program on many tensors at once."""
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """What is left."""
+        """Always true."""
         return True
 
     def run(self, update: Update, batch: Sequence[Work]) -> None:
-        """All at once, or as many as memory allows."""
-        columns = [list(column) for column in zip(*(work.tensors for work in batch), strict=True)]
-        lists.run(*update.traced(), columns, batch[0].dtype)
+        """Update all tensors at once, or as many as memory allows."""
+        lists.run(*update.traced(), _columns(batch), batch[0].dtype)
+
+
+def _columns(batch: Sequence[Work]) -> list[list[Tensor]]:
+    return [list(column) for column in zip(*(work.tensors for work in batch), strict=True)]
 
 
 def _fused_is_asked_for(work: Work, rule: Rule, group: Group) -> bool:
@@ -265,7 +264,7 @@ def _fused_is_asked_for(work: Work, rule: Rule, group: Group) -> bool:
 
 BLOCKS = Blocks()
 PATHS: tuple[Path, ...] = (Whole(), Loop(), Compiled(), Fused(), FusedBlocks(), BLOCKS, Lists())
-"""In the order in which they are tried: the first that fits is taken."""
+"""In the order in which they are tried: the first that fits runs."""
 
 
 def path_for(work: Work, rule: Rule, group: Group) -> Path:

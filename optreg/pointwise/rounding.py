@@ -1,15 +1,15 @@
-"""Stochastic rounding to bfloat16: up or down at random, so that on the average nothing is lost.
+"""Stochastic rounding to bfloat16: up or down at random, so that on average nothing is lost.
 
-A float32 has 16 bits more than a bfloat16. A number from 0 to 2^16 - 1, all of them equally likely, is added to its
-bits, and the lower 16 are dropped: a value goes on to the next bfloat16 away from zero with a probability that is
-exactly its distance from the one before. What bfloat16 has, zero, infinities and NaN among it, stays what it is.
+A float32 has 16 bits more than a bfloat16. Rounding adds a uniform random number from 0 to 2^16 - 1 to the bits, and
+drops the lower 16. So a value moves to the next bfloat16 away from zero with a probability that is exactly its distance
+from the one before. Values that bfloat16 can represent, including zero, infinities and NaN, stay the same.
 
-The noise of an element is a function of a key, the element's place and the role of the tensor, in integer arithmetic
-that is the same everywhere: on every path, in blocks of any size, on every device. All there is of noise is one table,
-the upper 16 bits of a permutation of 18, that every tile of elements reads from another place on: the first from a
-place that the key gives, each further one a stride beyond, which the key gives too. The key is hashed of the seed, the
-parameter's place in the optimizer and the number of the update. So an element's noise is exactly uniform over the
-places, and a block's costs one addition.
+The noise of an element is a function of a key, the element's place and the tensor's role. It is integer arithmetic, so
+it is the same on every path, in blocks of any size, on every device. All noise comes from one table: the upper 16 bits
+of a permutation of 18-bit numbers. Each tile of elements reads the table from a different start. The key determines the
+start of the first tile and the stride to each next one. The key is a hash of the seed, the parameter's index in the
+optimizer and the number of the update. So an element's noise is exactly uniform over the places, and adding it to a
+block costs one addition.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from torch import Tensor
 
 _TILE_BITS = 18
 TILE = 2**_TILE_BITS
-"""How many elements read the table from one place on: element e is number e % TILE of tile e // TILE."""
+"""Elements of a tile: element e is number e % TILE of tile e // TILE."""
 
 _MIXERS = ((258_533, 8), (159_979, 7), (169_143, 8))
-"""Multipliers and shifts, searched at random until the table is correlated with itself no more than a table drawn at
-random: at most 0.01, at any lag; and so are its single bits, and what is above a threshold."""
+"""Multipliers and shifts, found by random search. With them, the autocorrelation of the table, of its single bits, and
+of which entries exceed a threshold is at most 0.01 at any lag, as for a random table."""
 
 _LAG = 97_787
-"""How far apart the tensors of an update read the table."""
+"""The distance between the starts of two tensors of one update in the table."""
 
 
 def key_of(seed: int, place: int, t: int) -> int:
@@ -58,12 +58,12 @@ def _start(key: Tensor, tile: Tensor) -> Tensor: ...
 
 
 def _start(key: Any, tile: Any) -> Any:
-    """Where a tile begins to read the table; to be taken modulo TILE."""
+    """Where a tile starts in the table, modulo TILE."""
     return key + tile * ((key >> 14) | 1)
 
 
 def _table(places: Tensor) -> Tensor:
-    """The table's entries, int32, at places below TILE: each number of 16 bits four times, well mixed."""
+    """The table's entries at `places` below TILE, as int32: each 16-bit number four times, well mixed."""
     x = places ^ (places >> 9)
     for multiplier, shift in _MIXERS:  # each step is a permutation of 18 bits
         x = (x * multiplier) & (TILE - 1)
@@ -72,24 +72,24 @@ def _table(places: Tensor) -> Tensor:
 
 
 def rounded(wide: Tensor, key: Tensor, role: int) -> Tensor:
-    """A whole tensor, rounded at random to float32 values that bfloat16 has.
+    """Round a whole tensor at random to float32 values that bfloat16 can represent.
 
     Args:
-        wide: float32, flat, of less than 2^31 elements: places are counted in int32.
-        key: int32, of one element.
-        role: the tensor's place among those of the update.
+        wide: a flat float32 tensor of less than 2^31 elements, since places are int32.
+        key: an int32 tensor of one element.
+        role: the tensor's slot in the update.
     """
     places = torch.arange(wide.numel(), dtype=torch.int32, device=wide.device)
     noise = _table((places + _start(key, places >> _TILE_BITS) + role * _LAG) & (TILE - 1))
     bits = ((wide.view(torch.int32) + noise) & ~0xFFFF).view(torch.float32)
-    return torch.where(wide != wide, torch.nan, bits)  # NaN, whose bits might overflow; isnan() makes a slow kernel
+    return torch.where(wide != wide, torch.nan, bits)  # the bits of NaN may overflow; isnan() makes a slow kernel
 
 
 class Noise:
-    """The table in memory, for what is rounded in blocks.
+    """The table in memory, for rounding in blocks.
 
     Args:
-        device: where the blocks are.
+        device: the device of the blocks.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -102,7 +102,7 @@ class TensorRounding:
 
     Args:
         key: the update's key.
-        roles: which tensors are rounded at random, by their places in the update.
+        roles: the slots of the tensors that are rounded at random.
     """
 
     def __init__(self, key: int, roles: frozenset[int]) -> None:
@@ -110,14 +110,14 @@ class TensorRounding:
         self.roles = roles
 
     def store(self, noise: Noise, target: Tensor, wide: Tensor, start: int, role: int) -> None:
-        """Round `wide`, whose values are lost, into `target`.
+        """Round `wide` into `target`. This overwrites `wide`.
 
         Args:
-            noise: the source.
+            noise: the table.
             target: a bfloat16 block.
             wide: its new values, in a floating-point dtype of at least 32 bits.
             start: the place of the block's first element in its tensor.
-            role: the tensor's place in the update.
+            role: the tensor's slot in the update.
         """
         bits = _bits(wide)
         done = 0
@@ -131,12 +131,12 @@ class TensorRounding:
 
 
 class PackRounding:
-    """The same for many small tensors in one vector: each is rounded as if it were alone.
+    """Rounds many small tensors in one vector, each as if it were alone.
 
     Args:
         keys: the key of each tensor's update.
-        sizes: how many elements each has, at most TILE.
-        roles: as of `TensorRounding`.
+        sizes: the number of elements of each tensor, at most TILE.
+        roles: see `TensorRounding`.
     """
 
     def __init__(self, keys: Sequence[int], sizes: Sequence[int], roles: frozenset[int]) -> None:
@@ -148,7 +148,7 @@ class PackRounding:
         self._places = places + torch.repeat_interleave(starts - begins, lengths)
 
     def store(self, noise: Noise, target: Tensor, wide: Tensor, start: int, role: int) -> None:
-        """As `TensorRounding.store`."""
+        """See `TensorRounding.store`."""
         bits = _bits(wide)
         places = (self._places.narrow(0, start, wide.numel()) + role * _LAG) & (TILE - 1)
         bits.add_(noise.table[places])
@@ -159,7 +159,7 @@ Rounding = TensorRounding | PackRounding
 
 
 def _bits(wide: Tensor) -> Tensor:
-    """The values' bits, where NaN has those that do not overflow when something is added."""
+    """The values' bits. NaN gets bits that do not overflow when noise is added."""
     values = wide if wide.dtype is torch.float32 else wide.float()
     torch.nan_to_num(values, nan=torch.nan, posinf=torch.inf, neginf=-torch.inf, out=values)
     return values.view(torch.int32).view(-1)

@@ -1,4 +1,4 @@
-"""Rule: what an elementwise optimizer states of its update, and the state that it keeps for each parameter."""
+"""Rule: an elementwise optimizer's update as its class declares it, and the state of each parameter."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -18,20 +18,18 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a subclass of `Pointwise` states, as its attributes of these names describe."""
+    """What a subclass of `Pointwise` declares; `Pointwise` describes the attributes of the same names."""
 
     name: str
-    """The subclass's name."""
     update: Callable[..., Any]
     update_fused: Callable[..., None] | None
     fused_kernel: str | None
     state_names: tuple[str, ...]
     counts_steps: bool
     hyperparameters: tuple[str, ...]
-    """Their names."""
 
     def has_kernel(self, device: torch.device) -> bool:
-        """Whether there is a fused kernel for a device."""
+        """Whether the rule has a fused kernel for a device."""
         return (
             self.update_fused is not None
             and device.type in _FUSED_DEVICES
@@ -39,18 +37,18 @@ class Rule:
         )
 
     def kernel(self, device: torch.device) -> Callable[..., None]:
-        """The fused kernel for a device that has one."""
+        """The fused kernel for a device; only where `has_kernel` is true."""
         assert self.update_fused is not None
         if self.fused_kernel is None:
             return self.update_fused
         return functools.partial(self.update_fused, kernel=torch_internals.fused_kernel(self.fused_kernel, device.type))
 
     def counts_steps_in(self, group: Group) -> bool:
-        """Whether updates are counted: for the rule, or for the random numbers of each."""
+        """Whether updates are counted, for the rule or for random rounding."""
         return self.counts_steps or is_random(group)
 
     def state_of(self, param: Tensor, group: Group, states: Mapping[Tensor, Any]) -> State:
-        """A parameter's state, made when it is first asked for."""
+        """A parameter's state, created on first use."""
         state: State = states[param]
         if "step" not in state and self.counts_steps_in(group):
             state["step"] = torch.zeros((), dtype=step_dtype(group), device="cpu")
@@ -61,31 +59,31 @@ class Rule:
         return state
 
     def tensors_of(self, param: Tensor, state: State) -> tuple[Tensor, ...]:
-        """Parameter, gradient and state; complex ones as pairs of reals."""
+        """The parameter, its gradient and its state; complex tensors as pairs of reals."""
         assert param.grad is not None
         tensors = (param, param.grad.resolve_neg(), *(state[name] for name in self.state_names))
         return tuple(torch.view_as_real(x.resolve_conj()) for x in tensors) if param.is_complex() else tensors
 
 
 def is_random(group: Group) -> bool:
-    """Whether something in the group is rounded at random."""
+    """Whether anything in the group is rounded at random."""
     return bool(group["stochastic_rounding"] or group["state_dtype"] == "bfloat16")
 
 
 def step_dtype(group: Group) -> torch.dtype:
-    """float32, as torch's; but where numbers are drawn for every update, one that never stands still."""
+    """The dtype of step counts: float32 as in torch; float64 for random rounding, where counts must not saturate."""
     return torch.float64 if is_random(group) else torch.float32
 
 
 def state_dtype(param: Tensor, group: Group) -> torch.dtype:
-    """The dtype that a parameter's state is kept in.
+    """The dtype in which a parameter's state is kept.
 
     Raises:
-        ValueError: one is asked for, and the parameter is complex.
+        ValueError: the group sets a `state_dtype`, and the parameter is complex.
     """
     name = group["state_dtype"]
     if name is None:
         return param.dtype
     if param.is_complex():
-        raise ValueError(f"state_dtype={name} is for real parameters; a complex one is among them")
+        raise ValueError(f"state_dtype={name} is for real parameters; the group has a complex one")
     return torch.float32 if name == "float32" else torch.bfloat16

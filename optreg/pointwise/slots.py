@@ -1,11 +1,11 @@
-"""Slots: what stands where among the tensors of an update: the parameter, its gradient, then its state."""
+"""Slots: the order of the tensors of an update: the parameter, its gradient, then its state."""
 
 PARAM = 0
 GRAD = 1
 STATE = 2
-"""The first state tensor."""
+"""The slot of the first state tensor."""
 
 
 def written(count: int) -> tuple[int, ...]:
-    """The slots, of so many, that an update writes to, in the order of a rule's results: all but the gradient's."""
+    """Of `count` slots, those that an update writes, in the order of a rule's results: all but the gradient."""
     return tuple(slot for slot in range(count) if slot != GRAD)

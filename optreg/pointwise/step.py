@@ -1,4 +1,4 @@
-"""Step: an optimizer's updates, gathered by what can be done together, counted, and given to their paths."""
+"""Step: one step of an optimizer: batches parameters, counts their updates, and hands the batches to paths."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ States = Mapping[Tensor, Any]
 
 
 class Stepper:
-    """Makes the steps of one optimizer; keeps what makes the next ones fast: packs, scratch, traces."""
+    """Makes the steps of one optimizer. Keeps packs, scratch and traces to speed up later steps."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -39,7 +39,7 @@ class Stepper:
             self._step_as_written(groups, states)
 
     def unpack(self) -> None:
-        """Give every parameter state of its own again."""
+        """Move every parameter's state out of its pack."""
         for plan in self._plans.values():
             plan.dissolve()
         self._plans.clear()
@@ -51,7 +51,7 @@ class Stepper:
             place += len(group["params"])
 
     def _step_as_written(self, groups: Sequence[dict[str, Any]], states: States) -> None:
-        """A step that `torch.compile` can trace as a whole: the rule on whole tensors, a tensor `lr` as it is."""
+        """Make a step that `torch.compile` can trace whole: the rule on whole tensors. A tensor `lr` stays one."""
         for group in groups:
             hyperparameters = {name: group[name] for name in self.rule.hyperparameters}
             for param in group["params"]:
@@ -105,7 +105,7 @@ class Stepper:
         pack.scatter()
 
     def _plan(self, index: int, group: Group, states: States, first: int) -> Plan | None:
-        """Which of the group's parameters are packed; None before any has had an update."""
+        """The plan of which parameters of the group are packed; None before the first update."""
         plan = self._plans.get(index)
         if plan is not None:
             if plan.is_current(group, states, first):
@@ -125,7 +125,7 @@ class Stepper:
     def _works(
         self, index: int, group: Group, states: States, first: int, updated: Iterable[tuple[int, Tensor]]
     ) -> Iterator[tuple[Path, Work]]:
-        """The updates of those parameters that have a gradient, and their paths."""
+        """The work of each parameter that has a gradient, with its path."""
         name = self.rule.name
         for position, param in updated:
             if param.grad is None:
@@ -145,18 +145,18 @@ class Stepper:
             is_plain = type(param) in {Tensor, Parameter}
             work = Work(self.rule.tensors_of(param, state), first + position, state.get("step"), is_plain)
             path = path_for(work, self.rule, group)
-            if work.step is not None:  # where the path reads it
+            if work.step is not None:  # put it where the path reads it
                 where = param.device if path.reads_steps else "cpu"
                 work.step = state["step"] = work.step.to(where, step_dtype(group))
             yield path, work
 
     def _trace(self, arguments: Mapping[str, Any], maximize: bool) -> Traced:
-        """The rule's program and numbers, kept for as long as the arguments are the same."""
+        """The rule's program and numbers, cached by the arguments."""
         states = len(self.rule.state_names)
         try:
             key = (maximize, *arguments.items())
             known = self._traces.get(key)
-        except TypeError:  # a list among them
+        except TypeError:  # an argument is not hashable
             return trace(self.rule.update, states, arguments, maximize=maximize)
         if known is None:
             if len(self._traces) >= _KEPT_TRACES:
@@ -166,14 +166,14 @@ class Stepper:
 
 
 def _number(value: Any) -> Any:
-    """The numbers that a tensor, an array or a list holds, as Python's; anything else as it is."""
+    """A tensor, an array or a list as Python numbers; any other value unchanged."""
     if hasattr(value, "tolist"):
         value = value.item() if math.prod(value.shape) == 1 else value.tolist()
     return tuple(map(_number, value)) if isinstance(value, list | tuple) else value
 
 
 def _count(works: Sequence[Work]) -> None:
-    """Count one more update."""
+    """Add one to the step counts."""
     steps = [work.step for work in works if work.step is not None]
     if steps:
         torch_internals.count_each(steps)

@@ -1,7 +1,7 @@
-"""Straight-line code: a program as Python source that runs torch's operations on given tensors, without a new one.
+"""Straight-line code: turns a program into Python source that calls torch's operations without allocating tensors.
 
-Results go into scratch, which is used again as soon as nobody reads it any more, or at once into the parameter or the
-state whose new value they are. Made once for each program, as `dataclasses` make their methods.
+Results go into scratch, which is reused right after its last reading, or straight into the parameter or state whose new
+value they are. The code of a program is generated once, as `dataclasses` generate methods.
 """
 
 import functools
@@ -17,11 +17,11 @@ from optreg.pointwise.trace import Operation, Program, Value
 
 @dataclass(frozen=True, slots=True)
 class Straight:
-    """A program's code, and the scratch that it takes.
+    """A program's code, and how much scratch it needs.
 
-    `bind(scratch, truths, numbers)` gives `body(param, grad, *state)`, which updates the parameter and the state in
-    place. `scratch` are tensors of the dtype that is computed in, `truths` of truth values, all of the shape of what
-    the body is given.
+    `bind(scratch, truths, numbers)` returns `body(param, grad, *state)`, which updates the parameter and the state in
+    place. `scratch` holds tensors of the dtype of the computation, `truths` boolean tensors. All have the shape of the
+    body's arguments.
     """
 
     bind: Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[float]], Callable[..., None]]
@@ -78,11 +78,10 @@ class _Writer:
             self.places[value] = f"t{index}"
             return f"t{index} = {call})"
         kind = "b" if self.program.is_truth(value) else "s"
+        self._release(index, operation)
         if destination is not None and self.last.get(Value(destination), -1) <= index:
             place = f"x{destination}"
-            self._release(index, operation)
         else:
-            self._release(index, operation)
             if not self.free[kind]:
                 self.free[kind].append(f"{kind}{self.made[kind]}")
                 self.made[kind] += 1
@@ -91,7 +90,7 @@ class _Writer:
         return f"{call}, out={place})"
 
     def _release(self, index: int, operation: Operation) -> None:
-        """Give back the scratch of what this operation is the last to read."""
+        """Free the scratch that this operation is the last to read."""
         for value in dict.fromkeys(operation.values):
             place = self.places[value]
             if place[0] in self.free and self.last[value] == index and value not in self.program.outputs:

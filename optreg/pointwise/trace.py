@@ -1,8 +1,8 @@
-"""Tracing: an update rule becomes a list of tensor operations, with the numbers in it apart.
+"""Tracing: turns an update rule into a list of tensor operations, and separately the numbers they take.
 
-The rule is called once a step with symbols in place of tensors and with its hyperparameters as they are. What it
-does to the symbols is recorded; what it computes of the hyperparameters alone (`1 - beta1**t`) Python has computed, in
-float64, by the time it meets a symbol. So the operations are the same in every step, and only the numbers change.
+Each step calls the rule once, with symbols in place of tensors and with the real hyperparameters. The symbols record
+what the rule does to them. What the rule computes from hyperparameters alone (`1 - beta1**t`), Python computes in
+float64 before it reaches a symbol. So every step has the same operations; only the numbers change.
 """
 
 import functools
@@ -18,20 +18,20 @@ from optreg.pointwise.slots import STATE, written
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of a program: one of its inputs, or, counted on from them, the result of an operation."""
+    """A tensor of a program: an input, or the result of an operation. Results are numbered after the inputs."""
 
     index: int
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number that an operation takes, by its place among the program's numbers."""
+    """A number that an operation takes, by its index in the program's numbers."""
 
     index: int
 
 
 Operand = Value | Number | str | None
-"""A text is an exponent that is part of the operation."""
+"""A string is an exponent that is part of the operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +52,19 @@ class Operation:
         return tuple(operand for operand in self.args if isinstance(operand, Value))
 
     def texts(self, value: Callable[[Value], str], number: Callable[[Number], str]) -> list[str]:
-        """The operands as source text, given that of tensors and of numbers."""
-        texts = []
-        for operand in self.args:
+        """The operands as source text; `value` and `number` give the text of a tensor and of a number."""
+
+        def text(operand: Operand) -> str:
             if isinstance(operand, Value):
-                texts.append(value(operand))
-            else:
-                texts.append(number(operand) if isinstance(operand, Number) else operand or "None")
-        return texts
+                return value(operand)
+            return number(operand) if isinstance(operand, Number) else operand or "None"
+
+        return list(map(text, self.args))
 
 
 @dataclass(frozen=True)
 class Program:
-    """An update as operations: those of one structure are equal, and hash alike, whatever their numbers are."""
+    """An update as operations. Programs of the same structure are equal, whatever their numbers are."""
 
     inputs: int
     operations: tuple[Operation, ...]
@@ -72,16 +72,16 @@ class Program:
 
     @property
     def numbers(self) -> int:
-        """How many numbers it takes."""
+        """How many numbers the program takes."""
         return sum(isinstance(operand, Number) for operation in self.operations for operand in operation.args)
 
     @property
     def results(self) -> list[tuple[int, Value]]:
-        """The slots that are written to, with their new values."""
+        """Each slot that the update writes, with its new value."""
         return list(zip(written(self.inputs), self.outputs, strict=True))
 
     def result(self, index: int) -> Value:
-        """What operation number `index` gives."""
+        """The result of operation number `index`."""
         return Value(self.inputs + index)
 
     def is_truth(self, value: Value) -> bool:
@@ -89,7 +89,7 @@ class Program:
         return value.index >= self.inputs and self.operations[value.index - self.inputs].function.is_truth
 
     def last_readings(self) -> dict[Value, int]:
-        """Which operation is the last to read each value; results are read once more, at the end."""
+        """The index of the last operation that reads each value. The final copy reads results once more."""
         last: dict[Value, int] = {}
         for index, operation in enumerate(self.operations):
             last.update(dict.fromkeys(operation.values, index))
@@ -97,10 +97,10 @@ class Program:
 
 
 class Symbol:
-    """Stands for a tensor whose elements are all treated alike; records what is done to it."""
+    """A stand-in for a tensor that records what the rule does to it."""
 
     __slots__ = ("_recorder", "value")
-    __array_ufunc__ = None  # so that a number of numpy leaves the operation to its other operand
+    __array_ufunc__ = None  # makes a numpy number leave the operation to the symbol
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, recorder: "_Recorder", value: Value) -> None:
@@ -120,9 +120,6 @@ class Symbol:
         self._recorder.check(name)
         return functools.partial(self._recorder.call, name, self)
 
-    def _do(self, name: str, *operands: Any) -> "Symbol":
-        return self._recorder.call(name, *operands)
-
     def _decide(self) -> NoReturn:
         self._recorder.refuse("decides by a tensor's value; use torch.where")
 
@@ -139,66 +136,58 @@ class Symbol:
     __imod__ = __ifloordiv__ = __imatmul__ = _write
 
     def __rsub__(self, other: Any) -> "Symbol":
-        return self._do("add", self._do("neg", self), other)
+        return self._recorder.call("add", self._recorder.call("neg", self), other)
 
     def __rtruediv__(self, other: Any) -> "Symbol":
-        return self._do("mul", self._do("reciprocal", self), other)
+        return self._recorder.call("mul", self._recorder.call("reciprocal", self), other)
 
     def __rpow__(self, other: Any) -> "Symbol":
-        return self._do("pow", other, self)
-
-    def __neg__(self) -> "Symbol":
-        return self._do("neg", self)
+        return self._recorder.call("pow", other, self)
 
     def __pos__(self) -> "Symbol":
         return self
 
-    def __abs__(self) -> "Symbol":
-        return self._do("abs", self)
 
-    def __invert__(self) -> "Symbol":
-        return self._do("logical_not", self)
-
-
-def _operator(name: str) -> Callable[[Symbol, Any], Symbol]:
-    return lambda self, other: self._do(name, self, other)
+def _operator(name: str) -> Callable[..., Symbol]:
+    return lambda self, *others: self._recorder.call(name, self, *others)
 
 
 for _method, _function in {
-    "add": "add", "radd": "add", "sub": "sub", "mul": "mul", "rmul": "mul", "truediv": "div", "pow": "pow",
-    "mod": "remainder", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge", "eq": "eq", "ne": "ne", "and": "logical_and",
-    "or": "logical_or", "xor": "logical_xor", "rand": "logical_and", "ror": "logical_or", "rxor": "logical_xor",
+    "neg": "neg", "abs": "abs", "invert": "logical_not", "add": "add", "radd": "add", "sub": "sub", "mul": "mul",
+    "rmul": "mul", "truediv": "div", "pow": "pow", "mod": "remainder", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge",
+    "eq": "eq", "ne": "ne", "and": "logical_and", "or": "logical_or", "xor": "logical_xor", "rand": "logical_and",
+    "ror": "logical_or", "rxor": "logical_xor",
 }.items():  # fmt: skip
     setattr(Symbol, f"__{_method}__", _operator(_function))
 
 
 def _recorder_of(operands: Sequence[Any]) -> "_Recorder":
-    """The recorder of a symbol among operands, or among what they hold."""
+    """The recorder of the first symbol among the operands or inside their lists and tuples."""
     for operand in operands:
         if isinstance(operand, Symbol):
             return operand._recorder
         if isinstance(operand, list | tuple) and any(isinstance(item, Symbol) for item in operand):
             return _recorder_of(operand)
-    raise AssertionError("torch calls for symbols only")
+    raise AssertionError("torch calls __torch_function__ only where an operand is a symbol")
 
 
 def trace(
     update: Callable[..., Any], states: int, hyperparameters: Mapping[str, Any], *, maximize: bool = False
 ) -> tuple[Program, tuple[float, ...]]:
-    """The operations of an update rule, and the numbers in them.
+    """Record the operations of an update rule, and the numbers they take.
 
     Args:
         update: `update(param, grad, *state, **hyperparameters) -> (param, *state)`, pure.
-        states: how many state tensors it takes.
-        hyperparameters: what it takes by name; numbers and tuples of numbers.
-        maximize: whether it is given the negated gradient.
+        states: how many state tensors the rule takes.
+        hyperparameters: the rule's keyword arguments: numbers and tuples of numbers.
+        maximize: whether the rule gets the negated gradient.
 
     Raises:
-        PluginError: the rule does what cannot be done element by element, or returns something else.
+        PluginError: the rule is not elementwise, or does not return a tensor for the parameter and for each state.
     """
     recorder = _Recorder(update, STATE + states)
     param, grad, *state = (Symbol(recorder, Value(index)) for index in range(recorder.inputs))
-    results = update(param, -grad if maximize else grad, *state, **hyperparameters)
+    results = update(param, recorder.call("neg", grad) if maximize else grad, *state, **hyperparameters)
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != 1 + states or not all(isinstance(result, Symbol) for result in results):
         names = ", ".join(["parameter", *(f"state {index}" for index in range(states))])
@@ -207,15 +196,15 @@ def trace(
 
 
 _LITERAL = frozenset({-2, -1, -0.5, 0.5, 2, 3})
-"""Exponents that torch has special code for; they are part of the operation."""
+"""Exponents for which torch has special code. They are part of the operation."""
 
 _TINY = 2.0**-126
-"""float32's smallest normal number. Division by a number becomes multiplication by its reciprocal, as in torch's CUDA
-kernels, where neither overflows: at most one more rounding, and a kernel is not kept waiting by its divisions."""
+"""float32's smallest normal number. Where neither a number nor its reciprocal overflows, division becomes
+multiplication by the reciprocal, as in torch's CUDA kernels: that adds at most one rounding, and is faster."""
 
 
 class _Recorder:
-    """Records operations, and folds those that torch does in one."""
+    """Records operations, and folds several into one where torch has a function for it."""
 
     def __init__(self, update: Callable[..., Any], inputs: int) -> None:
         self.update = update
@@ -223,7 +212,7 @@ class _Recorder:
         self.operations: list[Operation] = []
         self.numbers: list[float] = []
         self._scaled: dict[Value, tuple[Value, float]] = {}
-        """Values that are another one times a number."""
+        """For each value that is another value times a number: that value and the number."""
 
     def refuse(self, what: str) -> NoReturn:
         name = getattr(self.update, "__qualname__", "update")
@@ -231,20 +220,20 @@ class _Recorder:
 
     def refuse_coupling(self, what: str) -> NoReturn:
         self.refuse(
-            f"uses {what}, which is none of the functions that treat every element by itself "
+            f"uses {what}, which is not one of the functions that treat every element by itself "
             f"({', '.join(dict.fromkeys(NAMES.values()))}); "
             "write it with these, or as an ordinary torch.optim.Optimizer"
         )
 
     def check(self, name: str) -> None:
-        """Refuse what no rule may do."""
+        """Refuse functions that a rule may not call."""
         if name.endswith("_"):
             self.refuse(f"changes a tensor in place by '{name}'; a rule is pure: write c = c.{name.rstrip('_')}(...)")
         if name not in NAMES and name not in _REWRITTEN:
             self.refuse_coupling(f"'{name}'")
 
     def call(self, name: str, *args: Any, **keywords: Any) -> Symbol:
-        """The result of a function of torch."""
+        """Record a call of a torch function, by its name."""
         self.check(name)
         if name in _REWRITTEN:
             return self._rewritten(name, *args, **keywords)
@@ -258,7 +247,7 @@ class _Recorder:
             return self._sum(name, *args, **keywords)
         operands = self._bound(function, args, keywords)
         if name == "where" and not self._is_truth(operands[0]):
-            self.refuse("uses 'where' with a condition that is no comparison")
+            self.refuse("uses 'where' with a condition that is not a comparison")
         for operand, role in zip(operands, function.operands, strict=True):
             if operand is None and function.defaults.get(role, 0.0) is not None:
                 self.refuse("mixes a tensor with a NoneType")
@@ -278,14 +267,14 @@ class _Recorder:
         return result
 
     def _rewritten(self, name: str, x: Any, *args: Any, **keywords: Any) -> Symbol:
-        """What can be said by another function."""
+        """Record a call of a function that is expressed by another one."""
         try:
             return _REWRITTEN[name](self, x, *args, **keywords)
         except TypeError:
-            self.refuse_coupling(f"'{name}' with other arguments than are understood here")
+            self.refuse_coupling(f"'{name}' with arguments that are not supported here")
 
     def _bound(self, function: Function, args: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
-        """The operands in the order of the function's."""
+        """The operands in the function's order, with defaults filled in."""
         names = function.operands
         unknown = keywords.keys() - set(names)
         given = {**dict(zip(names, args, strict=False)), **keywords}
@@ -343,7 +332,7 @@ class _Recorder:
         return Number(len(self.numbers) - 1)
 
     def program(self, outputs: list[Value]) -> tuple[Program, tuple[float, ...]]:
-        """What was recorded, without that which nothing depends on; results that are other inputs, as copies."""
+        """The recorded program, without unused operations. A result that is another input becomes a copy of it."""
         for position, (slot, output) in enumerate(zip(written(self.inputs), outputs, strict=True)):
             if output.index < self.inputs and output.index != slot:
                 outputs[position] = self._append(Operation("mul", (output, self._number(1.0)))).value
@@ -382,4 +371,4 @@ _REWRITTEN: dict[str, Callable[..., Symbol]] = {
     "relu": lambda self, x: self.call("clamp", x, min=0.0),
     "rsub": lambda self, x, other, alpha=1.0: self.call("sub", other, x, alpha=alpha),
 }
-"""Functions that are said by others."""
+"""Functions that are expressed by others."""

@@ -216,7 +216,7 @@ def test_without_a_compiler_the_error_names_the_remedy_and_auto_still_works(tmp_
     assert lines[0] == "False", "auto imports the compiler"  # of which torch.optim itself imports the settings
     assert lines[1].startswith("True execution 'compiled' cannot compile its kernel here: InvalidCxxCompiler: ")
     assert lines[1].endswith(
-        "it needs a C++ compiler (g++, clang), on a GPU Triton: install it, or ask for execution 'auto'"
+        "it needs a C++ compiler (g++, clang), on a GPU Triton: install it, or set execution to 'auto'"
     )
     assert lines[2] == "True", "a step that failed has changed parameters"
     assert lines[3] in {"[]", "[0]"}, "a step that failed was counted"
