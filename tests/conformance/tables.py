@@ -1,6 +1,6 @@
-"""Writes docs/checks.md, every check and its claim, and docs/faults.md, every broken plugin and which checks see it.
+"""Writes docs/checks.md, every check and its claim, and docs/faults.md, every broken plugin and the checks that catch it.
 
-Run by `make tables`; with `--checks` it writes the first alone, which takes no time.
+Run by `make tables`; with `--checks` it writes only the first, which takes no time.
 """
 
 import multiprocessing
@@ -23,29 +23,29 @@ DOCS = Path(__file__).parents[2] / "docs"
 CHECKS = """\
 # The checks
 
-Every check of the suite, by chapter, with the sentence that it holds its subject to. `optreg conform --list` prints the same.
-Written by `make tables`, from {number} checks. {must} of them are MUST; the others are marked. Ids stay with their checks.
+Every check of the suite, by chapter, with its claim about the subject. `optreg conform --list` prints the same. Written by
+`make tables`, from {number} checks. {must} of them are MUST; the others are marked. An id is never reused for another check.
 
-Not here yet: `N`, the chapter on sharded and multi-process training; more than 2^31 elements, which takes 32 GB; CUDA
-graphs and `capturable`, which a CPU cannot show; schedules driven by a metric, which are no function of the step.
+Not checked yet: sharded and multi-process training (chapter `N`); more than 2^31 elements, which take 32 GB; CUDA graphs and
+`capturable`, which need a GPU; schedules driven by a metric, which are not functions of the step.
 """
 
 FAULTY = """\
 # What the suite catches
 
 Every plugin below is broken in one way (`tests/conformance/broken/`), and is judged by the whole suite. *Meant* is the check
-that has to catch it; tests hold it to that. Written by `make tables`, from {faults} faults and {checks} checks. {alone} faults
-are seen by one check alone, which the last column names: without it, nobody would see them.
+that must catch it, as tests verify. Written by `make tables`, from {faults} faults and {checks} checks. {alone} faults are
+caught by a single check, which the last column names: without it, they would go unnoticed.
 
-Not counted are findings that the plain implementations, which the faults are made of, have whatever else is wrong with them:
-they share the tensors of a checkpoint (P04), check no ranges (K02), overflow in float16 (D04), and so on.
+Findings that the plain implementations under the faults have anyway are not counted: they share the tensors of a checkpoint
+(P04), check no ranges (K02), overflow in float16 (D04), and so on.
 
 | fault | what is wrong | meant | seen by | alone |
 |---|---|---|---|---|
 """
 
 PLAIN = {"P04", "K02", "D04", "D10", "X02", "X09"}
-"""What plain implementations do not do, whatever else is wrong with them."""
+"""Checks that plain implementations fail anyway."""
 
 
 def checks_page():
@@ -64,7 +64,7 @@ def checks_page():
 
 
 def seen_by(number):
-    """The ids of the checks that find something in a fault."""
+    """The ids of the checks that catch a fault."""
     torch.set_num_threads(1)
     fault = FAULTS[number]
     found = []

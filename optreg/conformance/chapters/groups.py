@@ -161,7 +161,7 @@ def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
             part = _part(problem, [index])
             alone = OptimizerRun(subject, part.starts, dtype=dtype).run(part).values()[0]
             what = f"the {dtype} parameter among others"
-            run.assert_close(index, alone, rounding(dtype, 12) * 8, what, of="the run of it alone")
+            run.assert_close(index, alone, rounding(dtype, 12) * 8, what, of="its run alone")
 
 
 @check("G10", hint="the constructor's values are kept in attributes and used instead of the group's")

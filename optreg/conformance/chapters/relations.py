@@ -160,7 +160,7 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
 
 
 @check("M26", hint="parameters share something: a norm, a count, a buffer, a loop variable")
-def check_parameters_do_not_feel_each_other(subject: OptimizerSubject) -> None:
+def check_parameters_are_independent(subject: OptimizerSubject) -> None:
     """A parameter has the same trajectory alone as among others."""
     problem = hostile_problem(subject)
     bound = rounding(F64, len(problem.steps)) * 8
@@ -168,7 +168,7 @@ def check_parameters_do_not_feel_each_other(subject: OptimizerSubject) -> None:
     for index, start in enumerate(problem.starts):
         alone = Problem([start], [Step(step.lr, [step.grads[index]]) for step in problem.steps])
         expected = OptimizerRun(subject, [start]).run(alone).values()[0]
-        together.assert_close(index, expected, bound, f"parameter {index} among others", of="the run of it alone")
+        together.assert_close(index, expected, bound, f"parameter {index} among others", of="its run alone")
 
 
 @check("M27", Tier.SHOULD, hint="the declared trait `eps` and the denominator disagree")

@@ -116,7 +116,7 @@ def check_degenerate_phases_are_finite(subject: ScheduleSubject) -> None:
 
 
 @check("L07", hint="two phases do not meet at their joint")
-def check_no_jump_that_the_formula_has_not(subject: ScheduleSubject) -> None:
+def check_no_jump_beyond_the_formula(subject: ScheduleSubject) -> None:
     """Between any two steps, joints included, the rate changes as much as the formula does."""
     settings = subject.ordinary()
     run = SchedulerRun(subject, settings)

@@ -33,7 +33,7 @@ def check_reference_uses_every_hyperparameter(subject: ScheduleSubject) -> None:
 
 @check("Q12", still=True, hint="the declared traits (`peak`, `end`, `after`) and the formula disagree")
 def check_reference_keeps_its_declaration(subject: ScheduleSubject) -> None:
-    """The formula is 1 at its declared peak, and constant after its end if declared to hold."""
+    """The formula is 1 at its declared peak, and constant after its end if it is declared to hold."""
     for settings in corners_for(subject):
         formula, end = partial(subject.formula, settings), subject.last_step(settings)
         peak = settings.get(subject.traits.peak) if subject.traits.peak else None

@@ -145,7 +145,7 @@ def check_it_counts_its_own_steps(subject: ScheduleSubject) -> None:
 
 @check("X08", hint="the schedule writes to other keys of the groups than the learning rate")
 def check_the_optimizer_is_left_whole(subject: ScheduleSubject) -> None:
-    """In the groups, only the learning rate changes, and what the schedule is declared to drive."""
+    """Only the learning rate, and what the schedule is declared to drive, changes in the groups."""
     settings = subject.ordinary()
     keys = {*make_optimizer(subject).param_groups[0]} - {"params", "lr", *subject.traits.drives}
     before = make_optimizer(subject).param_groups
