@@ -78,16 +78,21 @@ def _rows(tensors: tuple[Tensor, ...], size: int) -> Iterator[tuple[Tensor, ...]
         yield from _rows(parts, size)
 
 
-def flattened(tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
-    """The tensors as vectors over the same memory; None if they do not lie densely in memory in one order."""
+def lie_alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether the tensors lie densely in memory, all in one order."""
     first = tensors[0]
     if first.is_contiguous():
-        if all(tensor.is_contiguous() for tensor in tensors):
-            return tuple(tensor.view(-1) for tensor in tensors)
-        return None
+        return all(map(Tensor.is_contiguous, tensors))
     strides = first.stride()
-    if not _is_dense(tuple(first.shape), strides) or any(tensor.stride() != strides for tensor in tensors):
+    return _is_dense(tuple(first.shape), strides) and all(tensor.stride() == strides for tensor in tensors)
+
+
+def flattened(tensors: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+    """The tensors as vectors over the same memory; None if they do not lie alike."""
+    if not lie_alike(tensors):
         return None
+    if tensors[0].is_contiguous():
+        return tuple(tensor.view(-1) for tensor in tensors)
     return tuple(tensor.as_strided((tensor.numel(),), (1,)) for tensor in tensors)
 
 

@@ -171,12 +171,13 @@ class Compiled(Path):
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
         """If it is asked for, and the kernel can do it: dense tensors, and noise of none but a single parameter."""
+        if group["execution"] != "compiled":
+            return False
         elements = work.tensors[PARAM].numel()
         return (
-            group["execution"] == "compiled"
-            and elements >= compiled.SMALLEST
+            elements >= compiled.SMALLEST
             and (not is_random(group) or (isinstance(work.place, int) and elements <= compiled.LARGEST_ROUNDED))
-            and blocks.flattened(work.tensors) is not None
+            and blocks.lie_alike(work.tensors)
         )
 
     def run(self, update: Update, batch: Sequence[Work]) -> None:
@@ -197,7 +198,7 @@ class Fused(Path):
             _fused_is_asked_for(work, rule, group)
             and all(tensor.dtype is dtype for tensor in work.tensors)
             and not (dtype is torch.bfloat16 and is_random(group))
-            and blocks.flattened(work.tensors) is not None
+            and blocks.lie_alike(work.tensors)
         )
 
     def run(self, update: Update, batch: Sequence[Work]) -> None:
@@ -218,7 +219,7 @@ class FusedBlocks(InBlocks):
         return (
             _fused_is_asked_for(work, rule, group)
             and BLOCKS.fits(work, rule, group)
-            and blocks.flattened(work.tensors) is not None
+            and blocks.lie_alike(work.tensors)
         )
 
     def maker(self, update: Update, like: Work) -> Callable[[blocks.Take], blocks.Body]:

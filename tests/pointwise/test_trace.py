@@ -243,6 +243,7 @@ WRITTEN: dict[str, Rule] = {
     "x % 2": lambda p, g, *, lr: p % 2,
     "x // 2": lambda p, g, *, lr: p // 2,
     "+x": lambda p, g, *, lr: +p - g,
+    "abs(x)": lambda p, g, *, lr: abs(p),
     "x == 0": lambda p, g, *, lr: torch.where(g == 0, p, g),
     "x != 0": lambda p, g, *, lr: torch.where(g != 0, p, g),
     "0 < x": lambda p, g, *, lr: torch.where(0 < g, p, g),  # noqa: SIM300
