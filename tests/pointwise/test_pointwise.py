@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo
-from executors import DEVICE, through_a_file
+from executors import DEVICE
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import Parameter
@@ -21,11 +21,9 @@ from torch.utils._pytree import tree_map
 import optreg
 from optreg import Decay, NonNegative, Pointwise
 from optreg.errors import PluginError
-from optreg_plugins.adam.optimizer import Adam
 from optreg_plugins.adamw.optimizer import AdamW
 from optreg_plugins.lion.optimizer import Lion
 from optreg_plugins.momentum.optimizer import Momentum
-from optreg_plugins.rmsprop.optimizer import RMSprop
 
 PATHS = ["loop", "foreach", "auto", "compiled"]
 every_path = pytest.mark.parametrize("execution", PATHS)
@@ -397,31 +395,6 @@ def test_a_tensor_that_is_written_to_acts_at_once(execution, name):
 # Steps, closures, compiled steps
 
 
-def test_a_step_returns_the_closures_loss_and_has_gradients_enabled_in_it():
-    param = ones(3)
-    optimizer = SignMomentum([param], lr=0.5)
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        loss = (param**2).sum()
-        loss.backward()
-        return loss
-
-    with torch.no_grad():
-        assert optimizer.step(closure).item() == 3.0
-    assert optimizer.step(lambda: 7) == 7
-    assert optimizer.step(lambda: None) is None
-
-
-def test_step_hooks_run_once():
-    calls = []
-    optimizer = Descent([ones(3)])
-    optimizer.register_step_pre_hook(lambda *_: calls.append("before"))
-    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
-    stepped(optimizer, 1.0)
-    assert calls == ["before", "after"]
-
-
 @pytest.fixture
 def graphs_made() -> Iterator[Any]:
     """Counts what `torch.compile` has made of steps."""
@@ -561,34 +534,6 @@ def test_a_conjugate_parameter_is_trained_or_refused(execution):
     assert torch.equal(param.detach(), torch.full((3,), 0.5 + 0j))
 
 
-@uncompiled
-@pytest.mark.parametrize("grad_layout", ["expanded", "strided", "of the same memory as another's"])
-def test_gradients_may_be_views(execution, grad_layout):
-    params = [ones(4, 4), ones(4, 4)]
-    shared = torch.full((4, 8), 2.0, dtype=torch.float64, device=DEVICE)
-    for param in params:
-        param.grad = {
-            "expanded": shared[:1, :1].expand(4, 4),
-            "strided": shared[:, ::2],
-            "of the same memory as another's": shared[:, :4],
-        }[grad_layout]
-    optimizer = Lion(params, lr=0.5, weight_decay=0.5, execution=execution)
-    optimizer.step()
-    for param in params:
-        assert (param == 1 - 0.5 * 1.5).all()
-        torch.testing.assert_close(optimizer.state[param]["exp_avg"], torch.full_like(param, 0.02))
-
-
-def test_parameters_are_left_leaves_that_require_gradients_and_state_does_not():
-    params = [ones(3) for _ in range(10)]
-    params[0].requires_grad_(False)
-    optimizer = stepped(AdamW(params), 1.0, 1.0, 1.0)
-    assert [param.requires_grad for param in params] == [False] + [True] * 9
-    assert all(param.is_leaf for param in params)
-    assert not any(value.requires_grad for state in optimizer.state.values() for value in state.values())
-    assert params[0][0] < 1.0
-
-
 def test_optimizers_may_run_in_threads_side_by_side():
     def run(end: list[float], place: int) -> None:
         params = [ones(2 + place) for _ in range(10)] + [ones(20_000)]
@@ -635,13 +580,6 @@ def test_the_default_dtype_does_not_matter(dtype):
         torch.set_default_dtype(before)
 
 
-def test_a_group_of_thousands_is_stepped():
-    params = [ones(2) for _ in range(5000)]
-    optimizer = stepped(Lion(params, lr=0.25), 1.0, 1.0, 1.0)
-    assert all(param[0].item() == 0.25 for param in params)
-    assert len(optimizer.state_dict()["state"]) == 5000
-
-
 def test_a_sparse_gradient_among_others_changes_nothing_in_its_group():
     params = [ones(3), ones(3)]
     optimizer = AdamW(params)
@@ -674,19 +612,6 @@ def test_a_shallow_copy_goes_on_beside_the_original():
     twins = [ones(3) for _ in range(10)]
     stepped(Momentum(twins, lr=0.1, execution="loop"), *[1.0] * 7)
     torch.testing.assert_close(params[0], twins[0], rtol=1e-13, atol=0.0)
-
-
-@pytest.mark.parametrize("cls", [SignMomentum, Descent, Lion, Adam, AdamW, RMSprop, Momentum])
-def test_a_checkpoint_can_be_saved_and_loaded_with_weights_only(cls):
-    settings = {"lr": 0.5}
-    params = [ones(3) for _ in range(10)]
-    optimizer = stepped(cls(params, **settings), 1.0, 1.0, 1.0)
-    others = [Parameter(param.detach().clone()) for param in params]
-    other = cls(others, lr=0.1)
-    other.load_state_dict(through_a_file(optimizer.state_dict()))
-    stepped(optimizer, 1.0, -1.0)
-    stepped(other, 1.0, -1.0)
-    assert all(map(torch.equal, params, others))
 
 
 def test_a_reference_whose_default_is_made_anew_is_not_shared():
