@@ -114,7 +114,7 @@ def judged(binaries, folder):
         raise UnavailableError(f"optreg conform ended with {ended.returncode}: {ended.stdout.strip().splitlines()[-1]}")
     verdicts = json.loads(report.read_text())["verdicts"]
     findings = {
-        name: [verdict["check"] for verdict in verdicts if verdict["subject"] == name and verdict["status"] in WRONG]
+        name: sorted(found["check"] for found in verdicts if found["subject"] == name and found["status"] in WRONG)
         for name in names
     }
     return {
@@ -161,7 +161,7 @@ def page(results):
         for name, state in result["conform"]["not available"].items():
             lacking.setdefault((name, state), []).append(f"Python {result['python']}")
         for name, found in findings.items():
-            differing.setdefault(name, {})[f"{result['python']}, torch {result['torch']}"] = found
+            differing.setdefault(name, {})[f"{result['python']}, torch {result['torch']}"] = sorted(found)
     text = HEAD.format(core=", ".join(f"`{folder}`" for folder in CORE)) + "".join(map(line, rows))
     if lacking:
         text += "\n## Not available\n\n"

@@ -57,7 +57,7 @@ def test_programs_make_their_tensors_on_the_device():
 def test_a_device_that_cannot_be_used_is_refused(device):
     run = conform("lion", "--device", device)
     assert run.returncode == 2
-    assert f"cannot be judged: device '{device}' cannot be used, or has no float64" in run.stderr
+    assert f"cannot be judged: device '{device}' cannot be used, or does not support float64" in run.stderr
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
