@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from optreg.pointwise import blocks, compiled, lists
 from optreg.pointwise.straight import straight
@@ -58,6 +60,24 @@ def by_kernel(program: Program, numbers: Numbers, tensors: Tensors, rounding: An
     wide = torch.float64 if given[0].dtype is torch.float64 else torch.float32
     compiled.run(program, numbers, [(given, rounding)], wide)
     return given
+
+
+class Made(TorchDispatchMode):
+    """Counts operations, and the tensors that they make, by the memory that they lie in."""
+
+    def __init__(self, known: Sequence[Tensor] = ()) -> None:
+        super().__init__()
+        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
+        self.made: list[str] = []
+        self.calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls += 1
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self.known:
+                self.made.append(str(func))
+        return result
 
 
 def assert_same(left: Any, right: Any) -> None:

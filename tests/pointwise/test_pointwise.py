@@ -102,6 +102,8 @@ def test_the_signature_is_the_references_fields_and_the_options_by_name_alone():
     assert arguments["beta"].default == 0.5
     assert arguments["seed"].kind is inspect.Parameter.KEYWORD_ONLY
     assert arguments["kind"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert inspect.getdoc(SignMomentum) == "Ten lines."
+    assert str(inspect.signature(Descent)).startswith("(params, lr: float = 0.5, *, maximize: bool = False, execu")
 
 
 def test_the_signature_of_a_class_with_a_constructor_of_its_own_is_that_constructors():
@@ -128,14 +130,6 @@ def test_options_of_a_base_class_are_inherited():
 
     assert Derived.options is More
     assert Derived([ones(2)], extra=5).param_groups[0]["extra"] == 5
-
-
-def test_help_shows_the_signature_and_the_words():
-    text = inspect.getdoc(SignMomentum)
-    assert text == "Ten lines."
-    assert str(inspect.signature(Descent)).startswith(
-        "(params, lr: float = 0.5, *, maximize: bool = False, execution: "
-    )
 
 
 def test_hyperparameters_are_taken_by_place_or_by_name():
@@ -272,39 +266,36 @@ def test_results_may_be_inputs_whatever_their_places(execution):
     assert [x[0].item() for x in (param, *optimizer.state[param].values())] == [0.0, 1.5, 0.5]
 
 
-@uncompiled
-def test_a_rule_that_changes_tensors_in_place_is_refused_and_nothing_is_changed(execution):
-    class InPlace(Pointwise):
-        reference = OneNumber
+def in_place(p, g, m, *, t, lr):
+    g += 0.1 * p
+    return p - lr * g, m
 
-        @staticmethod
-        def update(p, g, *, lr):
-            g += 0.1 * p
-            return p - lr * g
 
-    param = ones(3)
-    with pytest.raises(PluginError, match=r"InPlace.update' changes a tensor in place"):
-        stepped(InPlace([param], execution=execution), 1.0)
-    assert (param == 1).all()
-    assert (param.grad == 1).all()
+def coupled(p, g, m, *, t, lr):
+    return p - lr * g / g.norm(), m
 
 
 @uncompiled
-def test_a_rule_that_couples_elements_is_refused_and_nothing_is_changed(execution):
-    class Normed(Pointwise):
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (in_place, "the rule 'in_place' changes a tensor in place"),
+        (coupled, "the rule 'coupled' uses 'norm'.* ordinary torch.optim.Optimizer"),
+    ],
+)
+def test_a_rule_that_is_not_elementwise_or_not_pure_is_refused_and_nothing_is_changed(execution, rule, message):
+    class Refused(Pointwise):
         reference = OneNumber
         state_names = ("m",)
         counts_steps = True
-
-        @staticmethod
-        def update(p, g, m, *, t, lr):
-            return p - lr * g / g.norm(), m
+        update = staticmethod(rule)
 
     param = ones(3)
-    optimizer = Normed([param], execution=execution)
-    with pytest.raises(PluginError, match=r"Normed.update' uses 'norm'.* ordinary torch.optim.Optimizer"):
+    optimizer = Refused([param], execution=execution)
+    with pytest.raises(PluginError, match=message):
         stepped(optimizer, 1.0)
     assert (param == 1).all()
+    assert (param.grad == 1).all()
     assert all(state.get("step", 0) == 0 for state in optimizer.state.values()), "the step that failed was counted"
 
 
@@ -324,58 +315,36 @@ def test_a_rule_may_be_an_ordinary_method():
 # Numbers of all kinds
 
 
-NUMBERS = {
-    "a list": lambda x: [float(x), 0.99],
-    "numpy's float64": lambda x: (np.float64(x), np.float64(0.99)),
-    "tensors": lambda x: (torch.tensor(x, dtype=torch.float64), torch.tensor(0.99, dtype=torch.float64)),
-    "an array": lambda x: tuple(np.array([x, 0.99])),
+KINDS = {
+    "a list": ("betas", lambda x: [float(x), 0.99]),
+    "numpy's float64 in a pair": ("betas", lambda x: (np.float64(x), np.float64(0.99))),
+    "tensors in a pair": ("betas", lambda x: tuple(torch.tensor([x, 0.99], dtype=torch.float64))),
+    "an array": ("betas", lambda x: tuple(np.array([x, 0.99]))),
+    "numpy's float64": ("lr", np.float64),
+    "numpy's float32": ("weight_decay", np.float32),
+    "a tensor": ("lr", lambda x: torch.tensor(x).double()),
+    "a tensor of one element": ("weight_decay", lambda x: torch.tensor([x]).double()),
+    "a parameter": ("lr", lambda x: Parameter(torch.tensor(x).double())),
+    "an integer": ("lr", int),
 }
 
 
 @uncompiled
-@pytest.mark.parametrize("what", NUMBERS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cls", [Lion, AdamW])
-@pytest.mark.parametrize("when", ["given", "edited"])
-def test_pairs_of_numbers_of_any_kind_are_what_they_hold(execution, what, cls, when):
-    params = [ones(3), ones(3)]
-    start = (0.5, 0.6) if when == "edited" else NUMBERS[what](0.9)
-    found = cls(params[:1], lr=0.1, betas=start, execution=execution)
-    wanted = cls(params[1:], lr=0.1, betas=(0.5, 0.6) if when == "edited" else (0.9, 0.99), execution=execution)
-    stepped(found, 1.0)
-    stepped(wanted, 1.0)
-    if when == "edited":
-        found.param_groups[0]["betas"] = NUMBERS[what](0.9)
-        wanted.param_groups[0]["betas"] = (0.9, 0.99)
-    stepped(found, 2.0, -1.0)
-    stepped(wanted, 2.0, -1.0)
-    torch.testing.assert_close(params[0], params[1], rtol=1e-14, atol=0.0)
-
-
-SINGLE = {
-    "numpy's float64": np.float64,
-    "numpy's float32": np.float32,
-    "a tensor": lambda x: torch.tensor(x, dtype=torch.float64),
-    "a tensor of one element": lambda x: torch.tensor([x], dtype=torch.float64),
-    "a parameter": lambda x: Parameter(torch.tensor(x, dtype=torch.float64)),
-    "an integer": int,
-}
-
-
-@uncompiled
-@pytest.mark.parametrize("what", SINGLE)
-@pytest.mark.parametrize("name", ["lr", "weight_decay"])
-def test_single_numbers_of_any_kind_are_what_they_hold(execution, what, name):
-    params = [ones(3), ones(3)]
-    found = Lion(params[:1], **{"lr": 1.0, name: SINGLE[what](0.0)}, execution=execution)
-    wanted = Lion(params[1:], **{"lr": 1.0, name: 0.0}, execution=execution)
-    stepped(found, 1.0)
-    stepped(wanted, 1.0)
-    for value in (1.0, 2.0):
-        found.param_groups[0][name] = SINGLE[what](value)
-        wanted.param_groups[0][name] = value
-        stepped(found, 1.0)
-        stepped(wanted, 1.0)
-    assert torch.equal(*params)
+def test_numbers_of_any_kind_are_what_they_hold_given_and_edited(execution, kind, cls):
+    (name, made), params = KINDS[kind], [ones(3), ones(3)]
+    ends = (made, (lambda x: (x, 0.99)) if name == "betas" else float)
+    values = (0.875, 0.5, 0.0) if name == "betas" else (0.0, 1.0, 2.0)
+    optimizers = [
+        cls([param], **{"lr": 0.25, name: of(values[0])}, execution=execution)
+        for param, of in zip(params, ends, strict=True)
+    ]
+    for value in values:
+        for optimizer, of in zip(optimizers, ends, strict=True):
+            optimizer.param_groups[0][name] = of(value) if value != values[0] else optimizer.param_groups[0][name]
+            stepped(optimizer, 2.0, -1.0)
+    torch.testing.assert_close(*params, rtol=1e-14, atol=0.0)
 
 
 @uncompiled

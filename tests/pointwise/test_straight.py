@@ -4,10 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from executors import DEVICE
+from executors import DEVICE, Made
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from optreg.pointwise.straight import Straight, straight
 from optreg.pointwise.trace import Program, trace
@@ -25,24 +23,6 @@ SETTINGS: dict[Any, dict[str, Any]] = {
     Momentum: {"lr": 0.1, "momentum": 0.9},
 }
 every_rule = pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
-
-
-class Made(TorchDispatchMode):
-    """Counts the tensors that operations make, by the memory that they lie in."""
-
-    def __init__(self, known: list[Tensor]) -> None:
-        super().__init__()
-        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
-        self.made: list[str] = []
-        self.calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.calls += 1
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self.known:
-                self.made.append(str(func))
-        return result
 
 
 def run(program: Program, numbers: tuple[float, ...], tensors: list[Tensor]) -> tuple[Straight, Made]:

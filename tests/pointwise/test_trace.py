@@ -390,30 +390,15 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "x ** 2": lambda x, y, z, a: x**2,
     "clone": lambda x, y, z, a: x.clone(),
     "x": lambda x, y, z, a: x,
-    # rounded ones, of positive numbers
-    "x / y": lambda x, y, z, a: x / y,
-    "a / x": lambda x, y, z, a: a / x,
-    "x / a": lambda x, y, z, a: x / a,
-    "sqrt": lambda x, y, z, a: x.abs().sqrt(),
-    "rsqrt": lambda x, y, z, a: torch.rsqrt(x),
-    "x ** 0.5": lambda x, y, z, a: x**0.5,
-    "x ** a": lambda x, y, z, a: x ** (a / 4),
-    "addcdiv": lambda x, y, z, a: torch.addcdiv(x, y, z, value=a),
-    "log1p": lambda x, y, z, a: torch.log1p(x),
 }
-ROUNDED = [
-    "x + y", "x + a", "x * y", "a * x", "x + a y", "add(alpha)", "addcmul", "x", "clone", "abs", "maximum", "x / y",
-    "a / x", "x / a", "sqrt", "rsqrt", "x ** 0.5", "x ** a", "addcdiv", "log1p",
-]  # fmt: skip
-EXACT = [name for name in OPERATIONS if name not in set(ROUNDED) - {"x + y", "x + a", "x * y", "a * x", "x + a y"}] + [
-    "add(alpha)", "addcmul", "x", "clone", "abs", "maximum",
-]  # fmt: skip
 
 
-def rules(names: list[str], numbers: list[float]) -> st.SearchStrategy[Drawn]:
+def rules() -> st.SearchStrategy[Drawn]:
     index = st.integers(0, 11)
     three = st.tuples(index, index, index)
-    step = st.builds(Step, st.sampled_from(names), three, st.sampled_from(numbers))
+    step = st.builds(
+        Step, st.sampled_from(list(OPERATIONS)), three, st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0])
+    )
     return st.builds(Drawn, st.lists(step, max_size=8), three)
 
 
@@ -448,7 +433,7 @@ def is_exact(rule: Drawn) -> bool:
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(rules(EXACT, [-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0]))
+@given(rules())
 def test_random_rules_in_exact_arithmetic_are_the_same_on_every_executor(rule):
     """Dyadic numbers of few bits: nothing is rounded, so that not even a sign or a comparison may differ."""
     if not is_exact(rule):
@@ -460,20 +445,6 @@ def test_random_rules_in_exact_arithmetic_are_the_same_on_every_executor(rule):
         found = run(program, numbers, tensors)
         for place, (have, want) in enumerate(zip(found, wanted, strict=True)):
             assert torch.equal(have, want), f"{run.__name__}, tensor {place}: {have} != {want}"
-
-
-@settings(derandomize=True, max_examples=300, deadline=None)
-@given(rules(ROUNDED, [0.3, 0.7, 1.1, 2.0]))
-def test_random_rules_of_positive_numbers_are_the_same_within_rounding(rule):
-    """Without subtraction an operation multiplies relative errors by at most 3, and adds 4 units of its own."""
-    random = torch.Generator().manual_seed(2)
-    tensors = [torch.rand(16, generator=random, dtype=torch.float64).to(DEVICE) + 0.5 for _ in range(4)]
-    wanted = plainly(rule, tensors, lr=1.0)
-    program, numbers = trace(rule, 2, {"lr": 1.0})
-    tolerance = 4 * UNIT * 3.0 ** len(rule.steps)
-    for run in (by_blocks, by_lists):
-        for have, want in zip(run(program, numbers, tensors), wanted, strict=True):
-            torch.testing.assert_close(have, want, rtol=tolerance, atol=0.0)
 
 
 HANDFUL = {
