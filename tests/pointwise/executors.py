@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -23,6 +24,19 @@ Tensors = Sequence[Tensor]
 def drawn(shape: tuple[int, ...], random: torch.Generator, dtype: torch.dtype = torch.float64) -> Tensor:
     """Normally distributed numbers, the same on every device and in every dtype."""
     return torch.randn(shape, generator=random, dtype=torch.float64).to(DEVICE, dtype)
+
+
+def ones(*shape: int) -> Parameter:
+    return Parameter(torch.ones(shape, dtype=torch.float64, device=DEVICE))
+
+
+def stepped(optimizer: torch.optim.Optimizer, *grads: float) -> torch.optim.Optimizer:
+    for grad in grads:
+        for group in optimizer.param_groups:
+            for param in group["params"]:
+                param.grad = torch.full_like(param, grad)
+        optimizer.step()
+    return optimizer
 
 
 def plainly(rule: Callable[..., Any], tensors: Tensors, **hyperparameters: Any) -> list[Tensor]:

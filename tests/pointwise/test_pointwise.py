@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo
-from executors import DEVICE
+from executors import DEVICE, ones, stepped
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import Parameter
@@ -74,19 +74,6 @@ class Descent(Pointwise):
     @staticmethod
     def update(p, g, *, lr):
         return p - lr * g
-
-
-def ones(*shape: int) -> Parameter:
-    return Parameter(torch.ones(shape, dtype=torch.float64, device=DEVICE))
-
-
-def stepped(optimizer: torch.optim.Optimizer, *grads: float) -> torch.optim.Optimizer:
-    for grad in grads:
-        for group in optimizer.param_groups:
-            for param in group["params"]:
-                param.grad = torch.full_like(param, grad)
-        optimizer.step()
-    return optimizer
 
 
 # The constructor
@@ -211,26 +198,6 @@ def test_a_hyperparameter_that_steers_the_rule_acts_when_it_is_edited(execution)
     assert param[0].item() == 1 - 1 - 4 - 1
 
 
-@uncompiled
-def test_a_rule_whose_reference_has_no_lr_is_run(execution):
-    @dataclass
-    class NoRate:
-        """Steps of its own."""
-
-        size: NonNegative = 0.25
-
-    class Fixed(Pointwise):
-        reference = NoRate
-
-        @staticmethod
-        def update(p, g, *, size):
-            return p - size * g.sign()
-
-    param = ones(3)
-    stepped(Fixed([param], execution=execution), 4.0)
-    assert (param == 0.75).all()
-
-
 class Momentous(Pointwise):
     """Keeps the parameter before: a result that is an input."""
 
@@ -244,15 +211,23 @@ class Momentous(Pointwise):
         return p - lr * g + 0.5 * d, p
 
 
+@dataclass
+class NoRate:
+    """No learning rate; and a default that is made anew."""
+
+    size: NonNegative = 1.0
+    weights: tuple[float, float] = field(default_factory=lambda: (0.25, 0.25))
+
+
 class Exchanged(Pointwise):
     """Three that change places."""
 
-    reference = OneNumber
+    reference = NoRate
     state_names = ("a", "b")
 
     @staticmethod
-    def update(p, g, a, b, *, lr):
-        return a, b, p + lr * g
+    def update(p, g, a, b, *, size, weights):
+        return a, b, p + size * sum(weights) * g
 
 
 @every_path
@@ -264,6 +239,7 @@ def test_results_may_be_inputs_whatever_their_places(execution):
     param = ones(3)
     optimizer = stepped(Exchanged([param], execution=execution), 1.0, 1.0)
     assert [x[0].item() for x in (param, *optimizer.state[param].values())] == [0.0, 1.5, 0.5]
+    assert inspect.signature(Exchanged).parameters["weights"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def in_place(p, g, m, *, t, lr):
@@ -581,24 +557,3 @@ def test_a_shallow_copy_goes_on_beside_the_original():
     twins = [ones(3) for _ in range(10)]
     stepped(Momentum(twins, lr=0.1, execution="loop"), *[1.0] * 7)
     torch.testing.assert_close(params[0], twins[0], rtol=1e-13, atol=0.0)
-
-
-def test_a_reference_whose_default_is_made_anew_is_not_shared():
-    @dataclass
-    class Fresh:
-        """With a list."""
-
-        lr: float = 0.1
-        betas: tuple[float, float] = field(default_factory=lambda: (0.5, 0.5))
-
-    class Rule(Pointwise):
-        reference = Fresh
-
-        @staticmethod
-        def update(p, g, *, lr, betas):
-            return p - lr * betas[0] * g
-
-    assert inspect.signature(Rule).parameters["betas"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-    param = ones(3)
-    stepped(Rule([param]), 1.0)
-    assert param[0].item() == pytest.approx(0.95)
