@@ -79,6 +79,57 @@ every_rule = pytest.mark.parametrize("cls", [Lion, AdamW], ids=lambda cls: cls._
 # Nothing is lost on the average
 
 
+@pytest.mark.parametrize(
+    ("execution", "shapes"),
+    [
+        pytest.param(execution, shapes, id=f"{execution}-{len(shapes)}")
+        for execution in ("loop", "foreach", "auto", "compiled")
+        for shapes in ([(4096,)], [(64,)] * 64)
+        if (execution, len(shapes)) != ("loop", 64)  # takes seconds, and is tested as one tensor
+    ],
+)
+def test_updates_far_below_half_a_unit_move_by_the_right_total_on_the_average(execution, shapes):
+    """100 updates of 1e-5 on numbers near 1, whose unit is 2^-8 below it and 2^-7 above: without noise they stand still.
+
+    An update goes through with probability 1e-5 / 2^-8 each, so the total of one element has at most the variance
+    100 * 1e-5 * 2^-8; it is judged by 5 standard errors of the mean of all 4096.
+    """
+    params = [Parameter(torch.ones(shape, dtype=BFLOAT16, device=DEVICE)) for shape in shapes]
+    still = [Parameter(torch.ones(shape, dtype=BFLOAT16, device=DEVICE)) for shape in shapes]
+    moving = Lion(params, lr=1e-5, stochastic_rounding=True, execution=execution)
+    standing = Lion(still, lr=1e-5, execution=execution)
+    for _ in range(100):
+        for param in (*params, *still):
+            param.grad = torch.ones_like(param)
+        moving.step()
+        standing.step()
+    assert all(torch.equal(param, torch.ones_like(param)) for param in still)
+    total = torch.cat([1 - param.detach().double() for param in params]).mean().item()
+    assert abs(total - 100 * 1e-5) <= 5 * (100 * 1e-5 * 2.0**-8 / 4096) ** 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, BFLOAT16], ids=str)
+@pytest.mark.parametrize("execution", ["loop", "foreach", "auto", "fused"])
+@pytest.mark.parametrize("shapes", [[(1024,)], [(64,)] * 16], ids=["large", "packed"])
+def test_a_mean_square_in_bfloat16_does_not_stall(dtype, execution, shapes):
+    """From 1/2, under gradients 1, it comes to 1 - 0.999^100 / 2. Its steps, 0.0005, are an eighth of a unit: rounded to
+    nearest it would stay, and rounded at random the sum of 100 has the variance 100 * 0.0005 * 2^-8, of one element.
+    """
+    params = [Parameter(torch.ones(shape, dtype=dtype, device=DEVICE)) for shape in shapes]
+    optimizer = AdamW(params, lr=0.0, state_dtype="bfloat16", execution=execution)
+    for param in params:
+        param.grad = torch.ones_like(param)
+    optimizer.step()
+    for param in params:
+        optimizer.state[param]["exp_avg_sq"].fill_(0.5)
+    for _ in range(100):
+        optimizer.step()
+    squares = torch.cat([optimizer.state[param]["exp_avg_sq"] for param in params])
+    assert squares.dtype is BFLOAT16
+    error = squares.double().mean().item() - (1 - 0.999**100 / 2)
+    assert abs(error) <= 5 * (100 * 0.0005 * 2.0**-8 / 1024) ** 0.5
+
+
 @every_rule
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, BFLOAT16], ids=str)
 @pytest.mark.parametrize("state_dtype", ["bfloat16", "float32", None])
@@ -91,6 +142,13 @@ def test_parameters_and_state_keep_their_dtypes(cls, dtype, state_dtype):
             for name, value in optimizer.state[param].items():
                 counts = torch.float64 if state_dtype == "bfloat16" else torch.float32
                 assert value.dtype is (counts if name == "step" else wanted)
+
+
+def test_state_in_bfloat16_follows_state_in_float32():
+    exact, _ = ran(AdamW, [(4096,)], 20, torch.float32, lr=0.1)
+    rough, _ = ran(AdamW, [(4096,)], 20, torch.float32, lr=0.1, state_dtype="bfloat16")
+    assert (rough[0] - exact[0]).abs().max() <= 20 * 0.1 * 2.0**-5
+    assert (rough[0] - exact[0]).mean().abs() <= 20 * 0.1 * 2.0**-8
 
 
 @pytest.mark.parametrize("cls", [Lion, Momentum, Adam, AdamW], ids=lambda cls: cls.__name__)
@@ -115,6 +173,15 @@ def test_complex_parameters_have_state_of_their_own_dtype_alone():
 # The same bits
 
 
+@every_rule
+@every_option
+def test_the_same_seed_gives_the_same_bits_and_another_others(cls, options):
+    for shapes in (SMALL, LARGE):
+        first = bits(ran(cls, shapes, seed=3, **options))
+        assert_same(bits(ran(cls, shapes, seed=3, **options)), first)
+        assert differing(bits(ran(cls, shapes, seed=4, **options)), first) > 0.02
+
+
 PATHS = [(cls, options, execution) for cls in (Lion, AdamW) for options in RANDOM for execution in ("foreach", "auto")]
 PATHS += [(Lion, RANDOM[0], "compiled"), (AdamW, RANDOM[2], "compiled")]  # of those that take seconds, two
 
@@ -128,6 +195,14 @@ def test_every_path_gives_the_same_bits_but_where_float32_arithmetic_differs(cls
     assert differing(low(other), low(loop)) <= 0.01
     for a, b in zip(other, loop, strict=True):
         torch.testing.assert_close(a, b, rtol=2.0**-6, atol=2.0**-6)
+
+
+@every_option
+@pytest.mark.parametrize("per_thread", [100, 4097, 2**16])
+def test_the_size_of_blocks_does_not_matter(options, per_thread, monkeypatch):
+    whole = bits(ran(Lion, LARGE, 2, execution="foreach", **options))
+    monkeypatch.setattr(blocks, "PER_THREAD", per_thread)
+    assert_same(bits(ran(Lion, LARGE, 2, execution="foreach", **options)), whole)
 
 
 LAYOUTS = {
@@ -200,6 +275,17 @@ def test_a_run_resumes_exactly_in_the_middle(cls, options, shapes, carry):
     go(optimizer, params, 5, 4)
     go(other, others, 5, 4)
     assert_same(bits((others, other)), bits((params, optimizer)))
+
+
+def test_float32_state_of_bfloat16_parameters_survives_a_checkpoint():
+    for shapes in (SMALL, LARGE):
+        params, optimizer = ran(AdamW, shapes, state_dtype="float32")
+        other = AdamW([Parameter(param.detach().clone()) for param in params], state_dtype="float32")
+        other.load_state_dict(through_a_file(optimizer.state_dict()))
+        assert_same(bits((other.param_groups[0]["params"], other)), bits((params, optimizer)))
+        means = torch.cat([state["exp_avg"].flatten() for state in other.state.values()])
+        assert means.dtype is torch.float32
+        assert not torch.equal(means, means.bfloat16().float())
 
 
 @pytest.mark.parametrize("before", [None, "float32", "bfloat16"])
@@ -285,6 +371,18 @@ def test_rounding_at_random_may_begin_in_the_middle(shapes, change):
     for _ in range(3):
         step()
     assert_same([param.detach() for param in params], before)
+
+
+def test_a_changed_default_dtype_changes_nothing():
+    wanted = [bits(ran(AdamW, shapes, **options)) for shapes in (SMALL, LARGE) for options in RANDOM]
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = [bits(ran(AdamW, shapes, **options)) for shapes in (SMALL, LARGE) for options in RANDOM]
+    finally:
+        torch.set_default_dtype(before)
+    for a, b in zip(found, wanted, strict=True):
+        assert [x.dtype for x in a] == [x.dtype for x in b]
 
 
 def test_noise_goes_on_changing_in_very_long_runs():

@@ -557,3 +557,47 @@ def test_a_shallow_copy_goes_on_beside_the_original():
     twins = [ones(3) for _ in range(10)]
     stepped(Momentum(twins, lr=0.1, execution="loop"), *[1.0] * 7)
     torch.testing.assert_close(params[0], twins[0], rtol=1e-13, atol=0.0)
+
+
+def test_a_step_returns_the_closures_loss_and_has_gradients_enabled_in_it():
+    param = ones(3)
+    optimizer = SignMomentum([param], lr=0.5)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = (param**2).sum()
+        loss.backward()
+        return loss
+
+    with torch.no_grad():
+        assert optimizer.step(closure).item() == 3.0
+    assert optimizer.step(lambda: 7) == 7
+    assert optimizer.step(lambda: None) is None
+
+
+@uncompiled
+@pytest.mark.parametrize("grad_layout", ["expanded", "strided", "of the same memory as another's"])
+def test_gradients_may_be_views(execution, grad_layout):
+    params = [ones(4, 4), ones(4, 4)]
+    shared = torch.full((4, 8), 2.0, dtype=torch.float64, device=DEVICE)
+    for param in params:
+        param.grad = {
+            "expanded": shared[:1, :1].expand(4, 4),
+            "strided": shared[:, ::2],
+            "of the same memory as another's": shared[:, :4],
+        }[grad_layout]
+    optimizer = Lion(params, lr=0.5, weight_decay=0.5, execution=execution)
+    optimizer.step()
+    for param in params:
+        assert (param == 1 - 0.5 * 1.5).all()
+        torch.testing.assert_close(optimizer.state[param]["exp_avg"], torch.full_like(param, 0.02))
+
+
+def test_parameters_are_left_leaves_that_require_gradients_and_state_does_not():
+    params = [ones(3) for _ in range(10)]
+    params[0].requires_grad_(False)
+    optimizer = stepped(AdamW(params), 1.0, 1.0, 1.0)
+    assert [param.requires_grad for param in params] == [False] + [True] * 9
+    assert all(param.is_leaf for param in params)
+    assert not any(value.requires_grad for state in optimizer.state.values() for value in state.values())
+    assert params[0][0] < 1.0

@@ -1,7 +1,6 @@
 """Tracing: what is recorded of a rule, what is folded, what is refused; and that every way to run it does what the rule says."""
 
 import math
-import operator
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -156,6 +155,26 @@ def test_exponents_that_torch_has_code_for_are_part_of_the_operation():
 # What is refused
 
 
+def _add_in_place(p, g, *, lr):
+    p += lr * g
+    return p
+
+
+def _subtract_in_place(p, g, *, lr):
+    g -= lr * p
+    return p - g
+
+
+def _multiply_in_place(p, g, *, lr):
+    p *= lr
+    return p - g
+
+
+def _divide_in_place(p, g, *, lr):
+    p /= lr
+    return p - g
+
+
 def _chosen_by_value(p, g, *, lr):
     return p - lr * g if g > 0 else p
 
@@ -167,23 +186,29 @@ RETURNS = r"has to return new tensors for \(parameter\)"
 
 REFUSED = {
     "p.add_(g)": (lambda p, g, *, lr: p.add_(g), IN_PLACE),
+    "p.mul_(lr)": (lambda p, g, *, lr: p.mul_(lr) - g, IN_PLACE),
     "torch.neg_(p)": (lambda p, g, *, lr: torch.neg_(p), IN_PLACE),
-    "p += g": (lambda p, g, *, lr: operator.iadd(p, g), IN_PLACE),
-    "g -= p": (lambda p, g, *, lr: operator.isub(g, p), IN_PLACE),
-    "p *= lr": (lambda p, g, *, lr: operator.imul(p, lr), IN_PLACE),
-    "p /= lr": (lambda p, g, *, lr: operator.itruediv(p, lr), IN_PLACE),
+    "p += g": (_add_in_place, IN_PLACE),
+    "g -= p": (_subtract_in_place, IN_PLACE),
+    "p *= lr": (_multiply_in_place, IN_PLACE),
+    "p /= lr": (_divide_in_place, IN_PLACE),
     "torch.mul(p, g, out=g)": (lambda p, g, *, lr: torch.mul(p, g, out=g), "out"),
     "g.sum()": (lambda p, g, *, lr: p - g.sum(), COUPLED),
+    "g.mean()": (lambda p, g, *, lr: p - g.mean(), COUPLED),
     "g.norm()": (lambda p, g, *, lr: p - g / g.norm(), COUPLED),
     "g.max()": (lambda p, g, *, lr: p - g / g.max(), COUPLED),
     "torch.max(g)": (lambda p, g, *, lr: p - g / torch.max(g), COUPLED),
+    "torch.min(g)": (lambda p, g, *, lr: p - g / torch.min(g), COUPLED),
     "g.min(0)": (lambda p, g, *, lr: p - g.min(0), COUPLED),
     "torch.equal(p, g)": (lambda p, g, *, lr: p - torch.equal(p, g), ""),
     "g.cumsum(0)": (lambda p, g, *, lr: p - g.cumsum(0), COUPLED),
+    "g.sort()": (lambda p, g, *, lr: p - g.sort(), COUPLED),
+    "g.flip(0)": (lambda p, g, *, lr: p - g.flip(0), COUPLED),
     "p @ g": (lambda p, g, *, lr: p @ g, COUPLED),
     "p[0]": (lambda p, g, *, lr: p - g[0], COUPLED),
     "torch.softmax": (lambda p, g, *, lr: torch.softmax(p, 0), COUPLED),
     "torch.stack": (lambda p, g, *, lr: torch.stack([p, g]), COUPLED),
+    "torch.cat": (lambda p, g, *, lr: torch.cat((p, g)), COUPLED),
     "torch.rrelu": (lambda p, g, *, lr: torch.rrelu(g), ""),
     "torch.rand_like": (lambda p, g, *, lr: p - torch.rand_like(g), ""),
     "axpy": (lambda p, g, *, lr: p.axpy(g, lr), ""),
@@ -195,17 +220,21 @@ REFUSED = {
     "float(g)": (lambda p, g, *, lr: p - float(g), ""),
     "g.item()": (lambda p, g, *, lr: p - g.item(), ""),
     "p.ndim": (lambda p, g, *, lr: p - g if p.ndim > 1 else p, ""),
+    "p.is_cuda": (lambda p, g, *, lr: p - g if p.is_cuda else p, ""),
+    "p.requires_grad": (lambda p, g, *, lr: p - g if p.requires_grad else p, ""),
     "p.shape": (lambda p, g, *, lr: p - g / p.shape[0], ""),
     "p.data": (lambda p, g, *, lr: p.data - g, ""),
     "torch.finfo(p.dtype)": (lambda p, g, *, lr: p - torch.finfo(p.dtype).eps * g, ""),
     "a tensor of its own": (lambda p, g, *, lr: p - torch.ones(3) * g, "mixes a tensor with a Tensor"),
     "a list": (lambda p, g, *, lr: p - g * [1.0], "mixes a tensor with a list"),
     "p + None": (lambda p, g, *, lr: p + None, "mixes a tensor with a NoneType"),
+    "p * None": (lambda p, g, *, lr: p * None, "mixes a tensor with a NoneType"),
     "5 % p": (lambda p, g, *, lr: 5 % p, ""),
     "where(p, g, p)": (lambda p, g, *, lr: torch.where(p, g, p), ""),
     "returns None": (lambda p, g, *, lr: None, RETURNS),
     "returns a number": (lambda p, g, *, lr: 1.0, RETURNS),
     "returns a list": (lambda p, g, *, lr: [p - g], RETURNS),
+    "returns too many": (lambda p, g, *, lr: (p - g, g), RETURNS),
     "returns nothing": (lambda p, g, *, lr: (), RETURNS),
 }
 
@@ -233,9 +262,11 @@ def positive(x: Tensor) -> Tensor:
 WRITTEN: dict[str, Rule] = {
     "2 + x": lambda p, g, *, lr: 2 + p,
     "2 - x": lambda p, g, *, lr: 2 - p,
+    "2 * x": lambda p, g, *, lr: 2 * p,
     "2 / x": lambda p, g, *, lr: 2 / positive(p),
     "2 ** x": lambda p, g, *, lr: 2**p,
     "x ** 2": lambda p, g, *, lr: p**2,
+    "x ** 3": lambda p, g, *, lr: p**3,
     "x ** -1": lambda p, g, *, lr: positive(p) ** -1,
     "x ** -0.5": lambda p, g, *, lr: positive(p) ** -0.5,
     "x ** 0.3": lambda p, g, *, lr: positive(p) ** 0.3,
@@ -243,20 +274,26 @@ WRITTEN: dict[str, Rule] = {
     "x % 2": lambda p, g, *, lr: p % 2,
     "x // 2": lambda p, g, *, lr: p // 2,
     "+x": lambda p, g, *, lr: +p - g,
+    "-x": lambda p, g, *, lr: -p,
     "abs(x)": lambda p, g, *, lr: abs(p),
     "x == 0": lambda p, g, *, lr: torch.where(g == 0, p, g),
     "x != 0": lambda p, g, *, lr: torch.where(g != 0, p, g),
     "0 < x": lambda p, g, *, lr: torch.where(0 < g, p, g),  # noqa: SIM300
+    "x <= y": lambda p, g, *, lr: torch.where(p <= g, p, g),
+    "x > y": lambda p, g, *, lr: torch.where(p > g, p, g),
+    "x >= y": lambda p, g, *, lr: torch.where(p >= g, p, g),
     "a & b": lambda p, g, *, lr: torch.where((p > 0) & (g > 0), p, g),
     "a | b": lambda p, g, *, lr: torch.where((p > 0) | (g > 0), p, g),
     "a ^ b": lambda p, g, *, lr: torch.where((p > 0) ^ (g > 0), p, g),
     "~a": lambda p, g, *, lr: torch.where(~(p > 0), p, g),
+    "logical_not": lambda p, g, *, lr: torch.where((p > 0).logical_not(), p, g),
     "a * b": lambda p, g, *, lr: torch.where((p > 0) * (g > 0), p, g),
     "where of truths": lambda p, g, *, lr: torch.where(torch.where(p > 0, g > 0, g < 0), p, g),
     "a * x": lambda p, g, *, lr: p - (g > 0) * g,
     "a * number": lambda p, g, *, lr: p - lr * (g > 0),
     "mean of truths": lambda p, g, *, lr: 0.75 * p + 0.25 * (g > 0),
     "sum of truths": lambda p, g, *, lr: p + ((g > 0) + 0.5 * (p > 0)),
+    "isfinite": lambda p, g, *, lr: torch.where(torch.isfinite(g), p, g),
     "where(a, x, 0.0)": lambda p, g, *, lr: torch.where(p * g > 0, p, 0.0),
     "where(a, 0.25, x)": lambda p, g, *, lr: torch.where(p * g > 0, 0.25, p),
     "where(a, 0.25, 0.5)": lambda p, g, *, lr: p - torch.where(p * g > 0, 0.25, 0.5),
@@ -265,8 +302,10 @@ WRITTEN: dict[str, Rule] = {
     "clamp(-1, 1)": lambda p, g, *, lr: p.clamp(-1, 1),
     "clamp(min=)": lambda p, g, *, lr: p.clamp(min=lr),
     "clamp(max=)": lambda p, g, *, lr: torch.clamp(p, max=lr),
+    "clip": lambda p, g, *, lr: p.clip(-lr, lr),
     "clamp_min": lambda p, g, *, lr: p.clamp_min(lr),
     "clamp by tensors": lambda p, g, *, lr: p.clamp(-g.abs(), g.abs()),
+    "max(x, y)": lambda p, g, *, lr: torch.max(p, g),
     "lerp(weight=)": lambda p, g, *, lr: torch.lerp(p, g, weight=0.25),
     "lerp by a tensor": lambda p, g, *, lr: torch.lerp(p, g, g.abs()),
     "addcmul without value": lambda p, g, *, lr: torch.addcmul(p, g, p),
@@ -274,11 +313,16 @@ WRITTEN: dict[str, Rule] = {
     "add(alpha=)": lambda p, g, *, lr: p.add(g, alpha=2),
     "add(other=)": lambda p, g, *, lr: torch.add(p, other=g),
     "mul(other=)": lambda p, g, *, lr: p.mul(other=lr),
+    "subtract": lambda p, g, *, lr: p.subtract(g),
     "rsub": lambda p, g, *, lr: torch.rsub(p, g),
+    "multiply": lambda p, g, *, lr: torch.multiply(p, g),
+    "divide": lambda p, g, *, lr: p.divide(positive(g)),
     "div(rounding_mode=)": lambda p, g, *, lr: torch.div(p, lr, rounding_mode="floor"),
     "floor_divide": lambda p, g, *, lr: p.floor_divide(lr),
     "round(decimals=)": lambda p, g, *, lr: torch.round(p, decimals=1),
+    "sgn": lambda p, g, *, lr: p - lr * torch.sgn(g),
     "copysign to a number": lambda p, g, *, lr: p.copysign(-1.0),
+    "reciprocal": lambda p, g, *, lr: positive(p).reciprocal(),
     "float_power": lambda p, g, *, lr: positive(p).float_power(0.5),
     "nan_to_num": lambda p, g, *, lr: p - torch.nan_to_num(g, nan=lr),
     "positive": lambda p, g, *, lr: torch.positive(p) - g,
@@ -287,6 +331,7 @@ WRITTEN: dict[str, Rule] = {
     "F.softplus": lambda p, g, *, lr: F.softplus(p),
     "F.silu": lambda p, g, *, lr: F.silu(p),
     "F.hardtanh": lambda p, g, *, lr: F.hardtanh(p, -lr, lr),
+    "torch.special.expit": lambda p, g, *, lr: torch.special.expit(p),
     "torch.special.i1": lambda p, g, *, lr: torch.special.i1(p),
     "sum()": lambda p, g, *, lr: sum([p, g, p]),
 }
@@ -390,15 +435,30 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "x ** 2": lambda x, y, z, a: x**2,
     "clone": lambda x, y, z, a: x.clone(),
     "x": lambda x, y, z, a: x,
+    # rounded ones, of positive numbers
+    "x / y": lambda x, y, z, a: x / y,
+    "a / x": lambda x, y, z, a: a / x,
+    "x / a": lambda x, y, z, a: x / a,
+    "sqrt": lambda x, y, z, a: x.abs().sqrt(),
+    "rsqrt": lambda x, y, z, a: torch.rsqrt(x),
+    "x ** 0.5": lambda x, y, z, a: x**0.5,
+    "x ** a": lambda x, y, z, a: x ** (a / 4),
+    "addcdiv": lambda x, y, z, a: torch.addcdiv(x, y, z, value=a),
+    "log1p": lambda x, y, z, a: torch.log1p(x),
 }
+ROUNDED = [
+    "x + y", "x + a", "x * y", "a * x", "x + a y", "add(alpha)", "addcmul", "x", "clone", "abs", "maximum", "x / y",
+    "a / x", "x / a", "sqrt", "rsqrt", "x ** 0.5", "x ** a", "addcdiv", "log1p",
+]  # fmt: skip
+EXACT = [name for name in OPERATIONS if name not in set(ROUNDED) - {"x + y", "x + a", "x * y", "a * x", "x + a y"}] + [
+    "add(alpha)", "addcmul", "x", "clone", "abs", "maximum",
+]  # fmt: skip
 
 
-def rules() -> st.SearchStrategy[Drawn]:
+def rules(names: list[str], numbers: list[float]) -> st.SearchStrategy[Drawn]:
     index = st.integers(0, 11)
     three = st.tuples(index, index, index)
-    step = st.builds(
-        Step, st.sampled_from(list(OPERATIONS)), three, st.sampled_from([-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0])
-    )
+    step = st.builds(Step, st.sampled_from(names), three, st.sampled_from(numbers))
     return st.builds(Drawn, st.lists(step, max_size=8), three)
 
 
@@ -433,7 +493,7 @@ def is_exact(rule: Drawn) -> bool:
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
-@given(rules())
+@given(rules(EXACT, [-1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 2.0]))
 def test_random_rules_in_exact_arithmetic_are_the_same_on_every_executor(rule):
     """Dyadic numbers of few bits: nothing is rounded, so that not even a sign or a comparison may differ."""
     if not is_exact(rule):
@@ -445,6 +505,20 @@ def test_random_rules_in_exact_arithmetic_are_the_same_on_every_executor(rule):
         found = run(program, numbers, tensors)
         for place, (have, want) in enumerate(zip(found, wanted, strict=True)):
             assert torch.equal(have, want), f"{run.__name__}, tensor {place}: {have} != {want}"
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(rules(ROUNDED, [0.3, 0.7, 1.1, 2.0]))
+def test_random_rules_of_positive_numbers_are_the_same_within_rounding(rule):
+    """Without subtraction an operation multiplies relative errors by at most 3, and adds 4 units of its own."""
+    random = torch.Generator().manual_seed(2)
+    tensors = [torch.rand(16, generator=random, dtype=torch.float64).to(DEVICE) + 0.5 for _ in range(4)]
+    wanted = plainly(rule, tensors, lr=1.0)
+    program, numbers = trace(rule, 2, {"lr": 1.0})
+    tolerance = 4 * UNIT * 3.0 ** len(rule.steps)
+    for run in (by_blocks, by_lists):
+        for have, want in zip(run(program, numbers, tensors), wanted, strict=True):
+            torch.testing.assert_close(have, want, rtol=tolerance, atol=0.0)
 
 
 HANDFUL = {
