@@ -114,7 +114,9 @@ def judged(binaries, folder):
         raise UnavailableError(f"optreg conform ended with {ended.returncode}: {ended.stdout.strip().splitlines()[-1]}")
     verdicts = json.loads(report.read_text())["verdicts"]
     findings = {
-        name: [verdict["check"] for verdict in verdicts if verdict["subject"] == name and verdict["status"] in WRONG]
+        name: sorted(
+            verdict["check"] for verdict in verdicts if verdict["subject"] == name and verdict["status"] in WRONG
+        )
         for name in names
     }
     return {
