@@ -42,7 +42,7 @@ def _has(name: str) -> Callable[[OptimizerSubject], str | None]:
 def check_constant_gradient(subject: OptimizerSubject) -> None:
     """Under a constant gradient the parameters are where the closed form, at 50 digits, puts them."""
     start, g = closed_form_problem()
-    for settings, closed_form in closed_forms(subject):
+    for settings, closed_form in closed_forms(subject, start, g):
         run, reference = side_by_side(subject, Problem([start], []), **settings)
         for t in range(1, 41):
             run.step([g])

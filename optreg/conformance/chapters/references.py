@@ -34,7 +34,7 @@ def _trajectory(subject: OptimizerSubject, settings: dict[str, Any], start: Any,
 def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> None:
     """Under a constant gradient the reference is where its closed form, at 50 digits, puts it."""
     (start, g), steps = closed_form_problem(), 40
-    for settings, closed_form in closed_forms(subject):
+    for settings, closed_form in closed_forms(subject, start, g):
         lr = settings["lr"]
         found = _trajectory(subject, settings, start, [g] * steps, [lr] * steps)
         for t in (1, 2, 7, steps):
@@ -48,7 +48,9 @@ def closed_form_problem() -> tuple[Array, Array]:
     return np.array([1.0, -2.0, 0.5, 3.0, -0.25, 1.5]), np.array([1e-6, -1e-3, 0.3, -2.0, 100.0, 1e-9])
 
 
-def closed_forms(subject: OptimizerSubject) -> list[tuple[dict[str, Any], Callable[[int], Array]]]:
+def closed_forms(
+    subject: OptimizerSubject, start: Array, g: Array
+) -> list[tuple[dict[str, Any], Callable[[int], Array]]]:
     """Hyperparameters at which the closed form holds, hostile and default, with the parameter after t updates there.
 
     The weight decay is 0 where the closed form holds only without it.
@@ -60,8 +62,8 @@ def closed_forms(subject: OptimizerSubject) -> list[tuple[dict[str, Any], Callab
 
     def closed_form(settings: dict[str, Any], t: int) -> Array:
         formula = subject.reference(**settings).constant_gradient
-        pairs = zip(*closed_form_problem(), strict=True)
-        return np.array([float(formula(context.mpf(theta), context.mpf(g), t, context)) for theta, g in pairs])
+        pairs = zip(start, g, strict=True)
+        return np.array([float(formula(context.mpf(a), context.mpf(b), t, context)) for a, b in pairs])
 
     for settings in (subject.hostile, subject.default):
         for changes in ({}, {"weight_decay": 0.0}):
