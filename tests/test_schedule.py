@@ -10,7 +10,7 @@ import torch
 from torch.optim.lr_scheduler import ChainedScheduler, LRScheduler, SequentialLR, StepLR
 
 import optreg
-from optreg_plugins.warmup_cosine.schedule import WarmupCosine
+from optreg_plugins.schedules.schedule import WarmupCosine
 
 CURVE = WarmupCosine(warmup_steps=3, total_steps=12)
 

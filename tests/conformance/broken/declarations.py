@@ -17,11 +17,11 @@ from optreg import (
 )
 from optreg_plugins.adamw.reference import AdamW
 from optreg_plugins.lion.reference import Lion
-from optreg_plugins.warmup_cosine.reference import WarmupCosine
+from optreg_plugins.schedules.reference import WarmupCosine
 
 LION = "optreg_plugins.lion.optimizer:Lion"
 ADAMW = "optreg_plugins.adamw.optimizer:AdamW"
-WARMUP = "optreg_plugins.warmup_cosine.schedule:WarmupCosine"
+WARMUP = "optreg_plugins.schedules.schedule:WarmupCosine"
 
 
 def optimizer(
