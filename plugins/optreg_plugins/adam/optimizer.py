@@ -1,9 +1,8 @@
 """Adam for torch."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import optreg
-from optreg_plugins.adam.checkpoint import refuse_variants
 from optreg_plugins.adam.reference import Adam as Paper
 
 
@@ -26,15 +25,29 @@ class Adam(optreg.Pointwise):
             weight decay.
     """
 
-    reference = Paper
+    reference: ClassVar[type] = Paper
     state_names = ("exp_avg", "exp_avg_sq")
     counts_steps = True
-    fused_kernel = "adam"
+    fused_kernel: ClassVar[Literal["adam", "adamw"]] = "adam"
     marks: ClassVar = {"decoupled_weight_decay": False}  # as torch.optim's checkpoints have it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Load a checkpoint of this class or of torch.optim.Adam, unless its groups state another algorithm."""
-        refuse_variants(type(self).__name__, state["param_groups"], decoupled=False)
+        """Load a checkpoint of this class or of torch's, unless its groups state another algorithm.
+
+        A missing key means the ordinary algorithm.
+        """
+        owner, decoupled = type(self).__name__, self.marks["decoupled_weight_decay"]
+        for index, group in enumerate(state["param_groups"]):
+            if group.get("amsgrad"):
+                raise ValueError(
+                    f"{owner}: group {index} of the checkpoint has amsgrad=True, which {owner} does not support; "
+                    "continue with the torch.optim class that saved it"
+                )
+            if bool(group.get("decoupled_weight_decay", decoupled)) is not decoupled:
+                raise ValueError(
+                    f"{owner}: group {index} of the checkpoint has decoupled_weight_decay={not decoupled}; "
+                    f"load it into {'adam' if decoupled else 'adamw'} instead"
+                )
         super().__setstate__(state)
 
     @staticmethod

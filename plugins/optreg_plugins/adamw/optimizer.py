@@ -1,13 +1,12 @@
 """AdamW for torch."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import optreg
-from optreg_plugins.adam.checkpoint import refuse_variants
+from optreg_plugins.adam.optimizer import Adam
 from optreg_plugins.adamw.reference import AdamW as Paper
 
 
-class AdamW(optreg.Pointwise):
+class AdamW(Adam):
     """Step as Adam does; decay the weights separately (Loshchilov & Hutter 2019, arXiv:1711.05101).
 
     Args:
@@ -27,15 +26,8 @@ class AdamW(optreg.Pointwise):
     """
 
     reference = Paper
-    state_names = ("exp_avg", "exp_avg_sq")
-    counts_steps = True
     fused_kernel = "adamw"
     marks: ClassVar = {"decoupled_weight_decay": True}  # as torch.optim's checkpoints have it
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Load a checkpoint of this class or of torch.optim.AdamW, unless its groups state another algorithm."""
-        refuse_variants(type(self).__name__, state["param_groups"], decoupled=True)
-        super().__setstate__(state)
 
     @staticmethod
     def update(p, g, v, s, *, t, lr, betas, eps, weight_decay):
@@ -47,12 +39,3 @@ class AdamW(optreg.Pointwise):
         s_hat = s / (1 - beta2**t)
         p = p - lr * (v_hat / (s_hat.sqrt() + eps) + weight_decay * p)
         return p, v, s
-
-    @staticmethod
-    def update_fused(ps, gs, vs, ss, steps, *, kernel, maximize, lr, betas, eps, weight_decay):
-        """The same by torch's kernel."""
-        beta1, beta2 = betas
-        kernel(
-            ps, gs, vs, ss, [], steps, amsgrad=False, maximize=maximize,
-            lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay,
-        )  # fmt: skip
