@@ -13,59 +13,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+THIRD_PARTY = ROOT / "tests" / "third_party" / "optreg-signsgd" / "optreg_signsgd"
+
 FILES = {
-    "optreg_plugins/signum/reference.py": '''\
-"""Signum as its paper states it, in float64."""
-
-from dataclasses import dataclass
-
-import numpy as np
-
-from optreg import Decay, NonNegative
-
-
-@dataclass
-class Signum:
-    """Step by the sign of a moving average of the gradients.
-
-    Bernstein et al. 2018, arXiv:1802.04434, Algorithm 2:
-
-        m_t     = beta m_{t-1} + (1 - beta) g_t
-        theta_t = theta_{t-1} - eta_t sign(m_t)
-
-    with m_0 = 0, eta = lr.
-    """
-
-    lr: NonNegative = 1e-4
-    beta: Decay = 0.9
-
-    def trajectory(self, theta):
-        m = np.zeros_like(theta)
-        g = yield theta, {"exp_avg": m}
-        while True:
-            m = self.beta * m + (1 - self.beta) * g
-            theta = theta - self.lr * np.sign(m)
-            g = yield theta, {"exp_avg": m}
-''',
-    "optreg_plugins/signum/optimizer.py": '''\
-"""Signum for torch."""
-
-import optreg
-from optreg_plugins.signum.reference import Signum as Paper
-
-
-class Signum(optreg.Pointwise):
-    """Step by the sign of a moving average of the gradients (Bernstein et al. 2018, arXiv:1802.04434)."""
-
-    reference = Paper
-    state_names = ("exp_avg",)
-
-    @staticmethod
-    def update(p, g, m, *, lr, beta):
-        m = beta * m + (1 - beta) * g
-        p = p - lr * m.sign()
-        return p, m
-''',
+    **{  # the example of a third party, as a plugin of the project
+        f"optreg_plugins/signum/{name}": (THIRD_PARTY / source)
+        .read_text()
+        .replace("optreg_signsgd", "optreg_plugins.signum")
+        for name, source in (("reference.py", "reference.py"), ("optimizer.py", "signum.py"))
+    },
     "optreg_plugins/signum/__init__.py": '''\
 """signum: the sign of a moving average."""
 
@@ -81,7 +37,7 @@ def optreg_optimizers():
             implementation="optreg_plugins.signum.optimizer:Signum",
             reference=reference.Signum,
             options=PointwiseOptions,
-            traits=OptimizerTraits(decay="none", complex_params=True, tensor_lr=True, temporaries=1.0),
+            traits=OptimizerTraits(decay="decoupled", complex_params=True, tensor_lr=True, temporaries=1.0),
         )
     ]
 ''',
@@ -218,12 +174,12 @@ for _ in range(5):
     optimizer.step()
     scheduler.step()
 group = optimizer.param_groups[0]
-print(type(optimizer).__name__, group["beta"], scheduler.schedule, rates)
+print(type(optimizer).__name__, group["momentum"], scheduler.schedule, rates)
 """
 
 SPEC = """\
-optimizer: {name: signum, lr: 1.0, beta: 0.9}
-groups: [{dtype: float64, beta: 0.5}]
+optimizer: {name: signum, lr: 1.0, momentum: 0.9}
+groups: [{dtype: float64, momentum: 0.5}]
 scheduler: {name: inverse_root, warmup_steps: 2}
 """
 
