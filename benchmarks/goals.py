@@ -1,7 +1,6 @@
 """Goals for the figures that `steps.py` writes, and whether they are met."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from works import GPT2_LIKE, MANY_SMALL, ONE_LARGE
@@ -20,62 +19,44 @@ class Goal(NamedTuple):
     at_least: bool = False
 
 
-@dataclass(frozen=True)
-class Result:
-    """A goal beside its figure."""
-
-    claim: str
-    limit: str
-    measured: str
-    reached: bool | None
-    """None if the figure was not measured."""
-
-
 def judge(figures: Figures) -> list[dict[str, Any]]:
-    """Every goal beside its figure, as plain data."""
-    return [asdict(_judged(goal, goal.measure(figures))) for goal in GOALS]
+    """Every goal beside its figure, as plain data; `reached` is None if the figure was not measured."""
+    return [_judged(goal, goal.measure(figures)) for goal in GOALS]
 
 
-def _judged(goal: Goal, value: float | None) -> Result:
+def _judged(goal: Goal, value: float | None) -> dict[str, Any]:
     limit = f"{'>=' if goal.at_least else '<='} {goal.limit:g}{goal.unit}"
-    if value is None:
-        return Result(goal.claim, limit, "not measured", None)
-    reached = value >= goal.limit if goal.at_least else value <= goal.limit
-    return Result(goal.claim, limit, f"{value:.3g}{goal.unit}", reached)
+    measured, reached = "not measured", None
+    if value is not None:
+        measured = f"{value:.3g}{goal.unit}"
+        reached = value >= goal.limit if goal.at_least else value <= goal.limit
+    return {"claim": goal.claim, "limit": limit, "measured": measured, "reached": reached}
 
 
-def entry_of(figures: Figures, work: str, algorithm: str, name: str) -> dict[str, Any] | None:
-    """The result of a contestant in a race, if it took part."""
-    for race in figures.get("races", ()):
-        if (race["work"], race["algorithm"]) == (work, algorithm):
-            return next((entry for entry in race["entries"] if entry["name"] == name), None)
-    return None
+def _race(figures: Figures, work: str, algorithm: str) -> dict[str, Any] | None:
+    races = figures.get("races", ())
+    return next((race for race in races if (race["work"], race["algorithm"]) == (work, algorithm)), None)
 
 
 def _ratio(work: str, algorithm: str, *names: str) -> Callable[[Figures], float | None]:
     """The smallest ratio of some contestants to the race's baseline, which must be a peer."""
 
     def measure(figures: Figures) -> float | None:
-        entries = [entry_of(figures, work, algorithm, name) for name in names]
-        ratios = [entry["ratio"] for entry in entries if entry]
-        return min(ratios, default=None) if _against_peer(figures, work, algorithm) else None
+        race = _race(figures, work, algorithm)
+        if race is None:
+            return None
+        ours = {entry["name"] for entry in race["entries"] if entry["ours"]}
+        against_peer = race["baseline"] == "torch fused" if algorithm == "adamw" else race["baseline"] not in ours
+        ratios = [entry["ratio"] for entry in race["entries"] if entry["name"] in names]
+        return min(ratios, default=None) if against_peer else None
 
     return measure
 
 
-def _against_peer(figures: Figures, work: str, algorithm: str) -> bool:
-    for race in figures.get("races", ()):
-        if (race["work"], race["algorithm"]) == (work, algorithm):
-            ours = {entry["name"] for entry in race["entries"] if entry["ours"]}
-            is_fused = race["baseline"] == "torch fused"
-            return is_fused if algorithm == "adamw" else race["baseline"] not in ours
-    return False
-
-
 def _of_copy(work: str, algorithm: str, name: str) -> Callable[[Figures], float | None]:
     def measure(figures: Figures) -> float | None:
-        entry = entry_of(figures, work, algorithm, name)
-        return None if entry is None else entry["of_copy"] * 100
+        race = _race(figures, work, algorithm) or {"entries": ()}
+        return next((entry["of_copy"] * 100 for entry in race["entries"] if entry["name"] == name), None)
 
     return measure
 

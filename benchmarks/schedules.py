@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import torch
+from timing import in_turn, ratio
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
@@ -41,16 +42,13 @@ def _measured(groups: int) -> dict[str, Any]:
         scheduler.optimizer.step()  # torch warns otherwise
         for _ in range(STEPS):
             scheduler.step()
-    names = list(steppers)
-    times: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(ROUNDS):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            step = steppers[name].step
-            start = time.perf_counter()
-            for _ in range(STEPS):
-                step()
-            times[name].append((time.perf_counter() - start) / STEPS)
+    times: dict[str, list[float]] = {name: [] for name in steppers}
+    for name in in_turn([*steppers], ROUNDS):
+        step = steppers[name].step
+        start = time.perf_counter()
+        for _ in range(STEPS):
+            step()
+        times[name].append((time.perf_counter() - start) / STEPS)
     rates = {name: scheduler.get_last_lr()[0] for name, scheduler in steppers.items()}
     if not math.isclose(rates["optreg warmup_cosine"], rates["torch LambdaLR"], rel_tol=1e-9):
         raise RuntimeError(f"the schedules are not the same: {rates}")
@@ -61,9 +59,7 @@ def _measured(groups: int) -> dict[str, Any]:
                 "name": name,
                 "ours": name.startswith("optreg"),
                 "microseconds": statistics.median(seconds) * 1e6,
-                "ratio": statistics.median(
-                    one / other for one, other in zip(seconds, times["torch LambdaLR"], strict=True)
-                ),
+                "ratio": ratio(seconds, times["torch LambdaLR"]),
             }
             for name, seconds in times.items()
         ],

@@ -184,33 +184,37 @@ def race(work: Work, algorithm: str, settings: Settings) -> Race:
 
 
 def _rounds(runners: Mapping[str, Runner | Copy], settings: Settings) -> dict[str, list[float]]:
-    """The seconds of every contestant's step in each round; each round begins with another one.
+    """The seconds of every contestant's step in each round.
 
     In its turn everybody steps twice, and the second step is timed: memory that has lain idle for seconds, while others
     had their turn, may have been taken away by the system, which is no cost of an optimizer.
     """
     synchronize: Callable[[], None] = torch.cuda.synchronize if settings.device == "cuda" else _nothing
     times: dict[str, list[float]] = {name: [] for name in runners}
-    names = list(runners)
     gc.collect()
     gc.disable()
     try:
         with quiet():
-            for number in range(settings.rounds):
-                first = number % len(names)
-                for name in names[first:] + names[:first]:
-                    runner = runners[name]
-                    runner.prepare()
-                    runner.step()
-                    runner.prepare()
-                    synchronize()
-                    start = time.perf_counter()
-                    runner.step()
-                    synchronize()
-                    times[name].append(time.perf_counter() - start)
+            for name in in_turn([*runners], settings.rounds):
+                runner = runners[name]
+                runner.prepare()
+                runner.step()
+                runner.prepare()
+                synchronize()
+                start = time.perf_counter()
+                runner.step()
+                synchronize()
+                times[name].append(time.perf_counter() - start)
     finally:
         gc.enable()
     return times
+
+
+def in_turn(names: list[str], rounds: int) -> Iterator[str]:
+    """Every name once in each round; each round begins with another one."""
+    for number in range(rounds):
+        first = number % len(names)
+        yield from names[first:] + names[:first]
 
 
 def _nothing() -> None:
@@ -233,21 +237,21 @@ def _entries(
         if name == COPY:
             continue
         median = statistics.median(seconds)
-        of_copy = _ratio(times[COPY], seconds) * moved[name] / moved[COPY]
+        of_copy = ratio(times[COPY], seconds) * moved[name] / moved[COPY]
         yield Entry(
             name=name,
             ours=name in ours,
             milliseconds=median * 1e3,
             gigabytes_per_second=moved[name] / median / 1e9,
             of_copy=of_copy,
-            ratio=_ratio(seconds, times[baseline]),
+            ratio=ratio(seconds, times[baseline]),
             fastest=min(seconds) * 1e3,
             slowest=max(seconds) * 1e3,
             bytes_per_element=moved[name] / work.elements,
         )
 
 
-def _ratio(some: Sequence[float], others: Sequence[float]) -> float:
+def ratio(some: Sequence[float], others: Sequence[float]) -> float:
     """The median of the ratios in each round."""
     return statistics.median(one / other for one, other in zip(some, others, strict=True))
 
