@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
 from optreg.errors import UnknownPluginError, closest, did_you_mean
-from optreg.requirements import missing
+from optreg.requirements import canonical, missing
 
 ALLOW = "OPTREG_PLUGINS"
 """Environment variable: the only distributions or qualified names that may be used, separated by commas."""
@@ -109,7 +109,7 @@ class Entries:
         matches = [
             entry
             for entry in self.entries(kind)
-            if entry.name == wanted and _canonical(distribution) in ("", entry.distribution)
+            if entry.name == wanted and canonical(distribution) in ("", entry.distribution)
         ]
         visible = [entry for entry in matches if not self.hidden_by(entry)]
         matching = [entry.qualified for entry in visible or matches]
@@ -134,17 +134,12 @@ class Entries:
 def _entry(kind: Kind, point: EntryPoint) -> Entry:
     metadata: Any = point.dist.metadata if point.dist else {}
     distribution, version = metadata.get("Name"), metadata.get("Version")  # None if the metadata is damaged
-    return Entry(kind, normalised(point.name), _canonical(distribution or "unknown"), version or "unknown", point.value)
+    return Entry(kind, normalised(point.name), canonical(distribution or "unknown"), version or "unknown", point.value)
 
 
 def normalised(name: str) -> str:
     """A component's name in its one spelling: `Warmup-Cosine` is `warmup_cosine`."""
     return re.sub(r"[-_\s]+", "_", name.strip()).lower()
-
-
-def _canonical(distribution: str) -> str:
-    """A distribution's name in its one spelling (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _listed(environ: Mapping[str, str], variable: str) -> frozenset[str] | None:
@@ -153,7 +148,7 @@ def _listed(environ: Mapping[str, str], variable: str) -> frozenset[str] | None:
     marks: frozenset[str] = frozenset()
     for item in environ[variable].split(","):
         distribution, slash, name = item.strip().partition("/")
-        marks |= {_canonical(distribution) + slash + normalised(name)}
+        marks |= {canonical(distribution) + slash + normalised(name)}
     return marks
 
 

@@ -5,7 +5,7 @@ Annotations write `"lazy_types.Optimizer"`. So reading and checking a spec impor
 """
 
 from collections.abc import Iterable
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -36,5 +36,4 @@ def __getattr__(name: str) -> Any:
         return module | Iterable[tuple[str, tensor]] | Iterable[tensor]  # type: ignore[valid-type]  # known at run time
     if name not in _HOMES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    module, _, attribute = _HOMES[name].partition(":")
-    return getattr(import_module(module), attribute)
+    return resolve_name(_HOMES[name])

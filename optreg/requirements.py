@@ -14,7 +14,7 @@ def missing(distribution: str, component: str) -> str | None:
         stated = importlib.metadata.requires(distribution) or []
     except importlib.metadata.PackageNotFoundError:
         return None
-    own = [text for text in stated if _canonical(component) in map(_canonical, _EXTRA.findall(text))]
+    own = [text for text in stated if canonical(component) in map(canonical, _EXTRA.findall(text))]
     return next(filter(None, (_unmet(text, component) for text in own)), None)
 
 
@@ -37,6 +37,6 @@ def _unmet(text: str, extra: str) -> str | None:
     return f"{needed}, and {requirement.name} {version} is installed"
 
 
-def _canonical(name: str) -> str:
-    """The one spelling of the name of an extra (PEP 685)."""
+def canonical(name: str) -> str:
+    """The one spelling of the name of a distribution (PEP 503) or of an extra (PEP 685)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,16 +1,14 @@
 """ScheduleLR: turns any pure function of the step into a torch `LRScheduler`."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optreg.protocols import Schedule
 from optreg.torch_internals import DirectScheduler
-
-Schedule = Callable[[int], float]
-"""A pure function of the step t = 0, 1, 2, ... that returns the multiplier of the base learning rate."""
 
 
 class ScheduleLR(DirectScheduler):

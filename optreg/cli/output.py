@@ -1,20 +1,14 @@
 """Output: tables, drawn on a terminal and tab-separated in a pipe; and the option `--set` that commands share."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Sequence
 
 import click
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def overrides_option(command: Command) -> Command:
-    """Add the repeatable option `--set key=value` as the argument `overrides`."""
-    option = click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value: optimizer.lr=1e-4."
-    )
-    return option(command)
+overrides_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value: optimizer.lr=1e-4."
+)
+"""Adds the repeatable option `--set key=value` as the argument `overrides`."""
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
