@@ -37,8 +37,8 @@ class Adam:
     def trajectory(self, theta: Array) -> Generator[tuple[Array, dict[str, Array]], Array, None]:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, v, s = 0, np.zeros_like(theta), np.zeros_like(theta)
-        g = yield theta, {"step": np.array(t), "exp_avg": v, "exp_avg_sq": s}
         while True:
+            g = yield theta, {"step": np.array(t), "exp_avg": v, "exp_avg_sq": s}
             beta1, beta2 = self.betas
             t += 1
             g = g + self.weight_decay * theta
@@ -47,7 +47,6 @@ class Adam:
             v_hat = v / (1 - beta1**t)
             s_hat = s / (1 - beta2**t)
             theta = theta - self.lr * v_hat / (np.sqrt(s_hat) + self.eps)
-            g = yield theta, {"step": np.array(t), "exp_avg": v, "exp_avg_sq": s}
 
     def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
         """theta_t under the same gradient in every update:

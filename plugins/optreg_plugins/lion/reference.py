@@ -32,13 +32,12 @@ class Lion:
     def trajectory(self, theta: Array) -> Generator[tuple[Array, dict[str, Array]], Array, None]:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         m = np.zeros_like(theta)
-        g = yield theta, {"exp_avg": m}
         while True:
+            g = yield theta, {"exp_avg": m}
             beta1, beta2 = self.betas
             c = beta1 * m + (1 - beta1) * g
             theta = theta - self.lr * (np.sign(c) + self.weight_decay * theta)
             m = beta2 * m + (1 - beta2) * g
-            g = yield theta, {"exp_avg": m}
 
     def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
         """theta_t under the same gradient in every update:

@@ -31,12 +31,11 @@ class Momentum:
     def trajectory(self, theta: Array) -> Generator[tuple[Array, dict[str, Array]], Array, None]:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         v = np.zeros_like(theta)
-        g = yield theta, {"momentum_buffer": v}
         while True:
+            g = yield theta, {"momentum_buffer": v}
             beta = self.momentum
             v = beta * v + (1 - beta) * g
             theta = theta - self.lr * v
-            g = yield theta, {"momentum_buffer": v}
 
     def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
         """theta_t under the same gradient in every update, in closed form: the sum of v_t = (1 - beta^t) g."""

@@ -31,11 +31,10 @@ class RMSprop:
     def trajectory(self, theta: Array) -> Generator[tuple[Array, dict[str, Array]], Array, None]:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         s = np.zeros_like(theta)
-        g = yield theta, {"square_avg": s}
         while True:
+            g = yield theta, {"square_avg": s}
             s = self.alpha * s + (1 - self.alpha) * g**2
             theta = theta - self.lr * g / (np.sqrt(s) + self.eps)
-            g = yield theta, {"square_avg": s}
 
     def constant_gradient(self, theta: Any, g: Any, t: int, mp: Any) -> Any:
         """theta_t under the same gradient in every update:

@@ -42,16 +42,16 @@ class SGD:
 
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
-        b = None
-        g = yield theta, {}
+        b: Array | None = None
+        state: dict[str, Array] = {}
         while True:
+            g = yield theta, state
             g = g + self.weight_decay * theta
             d, state = g, {}
             if self.momentum:
                 b = g if b is None else self.momentum * b + (1 - self.dampening) * g
                 d, state = (g + self.momentum * b if self.nesterov else b), {"momentum_buffer": b}
             theta = theta - self.lr * d
-            g = yield theta, state
 
 
 @dataclass
@@ -77,8 +77,9 @@ class Adam:
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, m, v, w = 0, np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
-        g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_avg_sq": v}
         while True:
+            more = {"max_exp_avg_sq": w} if self.amsgrad else {}
+            g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_avg_sq": v, **more}
             (beta1, beta2), t = self.betas, t + 1
             if self.decoupled:
                 theta = theta - self.lr * self.weight_decay * theta
@@ -88,8 +89,6 @@ class Adam:
             v = beta2 * v + (1 - beta2) * g**2
             w = np.maximum(w, v) if self.amsgrad else v
             theta = theta - self.lr * m / (1 - beta1**t) / (np.sqrt(w / (1 - beta2**t)) + self.eps)
-            more = {"max_exp_avg_sq": w} if self.amsgrad else {}
-            g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_avg_sq": v, **more}
 
 
 @dataclass
@@ -129,8 +128,8 @@ class NAdam:
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, product, m, v = 0, 1.0, np.zeros_like(theta), np.zeros_like(theta)
-        g = yield theta, {"step": np.array(t), "mu_product": np.array(product), "exp_avg": m, "exp_avg_sq": v}
         while True:
+            g = yield theta, {"step": np.array(t), "mu_product": np.array(product), "exp_avg": m, "exp_avg_sq": v}
             (beta1, beta2), t = self.betas, t + 1
             if self.decoupled_weight_decay:
                 theta = theta - self.lr * self.weight_decay * theta
@@ -142,8 +141,6 @@ class NAdam:
             v = beta2 * v + (1 - beta2) * g**2
             m_hat = after * m / (1 - product * after) + (1 - mu) * g / (1 - product)
             theta = theta - self.lr * m_hat / (np.sqrt(v / (1 - beta2**t)) + self.eps)
-            state = {"step": np.array(t), "mu_product": np.array(product), "exp_avg": m, "exp_avg_sq": v}
-            g = yield theta, state
 
 
 @dataclass
@@ -169,8 +166,8 @@ class RAdam:
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, m, v = 0, np.zeros_like(theta), np.zeros_like(theta)
-        g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_avg_sq": v}
         while True:
+            g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_avg_sq": v}
             (beta1, beta2), t = self.betas, t + 1
             if self.decoupled_weight_decay:
                 theta = theta - self.lr * self.weight_decay * theta
@@ -186,7 +183,6 @@ class RAdam:
                 theta = theta - self.lr * m_hat * r * (1 - beta2**t) ** 0.5 / (np.sqrt(v) + self.eps)
             else:
                 theta = theta - self.lr * m_hat
-            g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_avg_sq": v}
 
 
 @dataclass
@@ -208,14 +204,13 @@ class Adamax:
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, m, u = 0, np.zeros_like(theta), np.zeros_like(theta)
-        g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_inf": u}
         while True:
+            g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_inf": u}
             (beta1, beta2), t = self.betas, t + 1
             g = g + self.weight_decay * theta
             m = beta1 * m + (1 - beta1) * g
             u = np.maximum(beta2 * u, np.abs(g) + self.eps)
             theta = theta - self.lr * m / ((1 - beta1**t) * u)
-            g = yield theta, {"step": np.array(t), "exp_avg": m, "exp_inf": u}
 
 
 @dataclass
@@ -237,13 +232,12 @@ class Adagrad:
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, s = 0, np.zeros_like(theta) + self.initial_accumulator_value
-        g = yield theta, {"step": np.array(t), "sum": s}
         while True:
+            g = yield theta, {"step": np.array(t), "sum": s}
             t += 1
             g = g + self.weight_decay * theta
             s = s + g**2
             theta = theta - self.lr / (1 + (t - 1) * self.lr_decay) * g / (np.sqrt(s) + self.eps)
-            g = yield theta, {"step": np.array(t), "sum": s}
 
 
 @dataclass
@@ -266,15 +260,14 @@ class Adadelta:
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, s, u = 0, np.zeros_like(theta), np.zeros_like(theta)
-        g = yield theta, {"step": np.array(t), "square_avg": s, "acc_delta": u}
         while True:
+            g = yield theta, {"step": np.array(t), "square_avg": s, "acc_delta": u}
             t += 1
             g = g + self.weight_decay * theta
             s = self.rho * s + (1 - self.rho) * g**2
             d = np.sqrt(u + self.eps) / np.sqrt(s + self.eps) * g
             u = self.rho * u + (1 - self.rho) * d**2
             theta = theta - self.lr * d
-            g = yield theta, {"step": np.array(t), "square_avg": s, "acc_delta": u}
 
 
 @dataclass
@@ -299,19 +292,16 @@ class RMSprop:
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, s, a, b = 0, np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
-        g = yield theta, self._state(t, s, a, b)
         while True:
+            more = {"momentum_buffer": b} if self.momentum else {}
+            more |= {"grad_avg": a} if self.centered else {}
+            g = yield theta, {"step": np.array(t), "square_avg": s, **more}
             t += 1
             g = g + self.weight_decay * theta
             s = self.alpha * s + (1 - self.alpha) * g**2
             a = self.alpha * a + (1 - self.alpha) * g
             b = self.momentum * b + g / (np.sqrt(s - a**2 if self.centered else s) + self.eps)
             theta = theta - self.lr * b
-            g = yield theta, self._state(t, s, a, b)
-
-    def _state(self, t: int, s: Array, a: Array, b: Array) -> dict[str, Array]:
-        more = {"momentum_buffer": b} if self.momentum else {}
-        return {"step": np.array(t), "square_avg": s, **more, **({"grad_avg": a} if self.centered else {})}
 
 
 @dataclass
@@ -340,8 +330,9 @@ class Adafactor:
         t, matrix = 0, theta.ndim > 1
         v = np.zeros_like(theta)
         rows, columns = (np.zeros_like(theta[..., :1]), np.zeros_like(theta[..., :1, :])) if matrix else (v, v)
-        g = yield theta, self._state(t, rows, columns, v, matrix)
         while True:
+            second = {"row_var": rows, "col_var": columns} if matrix else {"variance": v}
+            g = yield theta, {"step": np.array(t), **second}
             t += 1
             eps1, eps2 = self.eps
             eps1 = 2.0**-52 if eps1 is None else eps1
@@ -356,10 +347,6 @@ class Adafactor:
                 v = estimate = beta * v + (1 - beta) * g**2
             u = g / np.maximum(np.sqrt(estimate), eps1)
             theta = theta - alpha * u / max(1.0, _rms(u) / self.d)
-            g = yield theta, self._state(t, rows, columns, v, matrix)
-
-    def _state(self, t: int, rows: Array, columns: Array, v: Array, matrix: bool) -> dict[str, Array]:
-        return {"step": np.array(t), **({"row_var": rows, "col_var": columns} if matrix else {"variance": v})}
 
 
 def _rms(array: Array) -> float:
@@ -393,8 +380,8 @@ class Muon:
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         buffer = np.zeros_like(theta)
-        g = yield theta, {"momentum_buffer": buffer}
         while True:
+            g = yield theta, {"momentum_buffer": buffer}
             mu, (rows, columns) = self.momentum, theta.shape
             buffer = mu * buffer + (1 - mu) * g
             x = self._orthogonal((1 - mu) * g + mu * buffer if self.nesterov else buffer)
@@ -402,7 +389,6 @@ class Muon:
             if self.adjust_lr_fn == "match_rms_adamw":
                 scale = 0.2 * max(rows, columns) ** 0.5
             theta = theta - self.lr * self.weight_decay * theta - self.lr * scale * x
-            g = yield theta, {"momentum_buffer": buffer}
 
     def _orthogonal(self, direction: Array) -> Array:
         a, b, c = self.ns_coefficients

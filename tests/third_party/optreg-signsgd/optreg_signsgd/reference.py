@@ -23,10 +23,9 @@ class SignSGD:
 
     def trajectory(self, theta):
         """Send a gradient, receive the next parameters and the state, of which there is none."""
-        g = yield theta, {}
         while True:
-            theta = theta - self.lr * (np.sign(g) + self.weight_decay * theta)
             g = yield theta, {}
+            theta = theta - self.lr * (np.sign(g) + self.weight_decay * theta)
 
 
 @dataclass
@@ -48,8 +47,7 @@ class Signum:
     def trajectory(self, theta):
         """Send a gradient, receive the next parameters and the average."""
         m = np.zeros_like(theta)
-        g = yield theta, {"momentum_buffer": m}
         while True:
+            g = yield theta, {"momentum_buffer": m}
             m = self.momentum * m + (1 - self.momentum) * g
             theta = theta - self.lr * (np.sign(m) + self.weight_decay * theta)
-            g = yield theta, {"momentum_buffer": m}
