@@ -1,7 +1,6 @@
 """The first-party optimizers beyond what the conformance suite asks of every one: torch's own, and what is refused."""
 
 import copy
-import io
 import math
 from collections.abc import Iterator
 from dataclasses import fields
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 import numpy as np
 import pytest
 import torch
+from executors import assert_same, through_a_file
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -113,21 +113,6 @@ def snapshot(optimizer: torch.optim.Optimizer, params: list[Tensor]) -> list[tup
     return [(real(p), {name: real(v) for name, v in optimizer.state.get(p, {}).items()}) for p in params]
 
 
-def assert_equal(left: Any, right: Any) -> None:
-    """Bit-equal, through all containers; checkpoints with their groups."""
-    if isinstance(left, dict) and "param_groups" in left:
-        assert left["param_groups"] == right["param_groups"]
-        left, right = left["state"], right["state"]
-    torch.testing.assert_close(left, right, rtol=0, atol=0)
-
-
-def through_a_file(value: Any) -> Any:
-    file = io.BytesIO()
-    torch.save(value, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
 # torch's own classes
 
 
@@ -224,7 +209,7 @@ def test_complex_parameters_equal_their_pairs_of_reals(cls, path):
         whole.grad = torch.view_as_complex(g).conj() if t % 2 else torch.view_as_complex(g)
         of_pairs.step()
         of_whole.step()
-        assert_equal(snapshot(of_whole, [whole]), snapshot(of_pairs, [pairs]))
+        assert_same(snapshot(of_whole, [whole]), snapshot(of_pairs, [pairs]))
 
 
 def transposed(tensor: Tensor) -> Tensor:
@@ -248,8 +233,8 @@ def test_the_loop_maximises_in_any_layout_which_the_suite_leaves_out(cls, layout
     turned = [Step(lr, [None if g is None else -g for g in grads]) for lr, grads in steps]
     steps = [Step(lr, [None if g is None else grad_layout(g) for g in grads]) for lr, grads in steps]
     for step, _, _ in zip(steps, running(up, laid, steps), running(down, plain, turned), strict=True):
-        assert_equal(snapshot(up, laid), snapshot(down, plain))
-        assert_equal([g for g in step.grads if g is not None], [-p.grad for p in plain if p.grad is not None])
+        assert_same(snapshot(up, laid), snapshot(down, plain))
+        assert_same([g for g in step.grads if g is not None], [-p.grad for p in plain if p.grad is not None])
 
 
 @every_path
@@ -275,8 +260,8 @@ def test_a_run_resumes_exactly_from_its_checkpoint(cls, path):
     resumed.load_state_dict(through_a_file(optimizer.state_dict()))
     run(resumed, others, steps)
     run(optimizer, params, steps)
-    assert_equal(snapshot(resumed, others), snapshot(optimizer, params))
-    assert_equal(resumed.state_dict(), optimizer.state_dict())
+    assert_same(snapshot(resumed, others), snapshot(optimizer, params))
+    assert_same(resumed.state_dict(), optimizer.state_dict())
 
 
 # Checkpoints
@@ -316,7 +301,7 @@ def test_a_checkpoint_of_another_algorithm_is_refused_and_changes_nothing(cls, w
     saved["param_groups"][0].update(noted)
     with pytest.raises(ValueError, match=rf"^{cls.__name__}: group 0 of the checkpoint {message}"):
         optimizer.load_state_dict(saved)
-    assert_equal(optimizer.state_dict(), before)
+    assert_same(optimizer.state_dict(), before)
 
 
 @pytest.mark.parametrize(
@@ -357,7 +342,7 @@ def test_a_step_count_of_an_older_checkpoint_goes_on(cls, old):
     other.load_state_dict(saved)
     run(other, others, steps)
     run(optimizer, params, steps)
-    assert_equal(snapshot(other, others), snapshot(optimizer, params))
+    assert_same(snapshot(other, others), snapshot(optimizer, params))
 
 
 @every_optimizer
@@ -370,7 +355,7 @@ def test_a_checkpoint_of_another_shape_is_refused_and_changes_nothing(cls):
     message = rf"'{name}' has shape \(3, 4\), its parameter \(4, 3\); the checkpoint belongs to another model"
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(saved)
-    assert_equal(optimizer.state_dict(), before)
+    assert_same(optimizer.state_dict(), before)
 
 
 # The contract
