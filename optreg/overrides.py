@@ -22,7 +22,8 @@ def override(document: Document, overrides: Overrides) -> Document:
         overrides = [overrides]
     if not isinstance(overrides, Iterable):
         raise SpecError([Problem(None, f"overrides are strings or a mapping, not {type(overrides).__name__}")])
-    items = overrides.items() if isinstance(overrides, Mapping) else (_split(text) for text in overrides)
+    plain = isinstance(overrides, Mapping)
+    items: Iterable[tuple[Any, Any]] = overrides.items() if isinstance(overrides, Mapping) else map(_split, overrides)
     for dotted_path, value in items:
         where = Position(f"override '{dotted_path}'")
         if not isinstance(dotted_path, str):
@@ -30,14 +31,14 @@ def override(document: Document, overrides: Overrides) -> Document:
         if not dotted_path.strip():
             raise SpecError([Problem(where, "needs a path and a value: 'optimizer.lr=1e-4'")])
         path: Path = tuple(map(_step, dotted_path.strip().split(".")))
-        if isinstance(value, _Text):
+        if plain:
+            read = read_mapping({"value": value})
+            data = read.data["value"]
+        else:
             if not value.strip():
                 raise SpecError([Problem(where, "has no value after '='; write null for None, '' for an empty string")])
             read = read_text(value, str(where))
             data = read.data
-        else:
-            read = read_mapping({"value": value})
-            data = read.data["value"]
         problems = [*document.problems, *(Problem(where, problem.message) for problem in read.problems)]
         document = replace(document.put(path, data, where), problems=problems)
     return document
@@ -48,14 +49,11 @@ def _step(part: str) -> str | int:
     return int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part
 
 
-class _Text(str):
-    """The value of an override as typed, not yet read as YAML."""
-
-
-def _split(text: Any) -> tuple[str, _Text]:
+def _split(text: Any) -> tuple[str, str]:
+    """The path and the value, as typed, of an override."""
     if not isinstance(text, str):
         raise SpecError([Problem(None, f"an override is a string like 'optimizer.lr=1e-4', not {text!r}")])
     path, equals, value = text.partition("=")
     if not equals:
         raise SpecError([Problem(Position(f"override '{text}'"), "has no '='; write 'optimizer.lr=1e-4'")])
-    return path, _Text(value)
+    return path, value
