@@ -12,11 +12,10 @@ import numpy as np
 import torch
 
 from optreg.conformance.explain.mistakes import FAMILY, MISTAKES, Move, play
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.recording import OptimizerRecording, Update
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.subjects.settings import fits
-
-Array = np.ndarray
 
 CLOSE = 1e-9
 """How close a mistake must come, relative to the subject's distance from its reference."""

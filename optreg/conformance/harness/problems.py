@@ -1,15 +1,15 @@
 """Problems: initial parameters, and the gradients and learning rates of every update."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.subjects.subject import OptimizerSubject
 
-Array = np.ndarray
 Shape = tuple[int, ...]
 
 STEPS = 12
@@ -35,6 +35,16 @@ class Problem:
 
     starts: list[Array]
     steps: list[Step]
+
+    def mapped(self, grad: Callable[[Array], Array], start: Callable[[Array], Array] = np.array) -> "Problem":
+        """The problem with every gradient, and every initial parameter if asked for, mapped."""
+        steps = [Step(step.lr, [None if g is None else grad(g) for g in step.grads]) for step in self.steps]
+        return Problem([np.array(start(s)) for s in self.starts], steps)
+
+    def only(self, members: Sequence[int]) -> "Problem":
+        """The problem of some of the parameters."""
+        steps = [Step(step.lr, [step.grads[i] for i in members]) for step in self.steps]
+        return Problem([self.starts[i] for i in members], steps)
 
 
 def hostile_problem_of(

@@ -31,7 +31,7 @@ class SchedulerRun:
 
     Args:
         subject: the schedule that is judged.
-        settings: its hyperparameters.
+        settings: its hyperparameters; ordinary ones, if not given.
         base_lrs: each group's base learning rate.
         tensor: whether the groups hold their learning rate in a tensor.
         saved: an optimizer's checkpoint that is loaded before the scheduler is constructed.
@@ -40,13 +40,14 @@ class SchedulerRun:
     def __init__(
         self,
         subject: ScheduleSubject,
-        settings: Mapping[str, Any],
+        settings: Mapping[str, Any] | None = None,
         base_lrs: Sequence[float] = BASE_LRS,
         *,
         tensor: bool = False,
         saved: Any = None,
     ) -> None:
         self.subject = subject
+        settings = subject.ordinary() if settings is None else settings
         made = tuple(base_lrs)
         self._keep(SchedulerRecording(subject, dict(settings), made, tensor, lines=[Making(made)]))
         self.t = 0
@@ -110,6 +111,12 @@ class SchedulerRun:
         for _ in range(steps):
             self.step()
         return self
+
+    def stepping(self, beyond: int = 5) -> Iterator[int]:
+        """Each step from now to where it follows its formula, some beyond its end; it is stepped after each."""
+        for t in range(self.t, self.subject.reach(self.settings, beyond)):
+            yield t
+            self.step()
 
     @property
     def rates(self) -> list[float]:
