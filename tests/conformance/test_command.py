@@ -245,27 +245,12 @@ def test_all_checks_are_listed():
 
 
 def test_a_class_with_its_own_names_is_judged_by_mapping_them():
-    names = (
-        "--param",
-        "beta1=betas[0]",
-        "--param",
-        "beta2=betas[1]",
-        "--param",
-        "epsilon=eps",
-        "--param",
-        "l2=weight_decay",
-    )
+    pairs = ("beta1=betas[0]", "beta2=betas[1]", "epsilon=eps", "l2=weight_decay")
+    names = (word for pair in pairs for word in ("--param", pair))
     run = conform("right:DataAdam", "--as", "adam", *names, "-k", "M02 or M08 or P01 or G02")
     assert run.returncode == 0, run.stdout
-    run = conform(
-        "torch.optim.lr_scheduler:CosineAnnealingLR",
-        "--as",
-        "cosine",
-        "--param",
-        "T_max=total_steps",
-        "-k",
-        "L01 or L04",
-    )
+    annealing = "torch.optim.lr_scheduler:CosineAnnealingLR"
+    run = conform(annealing, "--as", "cosine", "--param", "T_max=total_steps", "-k", "L01 or L04")
     assert run.returncode == 1, "it rises again after the end, and does not declare it"
     assert "after_the_end" in run.stdout
 

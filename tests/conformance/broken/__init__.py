@@ -55,17 +55,18 @@ def fault_in(meant: str, base: type, method: str):
     return lambda wrong: fault(meant, like)(replacing(base, method, wrong))
 
 
-def plugin(meant: str, name: str, sentence: str, record, *, entry: str = "", module: str = "optreg_plugins.lion"):
+def subject_of(record, entry: str = "", module: str = "optreg_plugins.lion") -> Subject:
+    """A plugin as if it were registered, under the name of its record if no other is given."""
+    optimizer = hasattr(record, "options")
+    kind = Kind.OPTIMIZER if optimizer else Kind.SCHEDULER
+    registration = Registration(Entry(kind, entry or record.name, "broken", "1.0", module), record)
+    common = {
+        "target": Target(record.name), "kind": kind, "implementation": registration.implementation(),
+        "reference": record.reference, "registration": registration, "traits": record.traits,
+    }  # fmt: skip
+    return OptimizerSubject(**common, options=record.options) if optimizer else ScheduleSubject(**common)
+
+
+def plugin(meant: str, name: str, sentence: str, record, **registered: str):
     """Add a registered plugin whose declaration, reference or module is at fault."""
-
-    def subject() -> Subject:
-        optimizer = hasattr(record, "options")
-        kind = Kind.OPTIMIZER if optimizer else Kind.SCHEDULER
-        registration = Registration(Entry(kind, entry or record.name, "broken", "1.0", module), record)
-        common = {
-            "target": Target(record.name), "kind": kind, "implementation": registration.implementation(),
-            "reference": record.reference, "registration": registration, "traits": record.traits,
-        }  # fmt: skip
-        return OptimizerSubject(**common, options=record.options) if optimizer else ScheduleSubject(**common)
-
-    FAULTS.append(Fault(name, meant, sentence, subject))
+    FAULTS.append(Fault(name, meant, sentence, lambda: subject_of(record, **registered)))
