@@ -9,11 +9,10 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, SequentialLR
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import unless
 from optreg.conformance.harness.schedule_corners import BEYOND, corners_for
-from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun
+from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun, is_constant
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL
 from optreg.conformance.results.verdict import Curve, NotApplicable
 from optreg.conformance.subjects.digits import fifty_digits
-from optreg.conformance.subjects.schedule_settings import span
 from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import ScheduleSubject
 from optreg.schedule import ScheduleLR
@@ -82,7 +81,7 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
             elif subject.traits.after == "formula":
                 run.assert_rates()
             beyond += run.rates
-        if subject.traits.after == "cycle" and not _level(subject, settings):
+        if subject.traits.after == "cycle" and not is_constant(subject, settings):
             cycles = any(rate not in held for rate in beyond)
             subject.assert_true(cycles, "it is declared to cycle, but holds its last rate")
 
@@ -162,11 +161,6 @@ def check_many_steps(subject: ScheduleSubject) -> None:
 def _slow(value: Any) -> Any:
     """A decay rate with which something is left after thousands of steps."""
     return value**0.002 if isinstance(value, float) and 0.5 < value < 1 else value
-
-
-def _level(subject: ScheduleSubject, settings: dict[str, Any]) -> bool:
-    """Whether the formula is constant."""
-    return len({subject.formula(settings, t) for t in range(span(settings) + 1)}) == 1
 
 
 UNLIKE = (1.0, 0.001, 0.25, 0, 30.0, 3e-7, 1)

@@ -60,7 +60,7 @@ class SchedulerRun:
         self.note(_construction(subject, settings))
         self.scheduler = subject.make(self.optimizer, **settings)
         activity = subject.activity
-        activity.constant = activity.constant is not False and _is_constant(subject, settings)
+        activity.constant = activity.constant is not False and is_constant(subject, settings)
 
     def _keep(self, recording: SchedulerRecording) -> None:
         self.recording = self.subject.activity.recording = recording
@@ -277,7 +277,7 @@ def group_options(subject: ScheduleSubject, index: int, base_lr: float, *, tenso
     return {"lr": lr, "momentum": round(0.9 - 0.05 * index, 2), "weight_decay": round(0.01 * (index + 1), 2)}
 
 
-def _is_constant(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
+def is_constant(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
     """Whether the multiplier is the same at every step."""
     first = subject.formula(settings, 0)
     return all(subject.formula(settings, t) == first for t in range(1, span(settings) + 2))
