@@ -1,25 +1,22 @@
 """Contract: what an optimizer promises by its signature and its record."""
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import unless_registered
 from optreg.conformance.chapters.promises import assert_lazy, assert_one_name, assert_refusals, assert_signature, plain
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import shapes_for
+from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
 @check("K01", still=True, hint="a hyperparameter is missing from the `defaults` passed to `Optimizer.__init__`")
 def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
     """It is a `torch.optim.Optimizer` whose groups contain every hyperparameter."""
-    shape = shapes_for(subject, [(3,)])[0]
-    optimizer = subject.make([Parameter(subject.tensor(np.ones(shape), torch.float32))], **subject.hostile)
+    optimizer = subject.make([a_parameter(subject)], **subject.hostile)
     subject.assert_true(isinstance(optimizer, torch.optim.Optimizer), f"it is a {type(optimizer).__name__}")
     for group in optimizer.param_groups:
         for name, value in subject.group_arguments(subject.hostile).items():
@@ -30,12 +27,7 @@ def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
 @check("K02", Tier.SHOULD, still=True, hint="the constructor does not check the ranges that the reference declares")
 def check_values_out_of_range_are_refused(subject: OptimizerSubject) -> None:
     """A hyperparameter beyond either end of its declared range raises a ValueError."""
-    shape = shapes_for(subject, [(3,)])[0]
-
-    def make(**changed: Any) -> None:
-        subject.make([Parameter(subject.tensor(np.ones(shape), torch.float32))], **changed)
-
-    assert_refusals(subject, make, subject.hostile)
+    assert_refusals(subject, lambda **changed: subject.make([a_parameter(subject)], **changed), subject.hostile)
 
 
 @check("K03", needs=unless_registered, hint="the record's options or traits are not what the class accepts")

@@ -11,7 +11,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Array, Layout
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem, shapes_for
+from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import Failed
@@ -210,7 +210,7 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
 @check("D11", hint="state is squeezed, or broadcast against the parameter")
 def check_shapes(subject: OptimizerSubject) -> None:
     """Rows, columns, and tensors with three and four dimensions follow the reference."""
-    shapes = shapes_for(subject, [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2), (2, 3, 2, 2)])
+    shapes = [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2), (2, 3, 2, 2)]
     follow(subject, hostile_problem(subject, shapes, missing=False))
 
 

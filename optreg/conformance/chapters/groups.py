@@ -12,7 +12,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.harness.code import literal
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, hostile_problem, shapes_for
+from optreg.conformance.harness.problems import Problem, a_parameter, hostile_problem, shapes_for
 from optreg.conformance.harness.recording import NEW_OPTIMIZER
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, rounding
@@ -86,8 +86,7 @@ def check_a_group_added_later(subject: OptimizerSubject) -> None:
 @check("G04", still=True, hint="`add_param_group` is overridden without torch's check")
 def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> None:
     """A parameter that is in a group already is refused."""
-    shape = shapes_for(subject, [(3,)])[0]
-    param, other = (Parameter(subject.tensor(np.ones(shape), torch.float32)) for _ in range(2))
+    param, other = a_parameter(subject), a_parameter(subject)
     twice = partial(subject.make, [{"params": [param]}, {"params": [other, param]}], **subject.hostile)
     subject.assert_raises(twice, ValueError, "a parameter in two groups")
     again = partial(subject.make([param], **subject.hostile).add_param_group, {"params": [param]})

@@ -20,12 +20,12 @@ from optreg.conformance.harness.problems import (
     Step,
     dyadic_problem,
     hostile_problem,
-    hostile_problem_of,
     shapes_for,
 )
 from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
 from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.subjects.naming import Signature
 from optreg.conformance.subjects.settings import decay_rates, fits, reachable, switches
 from optreg.conformance.subjects.subject import OptimizerSubject
 from optreg.hyperparameters import defaults
@@ -266,8 +266,9 @@ def check_defaults(subject: OptimizerSubject) -> None:
     given = defaults(subject.reference)
     if len(given) < len(subject.hostile):
         raise NotApplicable("the reference has hyperparameters without defaults")
-    if subject.required:
-        raise NotApplicable(f"its constructor has no default for {', '.join(subject.required)}")
+    required = Signature(subject.implementation, 1).required
+    if required:
+        raise NotApplicable(f"its constructor has no default for {', '.join(required)}")
     problem = hostile_problem(subject)
     run, reference = side_by_side(subject, problem, **{**given, **subject.fixed})
     run.recording = replace(run.recording, settings={})
@@ -280,7 +281,7 @@ def check_defaults(subject: OptimizerSubject) -> None:
 def check_a_large_tensor(subject: OptimizerSubject) -> None:
     """A tensor larger than any block, of a size that no block divides, follows the reference to its last element."""
     shapes: list[Shape] = [(65, 33)] if subject.traits.ndim else [(2**20 + 2**16 + 3,)]
-    follow(subject, hostile_problem_of(shapes, steps=3, missing=False))
+    follow(subject, hostile_problem(subject, shapes, steps=3, missing=False))
 
 
 @check("M24", Tier.SHOULD, hint="a float32 computation rounds unnecessarily, for example through a reciprocal")
@@ -401,8 +402,7 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
 @check("M31", hint="after many updates something is reset, clipped, no longer corrected, or counted in a narrow dtype")
 def check_a_very_long_run(subject: OptimizerSubject) -> None:
     """The reference is followed over 2500 updates at the defaults, with sudden gradients 1000 times as large."""
-    shape = shapes_for(subject, [(3,)])[0]
-    problem = hostile_problem_of([shape], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
+    problem = hostile_problem(subject, [(3,)], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
     problem = _scaled(problem, range(1199, 2500, 1200), 1e3)
     run, reference = side_by_side(subject, problem, **subject.default)
     for t, step in enumerate(problem.steps, start=1):
