@@ -3,11 +3,11 @@
 import math
 
 import torch
-from broken.textbook import Textbook
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from broken import textbook
+from torch.optim.lr_scheduler import LambdaLR
 
 
-class AdamW(Textbook):
+class AdamW(textbook.Textbook):
     """The arguments of AdamW, for the styles below."""
 
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
@@ -66,13 +66,8 @@ class FlatAdamW(AdamW):
             self.state[p]["flat_m"], self.state[p]["flat_v"] = m_part.clone(), v_part.clone()
 
 
-class ForeachAdamW(Textbook):
+class ForeachAdamW(textbook.AdamW):
     """torch._foreach, with the corrections folded into the step size, as torch's own does it."""
-
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, maximize=False):
-        super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
-        )
 
     def step_group(self, group):
         beta1, beta2 = group["betas"]
@@ -98,14 +93,11 @@ class ForeachAdamW(Textbook):
             torch._foreach_addcdiv_(params, ms, roots, [-group["lr"] / (1 - beta1 ** float(t)) for t in steps])
 
 
-class GroupCountedAdamW(Textbook):
+class GroupCountedAdamW(AdamW):
     """Counts updates in the group, as some libraries do: a trait that has to be declared."""
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "step": 0})
-
     def step_group(self, group):
-        group["step"] += any(p.grad is not None for p in group["params"])
+        group["step"] = group.get("step", 0) + any(p.grad is not None for p in group["params"])
         super().step_group(group)
 
     def step_param(self, group, p, g):
@@ -148,33 +140,23 @@ class DataAdam(torch.optim.Optimizer):
         return loss
 
 
-class PlainLion(torch.optim.Optimizer):
-    """Lion as its authors wrote it."""
+class PlainLion(textbook.Textbook):
+    """Lion as its authors wrote it, in a loop like any other."""
 
     def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
         if not lr >= 0.0:
             raise ValueError(f"Invalid learning rate: {lr}")
         super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                p.data.mul_(1 - group["lr"] * group["weight_decay"])
-                state = self.state[p]
-                if len(state) == 0:
-                    state["exp_avg"] = torch.zeros_like(p)
-                beta1, beta2 = group["betas"]
-                update = state["exp_avg"] * beta1 + p.grad * (1 - beta1)
-                p.add_(update.sign_(), alpha=-group["lr"])
-                state["exp_avg"].mul_(beta2).add_(p.grad, alpha=1 - beta2)
-        return loss
+    def step_param(self, group, p, g):
+        p.data.mul_(1 - group["lr"] * group["weight_decay"])
+        state = self.state[p]
+        if len(state) == 0:
+            state["exp_avg"] = torch.zeros_like(p)
+        beta1, beta2 = group["betas"]
+        update = state["exp_avg"] * beta1 + g * (1 - beta1)
+        p.add_(update.sign_(), alpha=-group["lr"])
+        state["exp_avg"].mul_(beta2).add_(g, alpha=1 - beta2)
 
 
 class LionWithModes(PlainLion):
@@ -199,24 +181,6 @@ class LionWithModes(PlainLion):
                 group["training"] = to_training
 
 
-class WarmupCosineLR(LRScheduler):
-    """A closed form, with an absolute floor that comes from a ratio."""
-
-    def __init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
-        self.warmup_steps, self.total_steps, self.min_lr_ratio = warmup_steps, total_steps, min_lr_ratio
-        super().__init__(optimizer, last_epoch)
-
-    def get_lr(self):
-        t, w, n, r = self.last_epoch, self.warmup_steps, self.total_steps, self.min_lr_ratio
-        if t >= n:
-            factor = r
-        elif t < w:
-            factor = t / w
-        else:
-            factor = r + (1 - r) * 0.5 * (1 + math.cos(math.pi * (t - w) / (n - w)))
-        return [base * factor for base in self.base_lrs]
-
-
 def lambda_warmup_cosine(optimizer, num_warmup_steps, num_training_steps, last_epoch=-1):
     """A function that makes a LambdaLR, as transformers has them."""
 
@@ -228,16 +192,3 @@ def lambda_warmup_cosine(optimizer, num_warmup_steps, num_training_steps, last_e
         return 0.5 * (1 + math.cos(math.pi * (t - num_warmup_steps) / max(1, num_training_steps - num_warmup_steps)))
 
     return LambdaLR(optimizer, factor, last_epoch)
-
-
-class RecursiveExponential(LRScheduler):
-    """The chainable form: each rate from the one before."""
-
-    def __init__(self, optimizer, gamma, last_epoch=-1):
-        self.gamma = gamma
-        super().__init__(optimizer, last_epoch)
-
-    def get_lr(self):
-        if self.last_epoch == 0:
-            return [group["lr"] for group in self.optimizer.param_groups]
-        return [group["lr"] * self.gamma for group in self.optimizer.param_groups]

@@ -30,10 +30,10 @@ def outcome(pytester, request):
 
 
 def test_a_registered_plugin_is_judged_in_three_lines(outcome):
-    counts, text = outcome("'lion'")
-    assert counts["passed"] > 50
+    counts, text = outcome("'linear'")
+    assert counts["passed"] > 20
     assert "failed" not in counts
-    assert "test_conformance[M02-hostile_trajectory]" in text
+    assert "test_conformance[L01-every_step_follows_the_formula]" in text
     assert "test_conformance[floor]" in text
 
 

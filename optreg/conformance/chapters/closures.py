@@ -29,8 +29,12 @@ except ArithmeticError:
     pass"""
 
 
-def _quadratic(run: OptimizerRun) -> Tensor:
-    return sum(((param - 0.25) ** 2).sum() for param in run.params)  # type: ignore[return-value]
+def _backward(run: OptimizerRun) -> Tensor:
+    """What CLOSURE does."""
+    run.optimizer.zero_grad()
+    loss: Tensor = sum(((param - 0.25) ** 2).sum() for param in run.params)  # type: ignore[assignment]
+    loss.backward()  # type: ignore[no-untyped-call]
+    return loss
 
 
 @check("C01", hint="`step(closure)` must call it once, under `torch.enable_grad()`, and return its loss")
@@ -43,9 +47,7 @@ def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubj
 
     def closure() -> Tensor:
         calls.append(torch.is_grad_enabled())
-        run.optimizer.zero_grad()
-        loss = _quadratic(run)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = _backward(run)
         losses.append(float(loss))
         return loss
 
@@ -69,18 +71,14 @@ def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
 
     def closure() -> Tensor:
         calls.append(1)
-        first.optimizer.zero_grad()
-        loss = _quadratic(first)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss
+        return _backward(first)
 
     first.note(CLOSURE)
     for t in range(1, 5):
         for run in (first, second):
             run.edit(noted=True, lr=0.01 * t)
         first.step_again("optimizer.step(closure)", closure)
-        second.optimizer.zero_grad()
-        _quadratic(second).backward()  # type: ignore[no-untyped-call]
+        _backward(second)
         second.step_again()
         first.assert_same(second, "through a closure", step=t, of="by hand it is")
         subject.assert_equal(len(calls), t, "the number of the closure's calls", step=t)

@@ -1,31 +1,24 @@
 """Conditions: why a check does not apply to a subject, for checks in more than one chapter."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.subjects.subject import OptimizerSubject, Subject
+from optreg.conformance.subjects.subject import OptimizerSubject
 
 
-def unless_registered(subject: Subject) -> str | None:
-    """Only a registered plugin has declared anything."""
-    return None if subject.registered else "it is not a registered plugin"
+def unless(applies: Callable[[Any], object], reason: str) -> Callable[[Any], str | None]:
+    """The condition that something is true of the subject; `reason` says why the check does not apply if it is not."""
+    return lambda subject: None if applies(subject) else reason
 
 
-def unless_it_can_maximize(subject: OptimizerSubject) -> str | None:
-    """Only an optimizer that accepts `maximize=True` can be judged with it."""
-    return None if subject.can_maximize else "it has no `maximize`"
-
-
-def unless_several_paths(subject: OptimizerSubject) -> str | None:
-    """Only several execution paths can disagree."""
-    return "it has only one execution path" if len(subject.paths) == 1 else None
-
-
-def unless_compiled(subject: OptimizerSubject) -> str | None:
-    """Only an optimizer with the option to compile its update has a compiled path."""
-    return None if "compiled" in subject.paths else "it has no compiled path"
+unless_registered = unless(lambda subject: subject.registered, "it is not a registered plugin")
+unless_it_can_maximize = unless(lambda subject: subject.can_maximize, "it has no `maximize`")
+unless_elementwise = unless(lambda subject: subject.traits.elementwise, "its elements are declared to be coupled")
+unless_several_paths = unless(lambda subject: len(subject.paths) > 1, "it has only one execution path")
+unless_compiled = unless(lambda subject: "compiled" in subject.paths, "it has no compiled path")
 
 
 def runs(subject: OptimizerSubject, **options: Any) -> bool:

@@ -1,7 +1,6 @@
 """Dtypes and shapes: every kind of tensor that a model may contain."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,16 +9,13 @@ from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.harness.following import follow, side_by_side, step_both
-from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Layout
+from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Array, Layout
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem, shapes_for
+from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
-from optreg.conformance.results.tolerance import rounding
+from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import Failed
 from optreg.conformance.subjects.subject import OptimizerSubject
-
-Array = np.ndarray
-F64 = torch.float64
 
 
 def _matrices_only(subject: OptimizerSubject) -> str | None:
@@ -62,12 +58,10 @@ def follow_where_conditioned(
 ) -> None:
     """Compare in a narrow dtype, but for elements whose reference depends on the rounding of its gradients."""
 
-    def narrowed(array: Array | None) -> Any:
-        return None if array is None else np.asarray(torch.tensor(array).to(dtype).double().numpy())
+    def narrowed(array: Array) -> Array:
+        return np.asarray(torch.tensor(array).to(dtype).double().numpy())
 
-    problem = hostile_problem(subject, shapes, exponents=exponents, steps=steps)
-    rounded = [Step(step.lr, list(map(narrowed, step.grads))) for step in problem.steps]
-    problem = Problem(list(map(narrowed, problem.starts)), rounded)
+    problem = hostile_problem(subject, shapes, exponents=exponents, steps=steps).mapped(narrowed, narrowed)
     run, reference = side_by_side(subject, problem, dtype=dtype)
     prepare(run)
     perturbed = ReferenceRun(subject, problem.starts, dtype)
@@ -148,10 +142,7 @@ def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
     problem = hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False)
     for layout in (TRANSPOSED, STRIDED):
         follow(subject, problem, grad_layout=layout)
-    expanded = [
-        Step(s.lr, [None if g is None else np.broadcast_to(g[:1], g.shape) for g in s.grads]) for s in problem.steps
-    ]
-    follow(subject, Problem(problem.starts, expanded), grad_layout=EXPANDED)
+    follow(subject, problem.mapped(lambda g: np.broadcast_to(g[:1], g.shape)), grad_layout=EXPANDED)
 
 
 @check("D09", Tier.SHOULD, needs=_matrices_only, hint="complex parameters need `torch.view_as_real`")
@@ -162,7 +153,7 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
     def as_complex(array: Array) -> Tensor:
         return torch.view_as_complex(subject.tensor(np.ascontiguousarray(array)))
 
-    reference = ReferenceRun(subject, problem.starts, F64)
+    reference = ReferenceRun(subject, problem.starts)
     params = [Parameter(as_complex(start)) for start in problem.starts]
 
     def run() -> None:
@@ -213,13 +204,13 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
         subject.assert_true(not declared, "sparse gradients are declared, but refused")
         return
     expected = dense.values()[0]
-    sparse.assert_close(0, expected, rounding(F64, 1) * 8, "under a sparse gradient, the parameter", of="the dense one")
+    sparse.assert_close(0, expected, between_runs(1), "under a sparse gradient, the parameter", of="the dense one")
 
 
 @check("D11", hint="state is squeezed, or broadcast against the parameter")
 def check_shapes(subject: OptimizerSubject) -> None:
     """Rows, columns, and tensors with three and four dimensions follow the reference."""
-    shapes = shapes_for(subject, [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2), (2, 3, 2, 2)])
+    shapes = [(1, 5), (5, 1), (1,), (2, 1, 3), (2, 3, 2, 2), (2, 3, 2, 2)]
     follow(subject, hostile_problem(subject, shapes, missing=False))
 
 
@@ -254,7 +245,7 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
         except (ValueError, RuntimeError, ArithmeticError) as error:
             subject.assert_true(str(error), f"a gradient with {bad} is refused without a message")
             continue
-        bound, what = rounding(F64, 3) * 8, f"beside a parameter with {bad} in its gradient, parameter 0"
+        bound, what = between_runs(3), f"beside a parameter with {bad} in its gradient, parameter 0"
         run.assert_close(0, clean[0], bound, what, of="the clean run")
         if subject.traits.elementwise:
             bounds, what = np.full_like(clean[1], bound), f"beside an element with {bad} in its gradient, parameter 1"

@@ -12,24 +12,17 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.harness.code import literal
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, Step, hostile_problem, shapes_for
+from optreg.conformance.harness.problems import Problem, a_parameter, hostile_problem, shapes_for
 from optreg.conformance.harness.recording import NEW_OPTIMIZER
 from optreg.conformance.harness.reference_run import ReferenceRun
-from optreg.conformance.results.tolerance import rounding
+from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-F64 = torch.float64
-
 
 NAMED = "[(f'layer.{i}', p) for i, p in enumerate(params)]"
-
-
-def _part(problem: Problem, members: list[int]) -> Problem:
-    steps = [Step(step.lr, [step.grads[i] for i in members]) for step in problem.steps]
-    return Problem([problem.starts[i] for i in members], steps)
 
 
 @check("G01", hint="a group uses hyperparameters or counts of the other group, or of the constructor")
@@ -40,10 +33,10 @@ def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
     run = OptimizerRun(subject, problem.starts, groups=[(first, {}), (second, other)])
     run.run(problem)
     for members, changes in run.groups or ():
-        part = _part(problem, list(members))
+        part = problem.only(members)
         alone = OptimizerRun(subject, part.starts, **changes).run(part)
         for place, index in enumerate(members):
-            expected, bound = alone.values()[place], rounding(F64, 12) * 8
+            expected, bound = alone.values()[place], between_runs(12)
             run.assert_close(index, expected, bound, f"parameter {index} in its group", of="an optimizer of its own")
 
 
@@ -66,7 +59,7 @@ def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -
 def _one_each(subject: OptimizerSubject, problem: Problem, settings: Sequence[Mapping[str, Any]]) -> list[ReferenceRun]:
     """The references of parameters that have different hyperparameters."""
     pairs = zip(problem.starts, settings, strict=True)
-    return [ReferenceRun(subject, [start], F64, **each) for start, each in pairs]
+    return [ReferenceRun(subject, [start], **each) for start, each in pairs]
 
 
 @check("G03", hint="lists, buffers or counts are made once for all parameters, and not for those that are added later")
@@ -93,8 +86,7 @@ def check_a_group_added_later(subject: OptimizerSubject) -> None:
 @check("G04", still=True, hint="`add_param_group` is overridden without torch's check")
 def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> None:
     """A parameter that is in a group already is refused."""
-    shape = shapes_for(subject, [(3,)])[0]
-    param, other = (Parameter(subject.tensor(np.ones(shape), torch.float32)) for _ in range(2))
+    param, other = a_parameter(subject), a_parameter(subject)
     twice = partial(subject.make, [{"params": [param]}, {"params": [other, param]}], **subject.hostile)
     subject.assert_raises(twice, ValueError, "a parameter in two groups")
     again = partial(subject.make([param], **subject.hostile).add_param_group, {"params": [param]})
@@ -129,7 +121,7 @@ def check_the_order_of_groups_is_irrelevant(subject: OptimizerSubject) -> None:
     other = dict(subject.perturbed)
     one = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], other)]).run(problem).values()
     two = OptimizerRun(subject, problem.starts, groups=[([1], other), ([0], {})]).run(problem)
-    bound = rounding(F64, 12) * 8
+    bound = between_runs(12)
     for index, expected in enumerate(one):
         two.assert_close(index, expected, bound, f"with the groups swapped, parameter {index}", of="the other order")
 
@@ -158,7 +150,7 @@ def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
         run.note(NEW_OPTIMIZER)
         run.run(problem)
         for index, dtype in enumerate(dtypes):
-            part = _part(problem, [index])
+            part = problem.only([index])
             alone = OptimizerRun(subject, part.starts, dtype=dtype).run(part).values()[0]
             what = f"the {dtype} parameter among others"
             run.assert_close(index, alone, rounding(dtype, 12) * 8, what, of="its run alone")
@@ -171,7 +163,7 @@ def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) ->
     changes = {"lr": 0.02, **dict(subject.perturbed)}
     run = OptimizerRun(subject, problem.starts)
     run.edit(**changes)
-    reference = ReferenceRun(subject, problem.starts, F64, **changes)
+    reference = ReferenceRun(subject, problem.starts, **changes)
     for step in problem.steps:
         step_both(run, reference, step.grads)
     follow(subject, problem)

@@ -11,6 +11,7 @@ import torch
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.references import closed_form_problem, closed_forms, moved_by, sensitive_problems
 from optreg.conformance.harness.following import compare, follow, no_common_state, side_by_side, step_both
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import (
     STEPS,
@@ -19,19 +20,15 @@ from optreg.conformance.harness.problems import (
     Step,
     dyadic_problem,
     hostile_problem,
-    hostile_problem_of,
     shapes_for,
 )
 from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
-from optreg.conformance.results.tolerance import C0, C1, UNIT, rounding
+from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.subjects.naming import Signature
 from optreg.conformance.subjects.settings import decay_rates, fits, reachable, switches
 from optreg.conformance.subjects.subject import OptimizerSubject
 from optreg.hyperparameters import defaults
-
-Array = np.ndarray
-F64 = torch.float64
-U = UNIT[F64]
 
 
 def _has(name: str) -> Callable[[OptimizerSubject], str | None]:
@@ -49,7 +46,7 @@ def check_constant_gradient(subject: OptimizerSubject) -> None:
             reference.step([g])
             if t in (1, 2, 3, 10, 40):
                 expected = closed_form(t)
-                bound = U * (C0 + C1 * t) * (np.maximum(np.abs(start), np.abs(expected)) + t * settings["lr"])
+                bound = rounding(torch.float64, t) * (np.maximum(np.abs(start), np.abs(expected)) + t * settings["lr"])
                 run.assert_close(0, expected, bound, "the parameter", step=t, of="the closed form", reference=reference)
 
 
@@ -62,7 +59,7 @@ def check_hostile_trajectory(subject: OptimizerSubject) -> None:
 @check("M03", needs=no_common_state, hint="the state is scaled or updated differently, though parameters may agree")
 def check_state_follows_the_reference(subject: OptimizerSubject) -> None:
     """Every tensor of the state follows the reference's tensor of the same name, after every update."""
-    if not ReferenceRun(subject, [np.ones((2, 2))], F64).step([np.ones((2, 2))]).now[0][1]:
+    if not ReferenceRun(subject, [np.ones((2, 2))]).step([np.ones((2, 2))]).now[0][1]:
         raise NotApplicable("its reference has no state")
     follow(subject, hostile_problem(subject), states=True)
 
@@ -89,7 +86,7 @@ def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
         if declared == "decoupled":
             expected = start * (1 - lr * decay) ** t
             what = "the parameter under a gradient of zero"
-            run.assert_close(0, expected, rounding(F64, t) * 8, what, step=t, of="decoupled decay", reference=reference)
+            run.assert_close(0, expected, between_runs(t), what, step=t, of="decoupled decay", reference=reference)
     follow(subject, hostile_problem(subject, missing=False), weight_decay=0.7)
     follow(subject, hostile_problem(subject, missing=False), weight_decay=0.0)
 
@@ -104,7 +101,7 @@ def check_decay_reads_the_parameter_before_the_update(subject: OptimizerSubject)
 def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
     """Changing a hyperparameter, or an element of one, changes the result by more than 1000 tolerances."""
     problems = sensitive_problems(subject)
-    bound = 1000 * rounding(F64, STEPS)
+    bound = 1000 * rounding(torch.float64, STEPS)
 
     def final(problem: Problem, **settings: Any) -> Array:
         return OptimizerRun(subject, problem.starts, **settings).run(problem).values()[1]
@@ -150,7 +147,7 @@ def _assert_effect(subject: OptimizerSubject, problem: Problem, name: str, value
             each.run(problem, 0, when)
             each.step(problem.steps[when].grads, **change)
             ends.append(np.concatenate([v.ravel() for v in each.values()]))
-    bound = 1000 * rounding(F64, STEPS)
+    bound = 1000 * rounding(torch.float64, STEPS)
     expected, moved = (float(np.max(np.abs(ends[i + 2] - ends[i]))) for i in (1, 0))
     if expected > bound:
         reason = f"{name}={value!r}, edited before update {when + 1}, has no effect in it"
@@ -269,8 +266,9 @@ def check_defaults(subject: OptimizerSubject) -> None:
     given = defaults(subject.reference)
     if len(given) < len(subject.hostile):
         raise NotApplicable("the reference has hyperparameters without defaults")
-    if subject.required:
-        raise NotApplicable(f"its constructor has no default for {', '.join(subject.required)}")
+    required = Signature(subject.implementation, 1).required
+    if required:
+        raise NotApplicable(f"its constructor has no default for {', '.join(required)}")
     problem = hostile_problem(subject)
     run, reference = side_by_side(subject, problem, **{**given, **subject.fixed})
     run.recording = replace(run.recording, settings={})
@@ -283,7 +281,7 @@ def check_defaults(subject: OptimizerSubject) -> None:
 def check_a_large_tensor(subject: OptimizerSubject) -> None:
     """A tensor larger than any block, of a size that no block divides, follows the reference to its last element."""
     shapes: list[Shape] = [(65, 33)] if subject.traits.ndim else [(2**20 + 2**16 + 3,)]
-    follow(subject, hostile_problem_of(shapes, steps=3, missing=False))
+    follow(subject, hostile_problem(subject, shapes, steps=3, missing=False))
 
 
 @check("M24", Tier.SHOULD, hint="a float32 computation rounds unnecessarily, for example through a reciprocal")
@@ -359,7 +357,7 @@ def check_edges_of_ranges(subject: OptimizerSubject) -> None:
                 if subject.registered and not listed:
                     raise
                 continue
-            reference = ReferenceRun(subject, problem.starts, F64, **{name: value})
+            reference = ReferenceRun(subject, problem.starts, **{name: value})
             for step in problem.steps:
                 step_both(run, reference, step.grads)
                 for index, (param, grad) in enumerate(zip(run.params, step.grads, strict=True)):
@@ -404,8 +402,7 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
 @check("M31", hint="after many updates something is reset, clipped, no longer corrected, or counted in a narrow dtype")
 def check_a_very_long_run(subject: OptimizerSubject) -> None:
     """The reference is followed over 2500 updates at the defaults, with sudden gradients 1000 times as large."""
-    shape = shapes_for(subject, [(3,)])[0]
-    problem = hostile_problem_of([shape], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
+    problem = hostile_problem(subject, [(3,)], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
     problem = _scaled(problem, range(1199, 2500, 1200), 1e3)
     run, reference = side_by_side(subject, problem, **subject.default)
     for t, step in enumerate(problem.steps, start=1):

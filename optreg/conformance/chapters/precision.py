@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import runs, unless_compiled
+from optreg.conformance.chapters.conditions import runs, unless_compiled, unless_elementwise
 from optreg.conformance.harness.following import follow
 from optreg.conformance.harness.layouts import as_array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
@@ -49,7 +49,7 @@ def _unless(*options: str) -> Callable[[OptimizerSubject], str | None]:
         missing = [option for option in options if option not in {field.name for field in fields(subject.options)}]
         if missing:
             return f"it has no option '{missing[0]}'"
-        return None if subject.traits.elementwise else "its elements are declared to be coupled"
+        return unless_elementwise(subject)
 
     return needs
 

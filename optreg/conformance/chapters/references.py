@@ -8,15 +8,13 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import check
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.problems import Problem, hostile_problem
-from optreg.conformance.results.tolerance import C0, C1, UNIT
+from optreg.conformance.results.tolerance import rounding
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.digits import fifty_digits
 from optreg.conformance.subjects.settings import in_words, perturbed, reachable, switches
 from optreg.conformance.subjects.subject import OptimizerSubject
-
-Array = np.ndarray
-U = UNIT[torch.float64]
 
 
 def _trajectory(subject: OptimizerSubject, settings: dict[str, Any], start: Any, grads: Any, lrs: Any) -> list[Any]:
@@ -39,7 +37,7 @@ def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> No
         found = _trajectory(subject, settings, start, [g] * steps, [lr] * steps)
         for t in (1, 2, 7, steps):
             theta, expected = found[t - 1], closed_form(t)
-            bound = U * (C0 + C1 * t) * (np.maximum(np.abs(start), np.abs(theta)) + t * lr)
+            bound = rounding(torch.float64, t) * (np.maximum(np.abs(start), np.abs(theta)) + t * lr)
             subject.assert_close(theta, expected, bound, "theta of the reference", step=t, of="its closed form")
 
 
@@ -92,7 +90,7 @@ def check_reference_is_precise(subject: OptimizerSubject) -> None:
             raise NotApplicable(f"the reference cannot be run on arbitrary-precision numbers: {error}") from error
         for t, (mine, true) in enumerate(zip(found, exact, strict=True), start=1):
             expected = np.vectorize(float, otypes=[np.float64])(true)
-            bound = U * (C0 + C1 * t) * (np.maximum(np.abs(expected), 1.0) + sum(lrs[:t]))
+            bound = rounding(torch.float64, t) * (np.maximum(np.abs(expected), 1.0) + sum(lrs[:t]))
             subject.assert_close(mine, expected, bound, "theta of the reference", step=t, of="50 digits")
 
 
@@ -158,7 +156,7 @@ def moved_by(
     plain = _trajectory(subject, subject.hostile, start, grads, lrs)[-1]
     rates = [0.5 * lr for lr in lrs] if slower else lrs
     other = _trajectory(subject, {**subject.hostile, **change}, start, grads, rates)[-1]
-    bound = 1000 * U * (C0 + C1 * len(lrs)) * (float(np.max(np.abs(plain))) + sum(lrs))
+    bound = 1000 * rounding(torch.float64, len(lrs)) * (float(np.max(np.abs(plain))) + sum(lrs))
     with np.errstate(invalid="ignore", over="ignore"):
         moved = float(np.max(np.abs(other - plain)))
     return moved if np.isfinite(moved) else np.inf, bound

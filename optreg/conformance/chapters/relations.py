@@ -3,46 +3,33 @@
 A relation that holds only for some algorithms (scale, mirror) is checked where it holds for the reference.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import unless_it_can_maximize
+from optreg.conformance.chapters.conditions import unless_elementwise, unless_it_can_maximize
 from optreg.conformance.harness.following import no_common_state
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import Problem, Step, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
-from optreg.conformance.results.tolerance import rounding
+from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.settings import fits
 from optreg.conformance.subjects.subject import OptimizerSubject
 
-Array = np.ndarray
-F64 = torch.float64
-
-
-def _coupled_elements(subject: OptimizerSubject) -> str | None:
-    return None if subject.traits.elementwise else "its elements are declared to be coupled"
-
-
-def _mapped(problem: Problem, start: Callable[[Array], Array], grad: Callable[[Array], Array]) -> Problem:
-    """The problem with its initial parameters and gradients mapped."""
-    steps = [Step(step.lr, [None if g is None else grad(g) for g in step.grads]) for step in problem.steps]
-    return Problem([np.array(start(s)) for s in problem.starts], steps)
-
 
 def _reference(subject: OptimizerSubject, problem: Problem, **settings: Any) -> list[Array]:
-    return ReferenceRun(subject, problem.starts, F64, **settings).run(problem).values()
+    return ReferenceRun(subject, problem.starts, **settings).run(problem).values()
 
 
 @check("M10", needs=unless_it_can_maximize, hint="`maximize` negates the update with its decay, not only the gradient")
 def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
     """Maximizing on g has the effect of minimizing on -g on parameters and state, bit for bit."""
     problem = hostile_problem(subject)
-    mirrored = _mapped(problem, lambda s: s, lambda g: -g)
+    mirrored = problem.mapped(lambda g: -g)
     down = OptimizerRun(subject, problem.starts).run(mirrored)
     up = OptimizerRun(subject, problem.starts, maximize=True).run(problem)
     up.assert_same(down, "maximizing on g", of="minimizing on -g it is")
@@ -66,7 +53,7 @@ def check_scale(subject: OptimizerSubject) -> None:
         raise NotApplicable("it cannot run without eps")
     steps = [step for t, step in enumerate(problem.steps) if t != 5]  # with eps = 0, a gradient of zero is 0 / 0
     problem = Problem(problem.starts, steps)
-    scaled = _mapped(problem, lambda s: s, lambda g: g * 2.0**4)
+    scaled = problem.mapped(lambda g: g * 2.0**4)
     with np.errstate(all="ignore"):
         plain, other = _reference(subject, problem, **settings), _reference(subject, scaled, **settings)
     if not all(np.array_equal(a, b) for a, b in zip(plain, other, strict=True)):
@@ -85,7 +72,7 @@ def check_scale(subject: OptimizerSubject) -> None:
 def check_mirror(subject: OptimizerSubject) -> None:
     """From -p and under -g the parameters are mirrored exactly, if the reference's are."""
     problem = hostile_problem(subject)
-    mirrored = _mapped(problem, lambda s: -s, lambda g: -g)
+    mirrored = problem.mapped(lambda g: -g, lambda s: -s)
     plain, other = _reference(subject, problem), _reference(subject, mirrored)
     if not all(np.array_equal(a, -b) for a, b in zip(plain, other, strict=True)):
         raise NotApplicable("the reference is not symmetric")
@@ -94,24 +81,25 @@ def check_mirror(subject: OptimizerSubject) -> None:
     second.assert_same([-p for p in first.tensors()], "from -p under -g", of="the mirrored run says")
 
 
-@check("M14", needs=_coupled_elements, hint="the update of an element depends on its row, column or position")
+@check("M14", needs=unless_elementwise, hint="the update of an element depends on its row, column or position")
 def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
     """Permuting, transposing or reshaping parameters and gradients has the same effect on the result."""
     problem = hostile_problem(subject, [(4, 3), (6,)], missing=False)
     plain = OptimizerRun(subject, problem.starts).run(problem).values()
     order = {12: [7, 2, 0, 11, 5, 9, 1, 10, 4, 8, 3, 6], 6: [3, 0, 5, 1, 4, 2]}
-    bound = rounding(F64, len(problem.steps)) * 8
+    bound = between_runs(len(problem.steps))
 
     def permuted(array: Array) -> Array:
         return np.ascontiguousarray(array.ravel()[order[array.size]].reshape(array.shape))
 
-    changes: dict[str, Callable[[Array], Array]] = {
+    changes: dict[str, Any] = {
         "permuted": permuted,
         "transposed": lambda array: np.ascontiguousarray(array.T),
         "reshaped": lambda array: np.ascontiguousarray(array.reshape(2, -1)),
     }
     for name, change in changes.items():
-        other = OptimizerRun(subject, [change(s) for s in problem.starts]).run(_mapped(problem, change, change))
+        changed = problem.mapped(change, change)
+        other = OptimizerRun(subject, changed.starts).run(changed)
         for index, expected in enumerate(plain):
             other.assert_close(index, change(expected), bound, f"{name}, parameter {index}", of="the plain run")
 
@@ -129,7 +117,7 @@ def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
 
     lrs = (0.0625, 0.125)
     small, large = (moves(_reference(subject, at(lr))) for lr in lrs)
-    bound = rounding(F64, 1) * 8
+    bound = between_runs(1)
     if any(np.any(np.abs(2 * a - b) > bound) for a, b in zip(small, large, strict=True)):
         raise NotApplicable("the reference's first update is not linear in lr")
     once, twice = (OptimizerRun(subject, problem.starts, lr=lr).run(at(lr)) for lr in lrs)
@@ -155,7 +143,7 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
         for index in range(len(problem.starts)):
             a = first.values()[index] - keep * before[0][index]
             scale = 4.0 + np.abs(before[0][index]) + np.abs(before[1][index]) + np.abs(a)
-            bound, expected = rounding(F64, t) * scale, keep * before[1][index] + a
+            bound, expected = rounding(torch.float64, t) * scale, keep * before[1][index] + a
             second.assert_close(index, expected, bound, f"parameter {index} from p + 1", step=t, of="the update from p")
 
 
@@ -163,11 +151,10 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
 def check_parameters_are_independent(subject: OptimizerSubject) -> None:
     """A parameter has the same trajectory alone as among others."""
     problem = hostile_problem(subject)
-    bound = rounding(F64, len(problem.steps)) * 8
+    bound = between_runs(len(problem.steps))
     together = OptimizerRun(subject, problem.starts).run(problem)
     for index, start in enumerate(problem.starts):
-        alone = Problem([start], [Step(step.lr, [step.grads[index]]) for step in problem.steps])
-        expected = OptimizerRun(subject, [start]).run(alone).values()[0]
+        expected = OptimizerRun(subject, [start]).run(problem.only([index])).values()[0]
         together.assert_close(index, expected, bound, f"parameter {index} among others", of="its run alone")
 
 

@@ -13,14 +13,21 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import runs, unless_several_paths
 from optreg.conformance.harness.following import compare, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import hostile_problem
+from optreg.conformance.harness.problems import Problem, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.subject import OptimizerSubject
 
-F64 = torch.float64
-
 UNINTERRUPTED = "in the uninterrupted run it is"
+
+
+def _assert_continues(
+    fresh: OptimizerRun, run: OptimizerRun, problem: Problem, start: int, what: str, *, of: str = UNINTERRUPTED
+) -> None:
+    """Assert that a run ends as the uninterrupted one does, after all updates of a problem from `start` on."""
+    for each in (run, fresh):
+        each.run(problem, start)
+    fresh.assert_same(run, what, of=of)
 
 
 @check("P01", hint="a value that later updates need is kept outside `state` and `param_groups`, or is not restored")
@@ -31,7 +38,7 @@ def check_stopping_and_resuming_is_exact(subject: OptimizerSubject) -> None:
     for stop in (0, 1, 5, 9):
         run = OptimizerRun(subject, problem.starts).run(problem, 0, stop)
         fresh = run.resumed()
-        reference = ReferenceRun(subject, problem.starts, F64).run(problem, 0, stop)
+        reference = ReferenceRun(subject, problem.starts).run(problem, 0, stop)
         for t, step in enumerate(problem.steps[stop:], start=stop):
             for each in (fresh, run, reference):
                 each.take(step)
@@ -44,10 +51,7 @@ def check_a_checkpoint_loads_with_weights_only(subject: OptimizerSubject) -> Non
     """A run resumes exactly from a checkpoint that went through `torch.save` and `torch.load(weights_only=True)`."""
     problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 6)
-    fresh = run.resumed(way="file")
-    run.run(problem, 6)
-    fresh.run(problem, 6)
-    fresh.assert_same(run, "resumed from a file", of=UNINTERRUPTED)
+    _assert_continues(run.resumed(way="file"), run, problem, 6, "resumed from a file")
 
 
 @check("P16", hint="loading keeps something that was there: a cache, a count, state that is not in the checkpoint")
@@ -103,9 +107,7 @@ def check_resumed_optimizers_do_not_share_state(subject: OptimizerSubject) -> No
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 4)
     saved = copy.deepcopy(run.optimizer.state_dict())
     one, two = run.resumed(saved), run.resumed(saved)
-    one.run(problem, 4)
-    two.run(problem, 4)
-    two.assert_same(one, "the second to load a checkpoint", of="in the first it is")
+    _assert_continues(two, one, problem, 4, "the second to load a checkpoint", of="in the first it is")
 
 
 @check("P05", Tier.SHOULD, hint="torch casts loaded state to the parameter's dtype: override `load_state_dict`")
@@ -129,11 +131,8 @@ def check_low_precision_resumes_exactly(subject: OptimizerSubject) -> None:
     """A bfloat16 run of hundreds of updates resumes bit for bit, and so does its step count."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=(-1.0, 1.0), steps=300, lr=3e-2)
     run = OptimizerRun(subject, problem.starts, dtype=torch.bfloat16).run(problem, 0, 290)
-    fresh = run.resumed()
-    run.run(problem, 290)
-    fresh.run(problem, 290)
-    what = "a bfloat16 run, resumed after 290 updates"
-    fresh.assert_same(run, what, of=UNINTERRUPTED)
+    fresh, what = run.resumed(), "a bfloat16 run, resumed after 290 updates"
+    _assert_continues(fresh, run, problem, 290, what)
     subject.assert_equal(fresh.snapshot(), run.snapshot(), f"{what},", of="uninterrupted, it has")
 
 
@@ -190,10 +189,7 @@ def check_copies_go_on_exactly(subject: OptimizerSubject) -> None:
     problem = hostile_problem(subject)
     for way in ("deepcopy", "pickle"):
         run = OptimizerRun(subject, problem.starts).run(problem, 0, 5)
-        other = run.duplicate(way)
-        run.run(problem, 5)
-        other.run(problem, 5)
-        other.assert_same(run, f"after a {way}", of="in the original it is")
+        _assert_continues(run.duplicate(way), run, problem, 5, f"after a {way}", of="in the original it is")
 
 
 @check("P10", Tier.SHOULD, hint="an option is missing from older checkpoints: set its default in `__setstate__`")
@@ -277,7 +273,7 @@ def check_a_state_dict_is_complete(subject: OptimizerSubject) -> None:
     """Resuming in a fresh optimizer before every single update makes no difference."""
     problem = hostile_problem(subject)
     whole, chain = OptimizerRun(subject, problem.starts), OptimizerRun(subject, problem.starts)
-    reference = ReferenceRun(subject, problem.starts, F64)
+    reference = ReferenceRun(subject, problem.starts)
     for t, step in enumerate(problem.steps, start=1):
         chain = chain.resumed()
         for each in (chain, whole, reference):

@@ -7,12 +7,12 @@ from typing import Any
 from torch.optim.lr_scheduler import ConstantLR, LRScheduler, SequentialLR
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import unless
 from optreg.conformance.harness.schedule_corners import BEYOND, corners_for
-from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun
+from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun, is_constant
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL
 from optreg.conformance.results.verdict import Curve, NotApplicable
 from optreg.conformance.subjects.digits import fifty_digits
-from optreg.conformance.subjects.schedule_settings import span
 from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import ScheduleSubject
 from optreg.schedule import ScheduleLR
@@ -23,10 +23,9 @@ def check_every_step_follows_the_formula(subject: ScheduleSubject) -> None:
     """At every corner, and at every step to 20 beyond the end, the rate is base_lr * f(t), to within 1e-12."""
     for settings in corners_for(subject):
         run = SchedulerRun(subject, settings)
-        run.assert_rates()
-        for _ in range(subject.reach(settings, BEYOND)):
-            run.step()
+        for _ in run.stepping(BEYOND):
             run.assert_rates()
+        run.assert_rates()
 
 
 @check("L02", still=True, hint="the constructor does not set the rate, or sets it for step 1")
@@ -81,7 +80,7 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
             elif subject.traits.after == "formula":
                 run.assert_rates()
             beyond += run.rates
-        if subject.traits.after == "cycle" and not _level(subject, settings):
+        if subject.traits.after == "cycle" and not is_constant(subject, settings):
             cycles = any(rate not in held for rate in beyond)
             subject.assert_true(cycles, "it is declared to cycle, but holds its last rate")
 
@@ -93,14 +92,13 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
         steps = subject.reach(settings, BEYOND)
         curves = [[subject.rate(settings, base_lr, t) for t in range(steps + 1)] for base_lr in BASE_LRS]
         run = SchedulerRun(subject, settings)
-        for _ in range(steps):
+        for _ in run.stepping(BEYOND):
             for index, (rate, base_lr) in enumerate(zip(run.rates, BASE_LRS, strict=True)):
                 least, most = min(curves[index]), max(curves[index])
                 slack = 4 * SCHEDULE_ATOL * max(abs(most), base_lr)
                 outside = f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {in_words(settings)}"
                 with run.showing(index, min(max(rate, least), most), slack):
                     subject.assert_true(least - slack <= rate <= most + slack, outside, step=run.t)
-            run.step()
 
 
 @check("L06", hint="the formula divides by the length of a phase that has no steps")
@@ -164,11 +162,6 @@ def _slow(value: Any) -> Any:
     return value**0.002 if isinstance(value, float) and 0.5 < value < 1 else value
 
 
-def _level(subject: ScheduleSubject, settings: dict[str, Any]) -> bool:
-    """Whether the formula is constant."""
-    return len({subject.formula(settings, t) for t in range(span(settings) + 1)}) == 1
-
-
 UNLIKE = (1.0, 0.001, 0.25, 0, 30.0, 3e-7, 1)
 """Base learning rates: zero, integers, large ones and small ones."""
 
@@ -176,12 +169,10 @@ UNLIKE = (1.0, 0.001, 0.25, 0, 30.0, 3e-7, 1)
 @check("L12", hint="a group has the base rate of another; or a base rate of 0, an integer or a large one is special")
 def check_each_group_has_its_own_base(subject: ScheduleSubject) -> None:
     """Each of seven groups has its own base learning rate, be it 0, an integer, tiny or large."""
-    settings = subject.ordinary()
     for base_lrs in (UNLIKE, UNLIKE[::-1], (0.25, 0.25)):
-        run = SchedulerRun(subject, settings, base_lrs)
-        for _ in range(subject.reach(settings, BEYOND)):
+        run = SchedulerRun(subject, base_lrs=base_lrs)
+        for _ in run.stepping(BEYOND):
             run.assert_rates()
-            run.step()
 
 
 @check("L13", hint="each rate is a multiple of the last one, and so stays at zero")
@@ -208,9 +199,8 @@ def check_it_goes_on_after_a_rate_of_zero(subject: ScheduleSubject) -> None:
 @check("L14", hint="`get_last_lr` or `state_dict` returns the schedule's own list or dict")
 def check_reading_changes_nothing(subject: ScheduleSubject) -> None:
     """Reading the rates and the state, and modifying what was read, does not affect the schedule."""
-    settings = subject.ordinary()
-    run, plain = SchedulerRun(subject, settings), SchedulerRun(subject, settings)
-    for _ in range(subject.reach(settings, BEYOND)):
+    run, plain = SchedulerRun(subject), SchedulerRun(subject)
+    for _ in range(subject.reach(run.settings, BEYOND)):
         read = run.scheduler.get_last_lr()
         read[0] = 123.0
         run.scheduler.state_dict()
@@ -224,31 +214,27 @@ def check_reading_changes_nothing(subject: ScheduleSubject) -> None:
 @check("L11", hint="`get_last_lr` returns earlier values, not the current ones of the groups")
 def check_last_lr_is_the_groups_lr(subject: ScheduleSubject) -> None:
     """`get_last_lr()` returns the groups' learning rates, at construction and after every step."""
-    settings = subject.ordinary()
-    run = SchedulerRun(subject, settings)
-    for _ in range(subject.reach(settings, BEYOND)):
+    run = SchedulerRun(subject)
+    for _ in run.stepping(BEYOND):
         run.assert_last_lr("get_last_lr()")
-        run.step()
 
 
 @check("L15", Tier.SHOULD, hint="the group's tensor is replaced: write to it with `fill_`")
 def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
     """A learning rate in a tensor is updated in place, and has the formula's value."""
-    settings = subject.ordinary()
-    run = SchedulerRun(subject, settings, tensor=True)
+    run = SchedulerRun(subject, tensor=True)
     tensors = [group["lr"] for group in run.optimizer.param_groups]
-    for _ in range(subject.reach(settings, BEYOND)):
+    for _ in range(subject.reach(run.settings, BEYOND)):
         run.assert_rates("the learning rate in a tensor")
         run.step()
         for index, (group, tensor) in enumerate(zip(run.optimizer.param_groups, tensors, strict=True)):
             subject.assert_true(group["lr"] is tensor, f"the learning rate of group {index} is another tensor now")
 
 
-def _drives_nothing_else(subject: ScheduleSubject) -> str | None:
-    return None if subject.traits.drives else "it drives only the learning rate"
+_unless_it_drives_more = unless(lambda subject: subject.traits.drives, "it drives only the learning rate")
 
 
-@check("L16", needs=_drives_nothing_else, hint="what is driven besides the rate is wrong, or not restored")
+@check("L16", needs=_unless_it_drives_more, hint="what is driven besides the rate is wrong, or not restored")
 def check_what_is_driven_besides_the_rate(subject: ScheduleSubject) -> None:
     """Everything else that a schedule is declared to drive follows the reference, after a resume too."""
     for settings in corners_for(subject):
@@ -329,9 +315,8 @@ def check_setting_the_step(subject: ScheduleSubject) -> None:
     """`step(t)` sets the schedule to step t, forwards and backwards."""
     if not subject.pure:
         raise NotApplicable("it is an LRScheduler, for which torch has deprecated `step(t)`")
-    settings = subject.ordinary()
-    run = SchedulerRun(subject, settings)
-    for t in (3, 0, 7, 7, 1, subject.reach(settings, BEYOND)):
+    run = SchedulerRun(subject)
+    for t in (3, 0, 7, 7, 1, subject.reach(run.settings, BEYOND)):
         run.jump(t)
         run.assert_rates()
 
@@ -340,13 +325,9 @@ def check_setting_the_step(subject: ScheduleSubject) -> None:
 def check_the_curve(subject: ScheduleSubject) -> None:
     """The curve of 100 steps, which the report draws, is the formula's."""
     settings = subject.ordinary(total_steps=100, warmup_steps=20)
-    steps = subject.reach(settings, BEYOND)
     run = SchedulerRun(subject, settings, (1.0,))
-    actual = []
-    for _ in range(steps):
-        actual.append(run.rates[0])
-        run.step()
-    expected = [subject.formula(settings, t) for t in range(steps)]
-    subject.activity.curve = Curve(steps=list(range(steps)), actual=actual, expected=expected)
+    actual = [run.rates[0] for _ in run.stepping(BEYOND)]
+    expected = [subject.formula(settings, t) for t in range(len(actual))]
+    subject.activity.curve = Curve(steps=list(range(len(actual))), actual=actual, expected=expected)
     for t, (rate, right) in enumerate(zip(actual, expected, strict=True)):
         subject.assert_close(rate, right, 1e-12 * abs(right) + SCHEDULE_ATOL, "the multiplier", step=t)

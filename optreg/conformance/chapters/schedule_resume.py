@@ -35,23 +35,22 @@ def _assert_continues(fresh: SchedulerRun, run: SchedulerRun, what: str, *, now:
 def _assert_resumes(subject: ScheduleSubject, what: str, *, now: bool = True, **options: Any) -> None:
     """Assert that a run that is resumed at steps 0, 3 and 8, with options of `SchedulerRun.resumed`, continues."""
     for t in (0, 3, 8):
-        run = SchedulerRun(subject, subject.ordinary()).run(t)
+        run = SchedulerRun(subject).run(t)
         _assert_continues(run.resumed(**options), run, what, now=now)
 
 
 @check("R01", hint="the step or the current rate is not in the state dict, or is not restored")
 def check_resuming_from_every_step(subject: ScheduleSubject) -> None:
     """Resumed from a checkpoint at any step, the current rate and all later ones are the same."""
-    settings = subject.ordinary()
-    for t in range(subject.reach(settings) + 1):
-        run = SchedulerRun(subject, settings).run(t)
+    for t in range(subject.reach(subject.ordinary()) + 1):
+        run = SchedulerRun(subject).run(t)
         _assert_continues(run.resumed(), run, f"resumed at step {t}")
 
 
 @check("R02", hint="`state_dict` returns `__dict__` with the optimizer or other objects in it")
 def check_the_state_is_plain_data(subject: ScheduleSubject) -> None:
     """The state dict contains only plain data: it can be pickled, and loads with `weights_only=True`."""
-    run = SchedulerRun(subject, subject.ordinary()).run(8)
+    run = SchedulerRun(subject).run(8)
     state = run.scheduler.state_dict()
     for where, value in _leaves(state, "the state"):
         plain = value is None or isinstance(value, str | int | float | bool | Tensor)
@@ -84,7 +83,7 @@ def _leaves(value: Any, where: str) -> Any:
 @check("R07", Tier.SHOULD, hint="the state contains tensors, sets, or keys that are not strings")
 def check_the_state_travels_as_json(subject: ScheduleSubject) -> None:
     """The schedule resumes exactly from a state that went through JSON."""
-    run = SchedulerRun(subject, subject.ordinary()).run(4)
+    run = SchedulerRun(subject).run(4)
     _assert_continues(run.resumed(through_json=True), run, "resumed from JSON")
 
 
@@ -153,10 +152,10 @@ def check_last_epoch_equals_loading(subject: ScheduleSubject) -> None:
     """Constructed with `last_epoch`, the schedule continues after that update."""
     if not subject.pure and "last_epoch" not in Signature(subject.implementation, 1).names:
         raise NotApplicable("its constructor has no argument last_epoch")
-    settings = subject.ordinary()
-    for k in (1, 4, 9, *range(13, subject.reach(settings))):
-        run = SchedulerRun(subject, settings)
-        expected = _rates_from(SchedulerRun(subject, settings).run(k))
+    reach = subject.reach(subject.ordinary())
+    for k in (1, 4, 9, *range(13, reach)):
+        run = SchedulerRun(subject)
+        expected = _rates_from(SchedulerRun(subject).run(k))
         # the optimizer's checkpoint may be from before the scheduler's step or from after it: either resume is right
         right = (n for n in (k, k - 1) if _near(_rates_from(run.constructed(k - 1, n)), expected))
         fresh = run.constructed(k - 1, next(right, k))
@@ -165,7 +164,7 @@ def check_last_epoch_equals_loading(subject: ScheduleSubject) -> None:
                 what = f"the rate of group {index}, constructed with last_epoch={k - 1},"
                 bound = 1e-12 * abs(rate) + 1e-15
                 fresh.assert_close(index, fresh.rates[index], rate, bound, what, of="the uninterrupted run")
-            if fresh.t < subject.reach(settings):
+            if fresh.t < reach:
                 fresh.step()
 
 
@@ -198,7 +197,7 @@ def check_loading_twice_is_loading_once(subject: ScheduleSubject) -> None:
 @check("R08", hint="`load_state_dict` pops from the dict, or keeps it as its own `__dict__`")
 def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
     """Neither loading nor later steps write to the dict that was loaded."""
-    run = SchedulerRun(subject, subject.ordinary()).run(4)
+    run = SchedulerRun(subject).run(4)
     given = copy.deepcopy(run.scheduler.state_dict())
     kept = copy.deepcopy(given)
     fresh = SchedulerRun(subject, run.settings)
@@ -210,9 +209,8 @@ def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
 @check("R09", hint="loading adds to what was there, or compares with it, or only ever advances the step")
 def check_loading_into_a_scheduler_that_has_run(subject: ScheduleSubject) -> None:
     """Loading replaces everything in a scheduler that has run already, for more steps or for fewer."""
-    settings = subject.ordinary()
     for at, made in ((3, 15), (15, 3), (0, 7), (6, 6)):
-        run, used = SchedulerRun(subject, settings).run(at), SchedulerRun(subject, settings).run(made)
+        run, used = SchedulerRun(subject).run(at), SchedulerRun(subject).run(made)
         used.load(run)
         _assert_continues(used, run, f"a checkpoint of step {at}, loaded at step {made}")
 
@@ -220,7 +218,7 @@ def check_loading_into_a_scheduler_that_has_run(subject: ScheduleSubject) -> Non
 @check("R10", hint="`state_dict` returns an object that the scheduler keeps modifying")
 def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
     """A state dict kept in memory does not change while the scheduler is stepped."""
-    run = SchedulerRun(subject, subject.ordinary()).run(3)
+    run = SchedulerRun(subject).run(3)
     kept = run.scheduler.state_dict()
     before = copy.deepcopy(kept)
     run.run(4)
@@ -230,8 +228,7 @@ def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
 @check("R11", hint="base rates are read from the optimizer at construction, and not restored by loading")
 def check_resuming_over_another_learning_rate(subject: ScheduleSubject) -> None:
     """Resumed in an optimizer constructed with another lr, the checkpoint's base rates are used."""
-    settings = subject.ordinary()
-    if not _differ([SchedulerRun(subject, settings), SchedulerRun(subject, settings, (0.1, 0.1))]):
+    if not _differ([SchedulerRun(subject), SchedulerRun(subject, base_lrs=(0.1, 0.1))]):
         raise NotApplicable("its checkpoints contain no base rates")
     _assert_resumes(subject, "resumed in an optimizer that was made with lr 0.1", base_lrs=(0.1, 0.1))
 
@@ -246,8 +243,7 @@ def check_a_scheduler_made_after_the_optimizer_was_loaded(subject: ScheduleSubje
 @check("R12", hint="the copy refers to the optimizer, the groups or a closure of the original")
 def check_copies_go_on_apart(subject: ScheduleSubject) -> None:
     """A deepcopy of optimizer and scheduler continues independently of the original."""
-    settings = subject.ordinary()
-    plain, run = SchedulerRun(subject, settings).run(4), SchedulerRun(subject, settings).run(4)
+    plain, run = SchedulerRun(subject).run(4), SchedulerRun(subject).run(4)
     other = run.duplicate()
-    _assert_continues(other, SchedulerRun(subject, settings).run(4), "after a deepcopy")
+    _assert_continues(other, SchedulerRun(subject).run(4), "after a deepcopy")
     _assert_continues(run, plain, "after a deepcopy of it has gone on")

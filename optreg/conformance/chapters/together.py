@@ -17,15 +17,14 @@ from optreg.conformance.subjects.subject import ScheduleSubject
 @check("X01", hint="the rate is set a step early or late in `step` or `load_state_dict`")
 def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
     """The learning rate of update t is base_lr * f(t), after a resume too."""
-    settings = subject.ordinary()
-    run = SchedulerRun(subject, settings)
+    run = SchedulerRun(subject)
     seen: list[list[float]] = []
 
     def watch(optimizer: Any) -> None:
         optimizer.register_step_pre_hook(lambda o, *_: seen.append([float(group["lr"]) for group in o.param_groups]))
 
     watch(run.optimizer)
-    for t in range(subject.reach(settings)):
+    for t in range(subject.reach(run.settings)):
         if t in (2, 9):
             run = run.resumed()
             watch(run.optimizer)
@@ -40,36 +39,32 @@ def check_every_update_sees_its_rate(subject: ScheduleSubject) -> None:
 @check("X02", Tier.SHOULD, hint="the base rates are a list that is made once, at construction")
 def check_a_group_added_later_is_scheduled(subject: ScheduleSubject) -> None:
     """A group added after some steps is scheduled from then on, or an error says that it is not."""
-    settings = subject.ordinary()
-    run = SchedulerRun(subject, settings).run(3)
+    run = SchedulerRun(subject).run(3)
     try:
         run.add_group(0.7)
         run.step()
     except (ValueError, RuntimeError) as error:
         subject.assert_true("group" in str(error), f"the error does not mention groups: {error}")
         return
-    for t in range(4, subject.reach(settings)):
+    for t in run.stepping():
         subject.assert_equal(len(run.rates), 3, "the number of groups", step=t)
         run.assert_rates("with a group added later, the rate")
-        run.step()
 
 
 @check("X03", hint="the groups are kept from the constructor: read `optimizer.param_groups` in every step")
 def check_the_groups_driven_are_the_live_ones(subject: ScheduleSubject) -> None:
     """After the optimizer has loaded a checkpoint, which replaces its groups, the new groups are scheduled."""
-    settings = subject.ordinary()
-    run = SchedulerRun(subject, settings).run(2)
+    run = SchedulerRun(subject).run(2)
     run.optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
     run.note("optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))")
-    for _ in range(2, subject.reach(settings)):
+    for _ in run.stepping():
         run.assert_rates("the rate after the optimizer loaded a checkpoint")
-        run.step()
 
 
 @check("X04", hint="`step` raises if the optimizer has not stepped before")
 def check_a_skipped_update(subject: ScheduleSubject) -> None:
     """If a gradient scaler skips the first update, the schedule advances all the same."""
-    run = SchedulerRun(subject, subject.ordinary())
+    run = SchedulerRun(subject)
     run.advance()
     run.assert_rates()
     run.run(subject.reach(run.settings) - 1)
@@ -79,7 +74,7 @@ def check_a_skipped_update(subject: ScheduleSubject) -> None:
 @check("X09", Tier.SHOULD, hint="torch's check warns that `optimizer.step()` was not called before `step`")
 def check_a_skipped_update_is_no_reason_to_warn(subject: ScheduleSubject) -> None:
     """If a gradient scaler skips the first update, the schedule does not warn."""
-    run = SchedulerRun(subject, subject.ordinary())
+    run = SchedulerRun(subject)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run.advance()
@@ -91,12 +86,11 @@ def check_a_skipped_update_is_no_reason_to_warn(subject: ScheduleSubject) -> Non
 @check("X10", still=True, hint="the constructor or `step` changes parameters, the optimizer or a global switch")
 def check_nothing_else_is_touched(subject: ScheduleSubject) -> None:
     """Parameters, gradients, defaults, what `step` returns, random numbers and torch's switches are not changed."""
-    settings = subject.ordinary()
     for enabled in (True, False):
         with torch.random.fork_rng(devices=[]), torch.set_grad_enabled(enabled):
             torch.manual_seed(12_345)  # no subject's own seed
             before = _world(make_optimizer(subject))
-            run = SchedulerRun(subject, settings)
+            run = SchedulerRun(subject)
             subject.assert_equal(_world(run.optimizer), before, "what is around it, after it was constructed,")
             run.advance()
             subject.assert_equal(_world(run.optimizer), before, "what is around it, after a step,")
@@ -123,7 +117,7 @@ def _world(optimizer: Any) -> dict[str, Any]:
 @check("X06", Tier.SHOULD, hint="a closure, a global or a cycle with `__del__` keeps the optimizer alive")
 def check_nothing_keeps_the_model_alive(subject: ScheduleSubject) -> None:
     """Optimizer, scheduler and parameters are freed when nothing refers to them any more."""
-    run = SchedulerRun(subject, subject.ordinary()).run(8)
+    run = SchedulerRun(subject).run(8)
     dying = [weakref.ref(thing) for thing in (run.optimizer, run.optimizer.param_groups[0]["params"][0])]
     del run
     gc.collect()
@@ -134,22 +128,20 @@ def check_nothing_keeps_the_model_alive(subject: ScheduleSubject) -> None:
 @check("X07", hint="the rate depends on the number of updates, through a hook or the optimizer's state")
 def check_it_counts_its_own_steps(subject: ScheduleSubject) -> None:
     """The rate depends on the number of scheduler steps, not on the number of updates."""
-    settings = subject.ordinary()
-    run = SchedulerRun(subject, settings)
-    for t in range(subject.reach(settings)):
+    run = SchedulerRun(subject)
+    for t in run.stepping():
         run.assert_rates()
         for _ in range(t % 3):
             run.update()
-        run.step()
 
 
 @check("X08", hint="the schedule writes to other keys of the groups than the learning rate")
 def check_the_optimizer_is_left_whole(subject: ScheduleSubject) -> None:
     """Only the learning rate, and what the schedule is declared to drive, changes in the groups."""
-    settings = subject.ordinary()
     keys = {*make_optimizer(subject).param_groups[0]} - {"params", "lr", *subject.traits.drives}
     before = make_optimizer(subject).param_groups
-    run = SchedulerRun(subject, settings).run(subject.reach(settings))
+    run = SchedulerRun(subject)
+    run.run(subject.reach(run.settings))
     for index, group in enumerate(run.optimizer.param_groups):
         for key in sorted(keys):
             expected, what = before[index][key], f"'{key}' of group {index}"

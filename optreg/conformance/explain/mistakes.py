@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 Array = np.ndarray
+Betas = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def _update(rule: Rule, memory: _Memory, g: Array, h: Mapping[str, Any], lr: flo
     if rule.interpolates:
         direction = _interpolated(rule, memory, g + coupled, mean1, mean2)
     else:
-        direction = _averaged(rule, memory, g, coupled, (mean1, mean2), (beta1, beta2), h.get("eps", 0.0), decay)
+        direction = _averaged(rule, memory, g + coupled, (mean1, mean2), (beta1, beta2), h.get("eps", 0.0), decay)
     step = lr * (np.sign(direction) if rule.sign else direction)
     step = -step if rule.ascend == "update" else step
     moved = theta - step
@@ -218,26 +219,18 @@ def _interpolated(rule: Rule, memory: _Memory, g: Array, mean1: float, mean2: fl
     return np.asarray(direction)
 
 
-def _averaged(
-    rule: Rule,
-    memory: _Memory,
-    g: Array,
-    coupled: Array | float,
-    means: tuple[float, float],
-    betas: tuple[float, float],
-    eps: float,
-    decay: float,
-) -> Array:
+def _averaged(rule: Rule, memory: _Memory, g: Array, means: Betas, betas: Betas, eps: float, decay: float) -> Array:
     """The mean of the gradients, divided by the root of the mean of their squares, as far as the rule has them."""
-    whole, direction = g + coupled, g + coupled
+    direction = g
     if rule.mean != "none":
-        memory.m = means[0] * memory.m + ((1 - means[0]) if rule.damped else 1.0) * whole
-        ahead = means[0] * memory.m + ((1 - means[0]) if rule.damped else 1.0) * whole if rule.nesterov else memory.m
+        added = (1 - means[0]) * g if rule.damped else g
+        memory.m = means[0] * memory.m + added
+        ahead = means[0] * memory.m + added if rule.nesterov else memory.m
         direction = ahead / _correction(betas[0], memory.t) if rule.correct_mean else ahead
     if rule.square == "none":
         return np.asarray(direction)
     old = memory.s
-    squared = {"gradient": whole, "mean": memory.m, "decayed": whole + decay * memory.theta}[rule.square_of]
+    squared = {"gradient": g, "mean": memory.m, "decayed": g + decay * memory.theta}[rule.square_of]
     memory.s = means[1] * old + (1 - means[1]) * squared**2
     memory.peak = np.maximum(memory.peak, memory.s)
     s = old if rule.stale_square else memory.peak if rule.largest_square else memory.s
@@ -249,7 +242,7 @@ def _correction(beta: float, t: int) -> float:
     return 1 - beta**t if t else 1.0
 
 
-def _betas(h: Mapping[str, Any]) -> tuple[float, float]:
+def _betas(h: Mapping[str, Any]) -> Betas:
     if "betas" in h and len(h["betas"]) == 2:
         first, second = h["betas"]
         return first, second
@@ -259,12 +252,12 @@ def _betas(h: Mapping[str, Any]) -> tuple[float, float]:
 
 def _denominator(rule: Rule, s: Array, correction: float, eps: float) -> Array:
     corrected = s / correction if rule.correct_square else s
-    if rule.eps == "inside":
-        return np.asarray(np.sqrt(corrected + eps))
-    if rule.eps == "clamped":
-        return np.asarray(np.maximum(np.sqrt(corrected), eps))
-    if rule.eps == "none":
-        return np.asarray(np.sqrt(corrected))
-    if rule.eps == "uncorrected":
-        return np.asarray((np.sqrt(s) + eps) / np.sqrt(correction))
-    return np.asarray(np.sqrt(corrected) + eps)
+    root = np.sqrt(corrected)
+    denominators: dict[str, Array] = {
+        "outside": root + eps,
+        "inside": np.sqrt(corrected + eps),
+        "clamped": np.maximum(root, eps),
+        "none": root,
+        "uncorrected": (np.sqrt(s) + eps) / np.sqrt(correction),
+    }
+    return denominators[rule.eps]

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 
 from optreg.conformance.explain.mistakes import FAMILY, MISTAKES, Move, play
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.recording import OptimizerRecording, Update
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.subjects.settings import fits
-
-Array = np.ndarray
 
 CLOSE = 1e-9
 """How close a mistake must come, relative to the subject's distance from its reference."""
@@ -91,28 +90,18 @@ def _plain_mistakes(
     def reference(
         changed: Mapping[str, Any], ignore: Sequence[str] = (), *, afresh: bool = False, gap: bool = False
     ) -> list[Array]:
-        finals = []
-        complete = {**settings, **changed}
-        if not fits(subject.reference, complete):
+        now = {**settings, **changed}
+        if not fits(subject.reference, now):
             return [np.full_like(start, np.nan) for start in recording.starts]
-        for index, start in enumerate(recording.starts):
-            instance = subject.reference(**complete)
-            run = instance.trajectory(np.array(start, dtype=np.float64))
-            theta, _ = next(run)
-            for move in moves:
-                if move.resumes and afresh:
-                    run = instance.trajectory(np.array(theta))
-                    next(run)
-                for name, value in move.changes.items():
-                    if name not in ignore:
-                        setattr(instance, name, value)
-                grad = move.grads[index]
-                if grad is None and gap:
-                    grad = np.zeros_like(theta)
-                if grad is not None:
-                    theta, _ = run.send(np.array(grad, dtype=np.float64))
-            finals.append(theta)
-        return finals
+        run = ReferenceRun(subject, recording.starts, **now)
+        for move in moves:
+            if move.resumes and afresh:
+                run = ReferenceRun(subject, run.values(), **now)
+            pairs = zip(move.grads, run.values(), strict=True)
+            changes = {name: value for name, value in move.changes.items() if name not in ignore}
+            run.step([np.zeros_like(theta) if grad is None and gap else grad for grad, theta in pairs], **changes)
+            now |= changes
+        return run.values()
 
     for name, value in subject.default.items():
         if value != settings.get(name):

@@ -12,10 +12,8 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.harness.code import literal
-from optreg.conformance.harness.layouts import as_array
+from optreg.conformance.harness.layouts import Array, as_array
 from optreg.conformance.results.differences import within
-
-Array = np.ndarray
 
 
 def repeated(body: Sequence[str], times: int) -> list[str]:

@@ -7,13 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optreg.conformance.harness.layouts import DENSE, Layout, as_array
+from optreg.conformance.harness.layouts import DENSE, Array, Layout, as_array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import Problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.subjects.subject import OptimizerSubject
-
-Array = np.ndarray
 
 
 def follow(

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+Array = np.ndarray
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -25,10 +27,10 @@ TRANSPOSED = Layout("x.movedim(-1, 0).contiguous().movedim(0, -1)")
 """The last axis outermost in memory."""
 
 
-def as_array(tensor: Tensor) -> np.ndarray:
+def as_array(tensor: Tensor) -> Array:
     """A tensor's values in float64; complex ones as pairs of real numbers."""
     tensor = tensor.detach()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
-    array: np.ndarray = tensor.to(torch.float64).cpu().numpy().copy()
+    array: Array = tensor.to(torch.float64).cpu().numpy().copy()
     return array

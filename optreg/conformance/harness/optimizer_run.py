@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.harness.code import call, literal, on_device
-from optreg.conformance.harness.layouts import DENSE, Layout, as_array
+from optreg.conformance.harness.layouts import DENSE, Array, Layout, as_array
 from optreg.conformance.harness.problems import Problem, Step
 from optreg.conformance.harness.recording import (
     NEW_OPTIMIZER,
@@ -28,9 +28,6 @@ from optreg.conformance.harness.recording import (
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.verdict import Failed
 from optreg.conformance.subjects.subject import OptimizerSubject
-
-Array = np.ndarray
-
 
 WAYS = {"state_dict": "copy.deepcopy(optimizer.state_dict())", "file": "through_a_file(optimizer.state_dict())"}
 THROUGH_A_FILE = """\

@@ -1,15 +1,16 @@
 """Problems: initial parameters, and the gradients and learning rates of every update."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
+from torch.nn import Parameter
 
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.subjects.subject import OptimizerSubject
 
-Array = np.ndarray
 Shape = tuple[int, ...]
 
 STEPS = 12
@@ -36,23 +37,35 @@ class Problem:
     starts: list[Array]
     steps: list[Step]
 
+    def mapped(self, grad: Callable[[Array], Array], start: Callable[[Array], Array] = np.array) -> "Problem":
+        """The problem with every gradient, and every initial parameter if asked for, mapped."""
+        steps = [Step(step.lr, [None if g is None else grad(g) for g in step.grads]) for step in self.steps]
+        return Problem([np.array(start(s)) for s in self.starts], steps)
 
-def hostile_problem_of(
-    shapes: list[Shape] | None = None,
+    def only(self, members: Sequence[int]) -> "Problem":
+        """The problem of some of the parameters."""
+        steps = [Step(step.lr, [step.grads[i] for i in members]) for step in self.steps]
+        return Problem([self.starts[i] for i in members], steps)
+
+
+def hostile_problem(
+    subject: OptimizerSubject,
+    shapes: Sequence[Shape] = SHAPES,
     *,
     steps: int = STEPS,
     seed: int = 7,
-    missing: bool = True,
+    missing: bool | None = None,
     exponents: tuple[float, float] = (-6.0, 2.0),
     lr: float = 1e-2,
 ) -> Problem:
-    """Gradients that easy tests never show.
+    """Gradients that easy tests never show, in shapes that the subject accepts.
 
     Each coordinate has a scale of its own, from 10**exponents[0] to 10**exponents[1], and both signs. One update is all
-    zeros; some gradients are missing, if asked for; the learning rate changes in every update, from 0.5 to 2.5 `lr`.
+    zeros; the learning rate changes in every update, from 0.5 to 2.5 `lr`. Some gradients are `missing`; if that is not
+    given, they are unless the subject counts updates by group.
     """
-    random = np.random.default_rng(seed)
-    shapes = SHAPES if shapes is None else shapes
+    random, shapes = np.random.default_rng(seed), shapes_for(subject, shapes)
+    missing = subject.traits.counter == "parameter" if missing is None else missing
     scales = [10 ** random.uniform(*exponents, shape) for shape in shapes]
     updates = []
     for t in range(steps):
@@ -85,7 +98,6 @@ def shapes_for(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES) -> l
     ]
 
 
-def hostile_problem(subject: OptimizerSubject, shapes: Sequence[Shape] = SHAPES, **options: Any) -> Problem:
-    """The hostile problem in shapes that the subject accepts; no gradient is missing if it counts updates by group."""
-    options.setdefault("missing", subject.traits.counter == "parameter")
-    return hostile_problem_of(shapes_for(subject, shapes), **options)
+def a_parameter(subject: OptimizerSubject) -> Parameter:
+    """A float32 parameter of ones, in a shape that the subject accepts."""
+    return Parameter(subject.tensor(np.ones(shapes_for(subject, [(3,)])[0]), torch.float32))

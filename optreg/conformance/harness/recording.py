@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
-from optreg.conformance.harness.layouts import DENSE, Layout
+from optreg.conformance.harness.layouts import DENSE, Array, Layout
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject
-
-Array = np.ndarray
 
 Groups = Sequence[tuple[Sequence[int], Mapping[str, Any]]]
 """The parameters of each group, and what the group overrides: `[([0, 2], {"lr": 0.1}), ...]`."""

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.problems import Problem, Step
 from optreg.conformance.results.tolerance import rounding
 from optreg.conformance.subjects.subject import OptimizerSubject
-
-Array = np.ndarray
 
 
 class ReferenceRun:
@@ -20,7 +19,9 @@ class ReferenceRun:
     allowed error of a parameter enters the state too.
     """
 
-    def __init__(self, subject: OptimizerSubject, starts: Sequence[Array], dtype: torch.dtype, **settings: Any) -> None:
+    def __init__(
+        self, subject: OptimizerSubject, starts: Sequence[Array], dtype: torch.dtype = torch.float64, **settings: Any
+    ) -> None:
         self.subject, self.dtype = subject, dtype
         self.settings = {name: _plain(settings.get(name, value)) for name, value in subject.hostile.items()}
         self.references = [subject.reference(**self.settings) for _ in starts]

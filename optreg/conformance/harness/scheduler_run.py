@@ -31,7 +31,7 @@ class SchedulerRun:
 
     Args:
         subject: the schedule that is judged.
-        settings: its hyperparameters.
+        settings: its hyperparameters; ordinary ones, if not given.
         base_lrs: each group's base learning rate.
         tensor: whether the groups hold their learning rate in a tensor.
         saved: an optimizer's checkpoint that is loaded before the scheduler is constructed.
@@ -40,13 +40,14 @@ class SchedulerRun:
     def __init__(
         self,
         subject: ScheduleSubject,
-        settings: Mapping[str, Any],
+        settings: Mapping[str, Any] | None = None,
         base_lrs: Sequence[float] = BASE_LRS,
         *,
         tensor: bool = False,
         saved: Any = None,
     ) -> None:
         self.subject = subject
+        settings = subject.ordinary() if settings is None else settings
         made = tuple(base_lrs)
         self._keep(SchedulerRecording(subject, dict(settings), made, tensor, lines=[Making(made)]))
         self.t = 0
@@ -59,7 +60,7 @@ class SchedulerRun:
         self.note(_construction(subject, settings))
         self.scheduler = subject.make(self.optimizer, **settings)
         activity = subject.activity
-        activity.constant = activity.constant is not False and _is_constant(subject, settings)
+        activity.constant = activity.constant is not False and is_constant(subject, settings)
 
     def _keep(self, recording: SchedulerRecording) -> None:
         self.recording = self.subject.activity.recording = recording
@@ -110,6 +111,12 @@ class SchedulerRun:
         for _ in range(steps):
             self.step()
         return self
+
+    def stepping(self, beyond: int = 5) -> Iterator[int]:
+        """Each step from now to where it follows its formula, some beyond its end; it is stepped after each."""
+        for t in range(self.t, self.subject.reach(self.settings, beyond)):
+            yield t
+            self.step()
 
     @property
     def rates(self) -> list[float]:
@@ -270,7 +277,7 @@ def group_options(subject: ScheduleSubject, index: int, base_lr: float, *, tenso
     return {"lr": lr, "momentum": round(0.9 - 0.05 * index, 2), "weight_decay": round(0.01 * (index + 1), 2)}
 
 
-def _is_constant(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
+def is_constant(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
     """Whether the multiplier is the same at every step."""
     first = subject.formula(settings, 0)
     return all(subject.formula(settings, t) == first for t in range(1, span(settings) + 2))

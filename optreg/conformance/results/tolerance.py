@@ -23,3 +23,8 @@ SCHEDULE_ATOL = 4 * UNIT[torch.float64]
 def rounding(dtype: torch.dtype, t: int) -> float:
     """The bound after t updates, in units of the scale S."""
     return UNIT[dtype] * (C0 + C1 * t)
+
+
+def between_runs(t: int) -> float:
+    """The bound on the difference of two float64 runs after t updates, of parameters whose scale S is at most 8."""
+    return 8 * rounding(torch.float64, t)

@@ -10,7 +10,7 @@ from typing import Any
 
 from optreg.conformance.catalogue import LiveCheck
 from optreg.conformance.explain.findings import explained, program_that_raises
-from optreg.conformance.harness.problems import shapes_for
+from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.harness.scheduler_run import make_optimizer
 from optreg.conformance.results.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
 from optreg.conformance.subjects.resolving import resolve, unmapped
@@ -78,10 +78,7 @@ def describe(target: Target) -> dict[str, Any]:
 def _construct(subject: Subject) -> dict[str, Any]:
     """Construct the subject, and return the settings."""
     if isinstance(subject, OptimizerSubject):
-        import torch
-
-        shape = shapes_for(subject, [(3,)])[0]
-        subject.make([torch.nn.Parameter(torch.ones(shape, device=subject.device))], **subject.hostile)
+        subject.make([a_parameter(subject)], **subject.hostile)
         return subject.hostile
     assert isinstance(subject, ScheduleSubject)
     settings = {**typical(subject.reference), **subject.fixed}

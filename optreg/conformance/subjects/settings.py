@@ -80,14 +80,8 @@ def out_of_range(reference: type) -> Iterator[tuple[str, Any]]:
 
 
 def _beyond(schema: dict[str, Any]) -> Iterator[float]:
-    if "minimum" in schema:
-        yield schema["minimum"] - 1
-    if "exclusiveMinimum" in schema:
-        yield schema["exclusiveMinimum"]
-    if "maximum" in schema:
-        yield schema["maximum"] + 1
-    if "exclusiveMaximum" in schema:
-        yield schema["exclusiveMaximum"]
+    distances = {"minimum": -1, "exclusiveMinimum": 0, "maximum": 1, "exclusiveMaximum": 0}
+    yield from (schema[end] + distance for end, distance in distances.items() if end in schema)
 
 
 def fits(reference: type, settings: Mapping[str, Any]) -> bool:

@@ -143,11 +143,6 @@ class OptimizerSubject(Subject):
         """A number of dimensions that parameters may have."""
         return self.traits.ndim[0] if self.traits.ndim else 1
 
-    @property
-    def required(self) -> list[str]:
-        """The constructor's arguments without a default."""
-        return Signature(self.implementation, 1).required
-
     @functools.cached_property
     def can_maximize(self) -> bool:
         """Whether it accepts `maximize=True`: as declared, or else by its options and its signature."""

@@ -3,6 +3,7 @@
 Where one method is wrong, the fault is that method alone, under `fault_in`; else it is a class, under `fault`.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,23 +50,46 @@ def replacing(base: type, method: str, wrong) -> type:
     return type(wrong.__name__, (base,), body)
 
 
-def fault_in(meant: str, base: type, method: str):
-    """Add a right class whose one method is replaced by the decorated function, which gives the class its name."""
+def beside(base: type, method: str, wrong, when: str):
+    """A method that does what `wrong` does, `before` or `after` what it does in `base`."""
+
+    @functools.wraps(wrong)
+    def both(self, *args, **kwargs):
+        if when == "before":
+            wrong(self, *args, **kwargs)
+        returned = getattr(base, method)(self, *args, **kwargs)
+        if when == "after":
+            wrong(self, *args, **kwargs)
+        return returned
+
+    return both
+
+
+def fault_in(meant: str, base: type, method: str, when: str | None = None):
+    """Add a right class with the decorated function in place of one method, or `before` or `after` it.
+
+    The function gives the class its name.
+    """
     like = next(LIKE[cls.__name__] for cls in base.__mro__ if cls.__name__ in LIKE)
-    return lambda wrong: fault(meant, like)(replacing(base, method, wrong))
+
+    def add(wrong):
+        return fault(meant, like)(replacing(base, method, beside(base, method, wrong, when) if when else wrong))
+
+    return add
 
 
-def plugin(meant: str, name: str, sentence: str, record, *, entry: str = "", module: str = "optreg_plugins.lion"):
+def subject_of(record, entry: str = "", module: str = "optreg_plugins.lion") -> Subject:
+    """A plugin as if it were registered, under the name of its record if no other is given."""
+    optimizer = hasattr(record, "options")
+    kind = Kind.OPTIMIZER if optimizer else Kind.SCHEDULER
+    registration = Registration(Entry(kind, entry or record.name, "broken", "1.0", module), record)
+    common = {
+        "target": Target(record.name), "kind": kind, "implementation": registration.implementation(),
+        "reference": record.reference, "registration": registration, "traits": record.traits,
+    }  # fmt: skip
+    return OptimizerSubject(**common, options=record.options) if optimizer else ScheduleSubject(**common)
+
+
+def plugin(meant: str, name: str, sentence: str, record, **registered: str):
     """Add a registered plugin whose declaration, reference or module is at fault."""
-
-    def subject() -> Subject:
-        optimizer = hasattr(record, "options")
-        kind = Kind.OPTIMIZER if optimizer else Kind.SCHEDULER
-        registration = Registration(Entry(kind, entry or record.name, "broken", "1.0", module), record)
-        common = {
-            "target": Target(record.name), "kind": kind, "implementation": registration.implementation(),
-            "reference": record.reference, "registration": registration, "traits": record.traits,
-        }  # fmt: skip
-        return OptimizerSubject(**common, options=record.options) if optimizer else ScheduleSubject(**common)
-
-    FAULTS.append(Fault(name, meant, sentence, subject))
+    FAULTS.append(Fault(name, meant, sentence, lambda: subject_of(record, **registered)))

@@ -33,13 +33,12 @@ def DrawsLots(self, group, state, g):
     return state["momentum_buffer"] * (torch.rand(()) > 0.125)
 
 
-@fault_in("S02", AdamW, "step_group")
+@fault_in("S02", AdamW, "step_group", "before")
 def DecaysWithoutGradient(self, group):
     """Parameters without a gradient are decayed."""
     for p in group["params"]:
         if p.grad is None:
             p.mul_(1 - group["lr"] * group["weight_decay"])
-    AdamW.step_group(self, group)
 
 
 @fault_in("S03", AdamW, "step_group")
@@ -49,11 +48,10 @@ def NoGradientIsZero(self, group):
         self.step_param(group, p, torch.zeros_like(p) if p.grad is None else p.grad)
 
 
-@fault_in("S04", AdamW, "step_group")
+@fault_in("S04", AdamW, "step_group", "before")
 def NeedsAGradient(self, group):
     """An update without any gradient is an error."""
     next(p for p in group["params"] if p.grad is not None)
-    AdamW.step_group(self, group)
 
 
 _shared = {}
@@ -65,10 +63,9 @@ def StateOfTheClass(self, p):
     return _shared.setdefault(tuple(p.shape), {"exp_avg": torch.zeros_like(p)})
 
 
-@fault_in("S07", AdamW, "means")
+@fault_in("S07", AdamW, "means", "after")
 def WritesToTheGradient(self, group, state, g, t):
     """The gradient is scaled in place."""
-    AdamW.means(self, group, state, g, t)
     g.mul_(0.5)
 
 
@@ -136,10 +133,9 @@ def DecayFromTheDefaults(self, group, p, g):
     return AdamW.decay(self, {**group, "weight_decay": self.defaults["weight_decay"]}, p, g)
 
 
-@fault_in("G03", AdamW, "add_param_group")
+@fault_in("G03", AdamW, "add_param_group", "after")
 def AddingForgets(self, param_group):
     """Adding a group forgets the state of the others."""
-    AdamW.add_param_group(self, param_group)
     self.state.clear()
 
 
@@ -151,11 +147,10 @@ def TakesDuplicates(self, param_group):
     self.param_groups.append({**self.defaults, **param_group, "params": params})
 
 
-@fault_in("G05", Lion, "step_group")
+@fault_in("G05", Lion, "step_group", "before")
 def NeedsParameters(self, group):
     """An empty group is an error at the next update."""
     group["params"][0]
-    Lion.step_group(self, group)
 
 
 @fault_in("G06", Lion, "__init__")
@@ -173,10 +168,9 @@ def LaterGroupsGoSlower(self, group):
     Lion.step_group(self, {**group, "lr": group["lr"] * 0.5**place})
 
 
-@fault_in("G08", Lion, "step_group")
+@fault_in("G08", Lion, "step_group", "after")
 def DropsUnknownKeys(self, group):
     """An update leaves only known keys in a group."""
-    Lion.step_group(self, group)
     for key in set(group) - {"params", *self.defaults}:
         del group[key]
 
@@ -197,12 +191,10 @@ class OneDtypeForAll(Lion):
             state["exp_avg"].zero_()
 
 
-@fault_in("X05", AdamW, "count")
+@fault_in("X05", AdamW, "count", "after")
 def WritesTheRate(self, group, state):
     """The group's learning rate is overwritten with the corrected one."""
-    t = AdamW.count(self, group, state)
     group["lr"] = float(group["lr"]) * (1 + 1e-12)
-    return t
 
 
 @fault_in("D01", AdamW, "zeros")
@@ -218,10 +210,9 @@ def HalfPrecisionInside(self, group, state, g):
     return buffer.bfloat16().to(buffer.dtype) if buffer.dtype is torch.float32 else buffer
 
 
-@fault_in("D03", Momentum, "step_param")
+@fault_in("D03", Momentum, "step_param", "after")
 def WidensBfloat16(self, group, p, g):
     """bfloat16 parameters become float32."""
-    Momentum.step_param(self, group, p, g)
     if p.dtype is torch.bfloat16:
         p.data = p.data.float()
 
@@ -231,18 +222,16 @@ class PlainFloat16(AdamW):
     """In float16 eps is zero, and so is the square of a small gradient."""
 
 
-@fault_in("D05", Lion, "step_param")
+@fault_in("D05", Lion, "step_param", "before")
 def NeedsAnAxis(self, group, p, g):
     """A parameter without dimensions is an error."""
     p[0:0].zero_()
-    Lion.step_param(self, group, p, g)
 
 
-@fault_in("D06", Lion, "step_param")
+@fault_in("D06", Lion, "step_param", "before")
 def NeedsAnElement(self, group, p, g):
     """An empty parameter is an error."""
     g.abs().max()
-    Lion.step_param(self, group, p, g)
 
 
 @fault_in("D06", Lion, "step_group")
@@ -326,12 +315,11 @@ def ForeachHasItsOwnState(self, group, p, g, state):
     Foreach.update(self, group, p, g, state)
 
 
-@fault_in("C01", Lion, "step")
+@fault_in("C01", Lion, "step", "before")
 def CallsTheClosureTwice(self, closure=None):
     """The closure is called twice."""
     if closure is not None:
         closure()
-    return Lion.step(self, closure)
 
 
 @fault_in("C01", Lion, "step")
@@ -362,12 +350,10 @@ def LeavesAGraph(self, group, state, g):
         state["exp_avg"] = (beta2 * state["exp_avg"].detach() + (1 - beta2) * g) * weight
 
 
-@fault_in("C03", Lion, "step")
+@fault_in("C03", Lion, "step", "after")
 def LeavesGradientsDisabled(self, closure=None):
     """After an update gradients stay disabled."""
-    loss = Lion.step(self, closure)
     torch.set_grad_enabled(False)
-    return loss
 
 
 @fault_in("C04", Lion, "register_step_pre_hook")
@@ -413,18 +399,16 @@ def MemoryInAnAttribute(self, p):
     return self.memory.setdefault(p, {"exp_avg": torch.zeros_like(p)})
 
 
-@fault_in("P01", AdamW, "load_state_dict")
+@fault_in("P01", AdamW, "load_state_dict", "after")
 def LoadingResetsTheCount(self, state_dict):
     """Loading a checkpoint sets the step counts to zero."""
-    AdamW.load_state_dict(self, state_dict)
     for state in self.state.values():
         state["step"] = torch.tensor(0.0)
 
 
-@fault_in("P15", AdamW, "load_state_dict")
+@fault_in("P15", AdamW, "load_state_dict", "after")
 def LoadingCounts(self, state_dict):
     """Loading a checkpoint counts as an update."""
-    AdamW.load_state_dict(self, state_dict)
     for state in self.state.values():
         state["step"] = state["step"] + 1
 
@@ -466,10 +450,9 @@ def CountsInTheStatesDtype(self, group, state):
     return int(state["t"])
 
 
-@fault_in("P07", Lion, "load_state_dict")
+@fault_in("P07", Lion, "load_state_dict", "after")
 def ConstructorWins(self, state_dict):
     """After loading, the hyperparameters are the constructor's."""
-    Lion.load_state_dict(self, state_dict)
     for group in self.param_groups:
         group.update(self.defaults)
 
@@ -506,11 +489,10 @@ class CopiesWithoutState(Lion):
         super().__setstate__({**state, "state": type(self.state)(dict)} if not state["state"] else state)
 
 
-@fault_in("P10", Lion, "step_param")
+@fault_in("P10", Lion, "step_param", "before")
 def NeedsANewKey(self, group, p, g):
     """A checkpoint without the key `maximize` is an error at the next update."""
     group["maximize"]
-    Lion.step_param(self, group, p, g)
 
 
 @fault_in("P11", Lion, "step_group")
@@ -523,11 +505,10 @@ def StateByOrder(self, group):
         self.update(group, p, p.grad, own[index])
 
 
-@fault_in("F02", Lion, "step_param")
+@fault_in("F02", Lion, "step_param", "before")
 def KeepsEveryGradient(self, group, p, g):
     """Every gradient is kept."""
     self.kept = [*getattr(self, "kept", []), g.clone()]
-    Lion.step_param(self, group, p, g)
 
 
 @fault("K01", "lion")

@@ -103,18 +103,16 @@ def BetasSwapped(self, group, state, g, t):
     AdamW.means(self, {**group, "betas": group["betas"][::-1]}, state, g, t)
 
 
-@fault_in("M04", AdamW, "means")
+@fault_in("M04", AdamW, "means", "before")
 def FirstMomentBeginsWithTheGradient(self, group, state, g, t):
     """The first moment begins as the first gradient, not at zero."""
     if t == 1:
         state["exp_avg"].copy_(g)
-    AdamW.means(self, group, state, g, t)
 
 
-@fault_in("M02", AdamW, "means")
+@fault_in("M02", AdamW, "means", "after")
 def MeanOfDecayedGradient(self, group, state, g, t):
     """The second moment is of the mean, not of the gradient."""
-    AdamW.means(self, group, state, g, t)
     beta2 = group["betas"][1]
     state["exp_avg_sq"].addcmul_(g, g, value=-(1 - beta2)).addcmul_(state["exp_avg"], state["exp_avg"], value=1 - beta2)
 

@@ -74,15 +74,19 @@ class Low(Textbook):
         return torch.randint(0, 65536, shape, dtype=torch.int32, generator=generator)
 
 
+def low_plugin(name):
+    """The record of a class of this module."""
+    traits = OptimizerTraits(decay="decoupled", complex_params=None)
+    return OptimizerPlugin(
+        name="broken", implementation=f"broken.precision:{name}", reference=Paper, options=Options, traits=traits
+    )
+
+
 def fault_in(meant, method):
     """Add a plugin whose class is `Low`, but for one method: the decorated function, which gives the class its name."""
 
     def add(wrong):
-        record = OptimizerPlugin(
-            name="broken", implementation=f"broken.precision:{wrong.__name__}", reference=Paper, options=Options,
-            traits=OptimizerTraits(decay="decoupled", complex_params=None),
-        )  # fmt: skip
-        plugin(meant, wrong.__name__, wrong.__doc__, record)
+        plugin(meant, wrong.__name__, wrong.__doc__, low_plugin(wrong.__name__))
         return replacing(Low, method, wrong)
 
     return add

@@ -170,10 +170,9 @@ def ReadingMovesIt(self):
     return Live(WarmupCosine.get_last_lr(self))
 
 
-@fault_in("L15", WarmupCosine, "step")
+@fault_in("L15", WarmupCosine, "step", "after")
 def ReplacesTheTensor(self, epoch=None):
     """A tensor rate becomes a float."""
-    WarmupCosine.step(self, epoch)
     for group in self.optimizer.param_groups:
         group["lr"] = float(group["lr"])
 
@@ -184,10 +183,9 @@ def ForgetsTheStep(self):
     return {key: value for key, value in WarmupCosine.state_dict(self).items() if key != "last_epoch"}
 
 
-@fault_in("R01", WarmupCosine, "load_state_dict")
+@fault_in("R01", WarmupCosine, "load_state_dict", "after")
 def LoadsOneLate(self, state_dict):
     """Loading goes back one step."""
-    WarmupCosine.load_state_dict(self, state_dict)
     self.last_epoch -= 1
 
 
@@ -216,10 +214,9 @@ def IgnoresLastEpoch(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.
     WarmupCosine.__init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio)
 
 
-@fault_in("R05", WarmupCosine, "load_state_dict")
+@fault_in("R05", WarmupCosine, "load_state_dict", "after")
 def ReadsTheGroupsOnLoading(self, state_dict):
     """Loading takes the groups' present rates for the base, scaled back by the formula."""
-    WarmupCosine.load_state_dict(self, state_dict)
     now = self.factor(self.last_epoch)
     self.base_lrs = [group["lr"] / now if now else group["lr"] for group in self.optimizer.param_groups]
 
@@ -245,10 +242,9 @@ def EmptiesTheSchedulesCheckpoint(self, state_dict):
     state_dict.clear()
 
 
-@fault_in("X01", WarmupCosine, "load_state_dict")
+@fault_in("X01", WarmupCosine, "load_state_dict", "after")
 def StepsOnLoading(self, state_dict):
     """Loading sets the groups to the rate of the next step."""
-    WarmupCosine.load_state_dict(self, state_dict)
     for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
         group["lr"] = base * self.factor(self.last_epoch + 1)
 
@@ -287,11 +283,10 @@ class WarnsOfSkippedUpdates(WarmupCosine):
 _alive = []
 
 
-@fault_in("X06", WarmupCosine, "__init__")
+@fault_in("X06", WarmupCosine, "__init__", "before")
 def KeepsEverythingAlive(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
     """Every optimizer is kept in a list."""
     _alive.append(optimizer)
-    WarmupCosine.__init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
 
 
 class Counting(WarmupCosine):
@@ -312,10 +307,9 @@ def CountsUpdates(self):
     return [base * self.factor(self.began + self.updates) for base in self.base_lrs]
 
 
-@fault_in("X08", WarmupCosine, "step")
+@fault_in("X08", WarmupCosine, "step", "after")
 def ChangesTheDecay(self, epoch=None):
     """The groups' weight decay is changed too."""
-    WarmupCosine.step(self, epoch)
     for group in self.optimizer.param_groups:
         group["weight_decay"] = 0.5
 
@@ -353,27 +347,24 @@ class LeavesTheMomentum(OneCycleLR):
                 group["momentum"] = momentum
 
 
-@fault_in("X04", Counting, "step")
+@fault_in("X04", Counting, "step", "before")
 def InsistsOnTheOrder(self, epoch=None):
     """A step before the optimizer's first is an error."""
     if self.last_epoch == 0 and not self.updates:
         raise RuntimeError("the optimizer has not stepped")
-    Counting.step(self, epoch)
 
 
-@fault_in("X10", WarmupCosine, "step")
+@fault_in("X10", WarmupCosine, "step", "before")
 def ClearsGradients(self, epoch=None):
     """A step clears the gradients."""
     self.optimizer.zero_grad()
-    WarmupCosine.step(self, epoch)
 
 
-@fault_in("X10", WarmupCosine, "__init__")
+@fault_in("X10", WarmupCosine, "__init__", "before")
 def LosesTheLoss(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
     """The optimizer's `step` is replaced by one that returns nothing."""
     step = optimizer.step
     optimizer.step = lambda *args, **kwargs: step(*args, **kwargs) and None
-    WarmupCosine.__init__(self, optimizer, warmup_steps, total_steps, min_lr_ratio, last_epoch)
 
 
 @fault_in("R09", WarmupCosine, "load_state_dict")

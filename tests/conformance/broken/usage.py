@@ -60,11 +60,10 @@ def ForgetsAfterAThousand(self, group, state):
     return t
 
 
-@fault_in("G11", Lion, "__init__")
+@fault_in("G11", Lion, "__init__", "before")
 def GoesThroughParametersFirst(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
     """The constructor goes through the parameters before torch does, which uses a generator up."""
     self.count = sum(1 for _ in params)
-    Lion.__init__(self, params, lr, betas, weight_decay)
 
 
 @fault_in("G12", Lion, "step_group")
@@ -88,17 +87,15 @@ def EndsAtAnEmptyGroup(self, closure=None):
     return loss
 
 
-@fault_in("S13", Lion, "__init__")
+@fault_in("S13", Lion, "__init__", "before")
 def Seeds(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
     """The constructor seeds torch's random numbers."""
     torch.manual_seed(0)
-    Lion.__init__(self, params, lr, betas, weight_decay)
 
 
-@fault_in("S13", Momentum, "__init__")
+@fault_in("S13", Momentum, "__init__", "after")
 def Thaws(self, params, lr=1e-3, momentum=0.9):
     """Frozen parameters are made trainable."""
-    Momentum.__init__(self, params, lr, momentum)
     for group in self.param_groups:
         for p in group["params"]:
             p.requires_grad_(True)
@@ -151,10 +148,9 @@ def StateThatIsThereWins(self, state_dict):
     self.state.update(kept)
 
 
-@fault_in("P17", Lion, "load_state_dict")
+@fault_in("P17", Lion, "load_state_dict", "after")
 def FirstGroupForAllOnLoading(self, state_dict):
     """Loading gives every group the learning rate of the first."""
-    Lion.load_state_dict(self, state_dict)
     for group in self.param_groups:
         group["lr"] = self.param_groups[0]["lr"]
 
