@@ -6,30 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from executors import DEVICE, drawn
+from executors import DEVICE, drawn, plain, strided, transposed
 from torch import Tensor
 
 from optreg.pointwise import blocks
 from optreg.pointwise.blocks import Workspace
 
 Layout = Callable[[Tensor], Tensor]
-
-
-def plain(tensor: Tensor) -> Tensor:
-    return tensor.clone(memory_format=torch.contiguous_format)
-
-
-def transposed(tensor: Tensor) -> Tensor:
-    """The same values, the axes in memory the other way round."""
-    axes = list(reversed(range(tensor.ndim)))
-    return tensor.permute(axes).clone(memory_format=torch.contiguous_format).permute(axes)
-
-
-def strided(tensor: Tensor) -> Tensor:
-    """The same values, every second element of the memory."""
-    padded = tensor.new_full((*tensor.shape, 2), -7)
-    padded[..., 0] = tensor
-    return padded[..., 0]
 
 
 def windowed(tensor: Tensor) -> Tensor:
