@@ -108,6 +108,11 @@ def strided(tensor: Tensor) -> Tensor:
     return padded[..., 0]
 
 
+def rotated(tensor: Tensor) -> Tensor:
+    """The same values, the last axis outermost in memory: of a picture, channels last."""
+    return torch.movedim(tensor.movedim(-1, 0).clone(memory_format=torch.contiguous_format), 0, -1)
+
+
 def plainly(rule: Callable[..., Any], tensors: Tensors, **hyperparameters: Any) -> list[Tensor]:
     """What the rule says: new parameter and state; the gradient as it was."""
     results = rule(*[tensor.clone() for tensor in tensors], **hyperparameters)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from executors import DEVICE, drawn, plain, strided, transposed
+from executors import DEVICE, drawn, plain, rotated, strided, transposed
 from torch import Tensor
 
 from optreg.pointwise import blocks
@@ -20,11 +20,6 @@ def windowed(tensor: Tensor) -> Tensor:
     around = tensor.new_full([size + 3 for size in tensor.shape], -7)
     inner = around[tuple(slice(1, size + 1) for size in tensor.shape)]
     return inner.copy_(tensor)
-
-
-def rotated(tensor: Tensor) -> Tensor:
-    """The same values, the last axis outermost in memory: of a picture, channels last."""
-    return torch.movedim(tensor.movedim(-1, 0).clone(memory_format=torch.contiguous_format), 0, -1)
 
 
 def in_the_middle(tensor: Tensor) -> Tensor:
