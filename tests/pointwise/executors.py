@@ -3,8 +3,11 @@
 import io
 import itertools
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -181,3 +184,17 @@ def through_a_file(value: Any) -> Any:
     torch.save(value, file)
     file.seek(0)
     return torch.load(file, weights_only=True)
+
+
+def in_a_process(code: str, *arguments: str, **environment: str) -> str:
+    """What code prints that runs in a process of its own, from which it can import this module; warnings are errors."""
+    found = f"import sys; sys.path.append({str(Path(__file__).parent)!r})\n"
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore:`torch.jit", "-c", found + code, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout

@@ -324,18 +324,6 @@ def test_rounding_at_random_may_begin_in_the_middle(shapes, change):
     assert_same([param.detach() for param in params], before)
 
 
-def test_a_changed_default_dtype_changes_nothing():
-    wanted = [bits(AdamW, shapes, **options) for shapes in (SMALL, LARGE) for options in RANDOM]
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        found = [bits(AdamW, shapes, **options) for shapes in (SMALL, LARGE) for options in RANDOM]
-    finally:
-        torch.set_default_dtype(before)
-    for a, b in zip(found, wanted, strict=True):
-        assert [x.dtype for x in a] == [x.dtype for x in b]
-
-
 def test_noise_goes_on_changing_in_very_long_runs():
     """float32 counts to 2^24: beyond, the same noise in every update would round the same elements up for ever."""
     param = ones(4096, dtype=BFLOAT16)

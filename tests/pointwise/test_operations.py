@@ -1,11 +1,10 @@
 """Operations: every row of the table gives on every path what torch gives; and a new row is all a new operation needs."""
 
 import itertools
-from dataclasses import dataclass
 
 import pytest
 import torch
-from executors import DEVICE, by_blocks, by_kernel, by_lists
+from executors import DEVICE, Rate, by_blocks, by_kernel, by_lists
 from torch.nn import Parameter
 
 from optreg import Pointwise
@@ -129,13 +128,6 @@ def test_every_name_is_traced_to_its_row(name):
     torch.testing.assert_close(by_blocks(program, numbers, GIVEN[:3])[0], want, rtol=0.0, atol=0.0, equal_nan=True)
 
 
-@dataclass
-class Rate:
-    """A rate."""
-
-    lr: float = 0.25
-
-
 class Ringing(Pointwise):
     """Uses a function that is not in the table."""
 
@@ -155,7 +147,7 @@ def test_a_new_operation_is_one_row(monkeypatch):
     ends = {}
     for execution in ("loop", "foreach", "compiled"):
         param = Parameter(GIVEN[1][:8].clone())
-        optimizer = Ringing([param], execution=execution)
+        optimizer = Ringing([param], lr=0.25, execution=execution)
         for _ in range(3):
             param.grad = GIVEN[0][3:].clone()
             optimizer.step()

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 import pickle
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo
-from executors import DEVICE, ones, stepped
+from executors import DEVICE, Rate, ones, parameters, params_of, ran, stepped
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import Parameter
@@ -59,17 +60,10 @@ class SignMomentum(Pointwise):
         return p - lr * (d.sign() if kind == "sign" else d), m
 
 
-@dataclass
-class OneNumber:
-    """One number."""
-
-    lr: float = 0.5
-
-
 class Descent(Pointwise):
     """Without state; returns a bare tensor."""
 
-    reference = OneNumber
+    reference = Rate
 
     @staticmethod
     def update(p, g, *, lr):
@@ -201,7 +195,7 @@ def test_a_hyperparameter_that_steers_the_rule_acts_when_it_is_edited(execution)
 class Momentous(Pointwise):
     """Keeps the parameter before: a result that is an input."""
 
-    reference = OneNumber
+    reference = Rate
     state_names = ("before",)
     counts_steps = True
 
@@ -261,7 +255,7 @@ def coupled(p, g, m, *, t, lr):
 )
 def test_a_rule_that_is_not_elementwise_or_not_pure_is_refused_and_nothing_is_changed(execution, rule, message):
     class Refused(Pointwise):
-        reference = OneNumber
+        reference = Rate
         state_names = ("m",)
         counts_steps = True
         update = staticmethod(rule)
@@ -277,7 +271,7 @@ def test_a_rule_that_is_not_elementwise_or_not_pure_is_refused_and_nothing_is_ch
 
 def test_a_rule_may_be_an_ordinary_method():
     class Method(Pointwise):
-        reference = OneNumber
+        reference = Rate
         factor = 2.0
 
         def update(self, p, g, *, lr):
@@ -359,40 +353,34 @@ quiet = pytest.mark.filterwarnings(  # torch's compiler: as it is imported, as t
 def test_a_compiled_step_is_not_compiled_anew_when_a_schedule_moves_a_tensor_lr(cls, graphs_made):
     runs = []
     for compiled in (True, False):
-        random = torch.Generator().manual_seed(0)
-        params = [Parameter(torch.randn(shape, generator=random)) for shape in [(4, 3), (5,), ()]]
-        optimizer = cls(params, lr=torch.tensor(0.1))
+        optimizer = cls(parameters([(4, 3), (5,), ()], torch.float32), lr=torch.tensor(0.1))
         schedule = optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))
-        step = torch.compile(optimizer.step) if compiled else optimizer.step
+        if compiled:
+            optimizer.step = torch.compile(optimizer.step)
         graphs = []
         for t in range(7):
-            for param in params:
-                param.grad = torch.randn(param.shape, generator=random)
             with torch._dynamo.config.patch(error_on_recompile=t >= 2):
-                step()
+                ran(optimizer, [t])
             graphs.append(graphs_made())
             schedule.step()
         if compiled:
             assert graphs[1] >= 1
             assert set(graphs[1:]) == {graphs[1]}
-        runs.append(params)
-    for a, b in zip(*runs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        runs.append(params_of(optimizer))
+    torch.testing.assert_close(*runs, rtol=1e-5, atol=1e-6)
 
 
 @quiet
 def test_a_step_may_be_compiled_now_and_plain_then(graphs_made):
     params, twins = ([ones(3) for _ in range(10)] for _ in range(2))
     optimizer, plain = AdamW(params, lr=torch.tensor(0.1)), AdamW(twins, lr=0.1, execution="loop")
-    step = torch.compile(optimizer.step)
+    eager, compiled = optimizer.step, torch.compile(optimizer.step)
     for t in range(6):
-        for param in (*params, *twins):
-            param.grad = torch.full_like(param, 1.0 + t)
-        step() if t % 4 in {2, 3} else optimizer.step()
-        plain.step()
-    for param, twin in zip(params, twins, strict=True):
-        torch.testing.assert_close(param, twin, rtol=1e-6, atol=0.0)
-        assert optimizer.state[param]["step"] == 6
+        optimizer.step = compiled if t % 4 in {2, 3} else eager
+        stepped(optimizer, 1.0 + t)
+        stepped(plain, 1.0 + t)
+    torch.testing.assert_close(params, twins, rtol=1e-6, atol=0.0)
+    assert all(optimizer.state[param]["step"] == 6 for param in params)
 
 
 # Tensors of all kinds
@@ -423,12 +411,8 @@ class Wrapper(Tensor):
 def test_subclasses_of_tensors_go_the_plain_way(execution):
     inner = torch.ones(4)
     params = [Parameter(Wrapper(inner)), *(Parameter(torch.ones(4)) for _ in range(9))]
-    optimizer = AdamW(params, lr=0.1, execution=execution)
-    for t in range(3):
-        for param in params:
-            grad = torch.full((4,), 1.0 + t)
-            param.grad = Wrapper(grad) if isinstance(param, Wrapper) else grad
-        optimizer.step()
+    optimizer = stepped(AdamW(params, lr=0.1, execution=execution), 1.0, 2.0, 3.0)
+    assert isinstance(params[0].grad, Wrapper)
     assert isinstance(optimizer.state[params[0]]["exp_avg"], Wrapper)
     torch.testing.assert_close(inner, params[1].detach(), rtol=1e-6, atol=0.0)
 
@@ -446,7 +430,7 @@ def test_parameters_on_the_meta_device_are_stepped(execution, count):
 @pytest.mark.parametrize("cls", [Lion, AdamW])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_autograd_notices_that_parameters_were_changed(execution, cls, dtype):
-    params = [Parameter(torch.ones(3, dtype=dtype, device=DEVICE)) for _ in range(10)]
+    params = [ones(3, dtype=dtype) for _ in range(10)]
     optimizer = cls(params, execution=execution, stochastic_rounding=True)
     for _ in range(3):
         losses = [(param**3).sum() for param in params]
@@ -513,14 +497,20 @@ def test_the_default_dtype_does_not_matter(dtype):
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        for execution in PATHS[:3]:
-            for options in ({}, {"stochastic_rounding": True}, {"state_dtype": "bfloat16"}):
-                for param_dtype in (torch.float32, torch.bfloat16):
-                    params = [Parameter(torch.ones(3, dtype=param_dtype, device=DEVICE)) for _ in range(10)]
-                    optimizer = stepped(AdamW(params, lr=0.25, execution=execution, **options), 1.0, 1.0, 1.0)
-                    counts = torch.float64 if options else torch.float32
-                    assert optimizer.state[params[0]]["step"].dtype is counts
-                    assert ((params[0] - 0.25).abs() <= 0.05 * 0.25).all()
+        for execution, options, param_dtype in itertools.product(
+            PATHS[:3],
+            ({}, *({"stochastic_rounding": True, "state_dtype": name} for name in (None, "float32", "bfloat16"))),
+            (torch.float32, torch.bfloat16),
+        ):
+            kept = {None: param_dtype, "float32": torch.float32, "bfloat16": torch.bfloat16}[options.get("state_dtype")]
+            counts = torch.float64 if options else torch.float32
+            params = [ones(3, dtype=param_dtype) for _ in range(10)] + [ones(20_000, dtype=param_dtype)]
+            optimizer = stepped(AdamW(params, lr=0.25, execution=execution, **options), 1.0, 1.0, 1.0)
+            for param in params:
+                dtypes = {name: value.dtype for name, value in optimizer.state[param].items()}
+                assert dtypes == {"step": counts, "exp_avg": kept, "exp_avg_sq": kept}
+                assert param.dtype is param_dtype
+                assert ((param - 0.25).abs() <= 0.05 * 0.25).all()
     finally:
         torch.set_default_dtype(before)
 
@@ -576,16 +566,16 @@ def test_a_step_returns_the_closures_loss_and_has_gradients_enabled_in_it():
 
 
 @uncompiled
-@pytest.mark.parametrize("grad_layout", ["expanded", "strided", "of the same memory as another's"])
-def test_gradients_may_be_views(execution, grad_layout):
+@pytest.mark.parametrize(
+    "view",
+    [lambda x: x[:1, :1].expand(4, 4), lambda x: x[:, ::2], lambda x: x[:, :4]],
+    ids=["expanded", "strided", "of the same memory as another's"],
+)
+def test_gradients_may_be_views(execution, view):
     params = [ones(4, 4), ones(4, 4)]
     shared = torch.full((4, 8), 2.0, dtype=torch.float64, device=DEVICE)
     for param in params:
-        param.grad = {
-            "expanded": shared[:1, :1].expand(4, 4),
-            "strided": shared[:, ::2],
-            "of the same memory as another's": shared[:, :4],
-        }[grad_layout]
+        param.grad = view(shared)
     optimizer = Lion(params, lr=0.5, weight_decay=0.5, execution=execution)
     optimizer.step()
     for param in params:
