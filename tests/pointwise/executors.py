@@ -16,6 +16,7 @@ from torch.nn import Parameter
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from optreg import Pointwise
 from optreg.pointwise import blocks, compiled, lists
 from optreg.pointwise.straight import straight
 from optreg.pointwise.trace import Program
@@ -89,9 +90,19 @@ def ran(
 
 @dataclass
 class Rate:
-    """A reference with one number."""
+    """One number."""
 
     lr: float = 0.5
+
+
+class Descent(Pointwise):
+    """Without state; returns a bare tensor."""
+
+    reference = Rate
+
+    @staticmethod
+    def update(p, g, *, lr):
+        return p - lr * g
 
 
 def plain(tensor: Tensor) -> Tensor:
