@@ -153,6 +153,14 @@ def test_a_group_that_grows_changes_no_noise_of_those_that_are_packed_after_it()
     assert_same(run(looked_at=True), run(looked_at=False))
 
 
+def test_parameters_without_a_gradient_stay_untouched_in_a_pack():
+    optimizer = ran(AdamW(parameters(MIXED)), range(3))
+    idle = params_of(optimizer)[2]
+    before = [idle.detach().clone(), *(value.clone() for value in optimizer.state[idle].values())]
+    ran(optimizer, range(3, 6), lambda t, place: place != 2)
+    assert_same([idle.detach(), *optimizer.state[idle].values()], before)
+
+
 @pytest.mark.parametrize(
     "layout",
     [
@@ -401,6 +409,15 @@ def test_copies_of_a_packed_optimizer_go_on_exactly(cls, copied):
     assert_same(tensors_of(optimizer), before)
     ran(optimizer, range(4, 8))
     assert_same(other.state_dict(), optimizer.state_dict())
+    assert_same(tensors_of(other), tensors_of(optimizer))
+
+
+@every_rule
+def test_a_run_whose_state_is_looked_at_is_the_run_without(cls):
+    optimizer, other = started(cls), started(cls)
+    for t in range(4, 8):
+        ran(optimizer, [t]).state_dict()
+        ran(other, [t])
     assert_same(tensors_of(other), tensors_of(optimizer))
 
 
