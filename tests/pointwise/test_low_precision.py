@@ -89,11 +89,12 @@ every_rule = pytest.mark.parametrize("cls", [Lion, AdamW], ids=lambda cls: cls._
     ],
 )
 def test_updates_far_below_half_a_unit_move_by_the_right_total_on_the_average(execution, shapes):
-    """Without noise they stand still."""
+    """Without noise they stand still, also where state is rounded at random."""
     moving, still = ([ones(*shape, dtype=BFLOAT16) for shape in shapes] for _ in range(2))
     stepped(Lion(moving, lr=1e-5, stochastic_rounding=True, execution=execution), *[1.0] * 100)
-    stepped(Lion(still, lr=1e-5, execution=execution), *[1.0] * 100)
-    assert all(torch.equal(param, torch.ones_like(param)) for param in still)
+    for state_dtype in (None, "bfloat16"):
+        stepped(Lion(still, lr=1e-5, state_dtype=state_dtype, execution=execution), *[1.0] * 100)
+        assert all(torch.equal(param, torch.ones_like(param)) for param in still)
     assert_moved_on_the_average(moving)
 
 
