@@ -1,14 +1,15 @@
 """Torch's internals: nothing else touches them, and where they are missing or do something else, results stay the same."""
 
 import ast
-import os
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from executors import in_a_process
 
 import optreg
 from optreg import torch_internals
@@ -66,8 +67,8 @@ def looked_at_anew():
 
 RUN = """
 import sys, torch
-from torch.nn import Parameter
 import optreg.torch_internals
+from executors import parameters, ran, tensors_of
 from optreg.pointwise import lists
 from optreg.pointwise.trace import trace
 from optreg_plugins.adam.optimizer import Adam
@@ -87,16 +88,12 @@ shapes = [(3,), (4, 5), (), (7,), (2, 2), (9,), (5,), (64,), (1,), (20_000,)]
 ends = {}
 
 def run(name, cls, **options):
-    params = [Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(1))) for shape in shapes]
-    optimizer = cls(params, lr=0.01, **options)
+    optimizer = cls(parameters(shapes, torch.float32), lr=0.01, **options)
     schedule = optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))
     for t in range(4):
-        for place, param in enumerate(params):
-            random = torch.Generator().manual_seed(1000 * t + place)
-            param.grad = torch.randn(param.shape, generator=random)
-        optimizer.step()
+        ran(optimizer, [t])
         schedule.step()
-    ends[name] = ([param.detach() for param in params], optimizer.state_dict()["state"], schedule.state_dict())
+    ends[name] = (tensors_of(optimizer), schedule.state_dict())
 
 run("Lion compiled", Lion, execution="compiled")
 if sys.argv[1] == "without":
@@ -117,17 +114,14 @@ torch.save(ends, sys.argv[2])
 
 def ends(tmp_path, how):
     file = tmp_path / how
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-W", "ignore:`torch.jit", "-c", RUN, how, file],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=250,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    in_a_process(RUN, how, str(file), OMP_NUM_THREADS="1")
     return torch.load(file, weights_only=True)
 
 
 def test_without_torchs_internals_the_results_are_the_same(tmp_path):
     """Bit by bit; but a fused kernel rounds otherwise than blocks do."""
-    found, wanted = (ends(tmp_path, how) for how in ("without", "with"))
+    with ThreadPoolExecutor() as pool:  # in two processes
+        found, wanted = pool.map(partial(ends, tmp_path), ("without", "with"))
     for name in wanted:
         exact = "by a kernel" not in name or "Lion" in name
         rounding = {"rtol": 0.0, "atol": 0.0} if exact else {"rtol": 1e-5, "atol": 1e-6}

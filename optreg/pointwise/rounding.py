@@ -13,7 +13,7 @@ block costs one addition.
 """
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -49,15 +49,10 @@ def _signed(x: int) -> int:
     return x - 2**32 if x >= 2**31 else x
 
 
-@overload
-def _start(key: int, tile: int) -> int: ...
+_Place = TypeVar("_Place", int, Tensor)
 
 
-@overload
-def _start(key: Tensor, tile: Tensor) -> Tensor: ...
-
-
-def _start(key: Any, tile: Any) -> Any:
+def _start(key: _Place, tile: _Place) -> _Place:
     """Where a tile starts in the table, modulo TILE."""
     return key + tile * ((key >> 14) | 1)
 

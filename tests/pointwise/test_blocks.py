@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from executors import DEVICE, drawn
+from executors import DEVICE, drawn, plain, rotated, strided, transposed
 from torch import Tensor
 
 from optreg.pointwise import blocks
@@ -15,33 +15,11 @@ from optreg.pointwise.blocks import Workspace
 Layout = Callable[[Tensor], Tensor]
 
 
-def plain(tensor: Tensor) -> Tensor:
-    return tensor.clone(memory_format=torch.contiguous_format)
-
-
-def transposed(tensor: Tensor) -> Tensor:
-    """The same values, the axes in memory the other way round."""
-    axes = list(reversed(range(tensor.ndim)))
-    return tensor.permute(axes).clone(memory_format=torch.contiguous_format).permute(axes)
-
-
-def strided(tensor: Tensor) -> Tensor:
-    """The same values, every second element of the memory."""
-    padded = tensor.new_full((*tensor.shape, 2), -7)
-    padded[..., 0] = tensor
-    return padded[..., 0]
-
-
 def windowed(tensor: Tensor) -> Tensor:
     """The same values inside of a larger tensor."""
     around = tensor.new_full([size + 3 for size in tensor.shape], -7)
     inner = around[tuple(slice(1, size + 1) for size in tensor.shape)]
     return inner.copy_(tensor)
-
-
-def rotated(tensor: Tensor) -> Tensor:
-    """The same values, the last axis outermost in memory: of a picture, channels last."""
-    return torch.movedim(tensor.movedim(-1, 0).clone(memory_format=torch.contiguous_format), 0, -1)
 
 
 def in_the_middle(tensor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from executors import Made, drawn
+from executors import Made, drawn, plain, rotated, transposed
 from torch.profiler import ProfilerActivity, profile
 
 from optreg.pointwise import lists
@@ -14,7 +14,10 @@ from optreg.pointwise.trace import trace
 from optreg_plugins.adamw.optimizer import AdamW
 from optreg_plugins.lion.optimizer import Lion
 
-LION = trace(Lion.update, 1, {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.1})
+SETTINGS = {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.1}
+ADAMW_SETTINGS = {**SETTINGS, "t": 3, "eps": 1e-8}
+LION = trace(Lion.update, 1, SETTINGS)
+ADAMW = trace(AdamW.update, 2, ADAMW_SETTINGS)
 SHAPES = [(), (3,), (0,), (50,), (4, 5), (1, 30), (30, 1), (2, 3, 4), (), (2, 0), (1,), (120,), (60, 5)]
 
 
@@ -29,15 +32,15 @@ def each(rule, lists_of, **hyperparameters):
     return [list(column) for column in zip(*results, strict=True)]
 
 
-@pytest.mark.parametrize("memory", [1, 7 * 2**10, 2**14, 2**26])
-def test_every_tensor_is_updated_as_if_it_were_alone(memory, monkeypatch):
+@pytest.mark.parametrize("memory", [1, 2**10, 7 * 2**10, 2**14, 2**26])
+@pytest.mark.parametrize("others", [plain, transposed, rotated], ids=lambda f: f.__name__)
+def test_every_tensor_is_updated_as_if_it_were_alone_whatever_its_layout(memory, others, monkeypatch):
     monkeypatch.setattr(lists, "MEMORY", memory)
-    given = tensors(SHAPES)
-    param, state = each(Lion.update, given, lr=0.1, betas=(0.9, 0.99), weight_decay=0.1)
-    grads = [grad.clone() for grad in given[1]]
+    params, grads, states = tensors(SHAPES)
+    given = [list(map(others, params)), list(map(transposed, grads)), states]
+    param, state = each(Lion.update, given, **SETTINGS)
     lists.run(*LION, given, torch.float64)
-    for have, want in zip([*given[0], *given[1], *given[2]], [*param, *grads, *state], strict=True):
-        torch.testing.assert_close(have, want, rtol=0.0, atol=1e-14)  # of numbers below 10, in a few roundings
+    torch.testing.assert_close(given, [param, grads, state], rtol=0.0, atol=1e-14)  # below 10, in a few roundings
 
 
 def many_at_once(p, g, m, v, *, lr):
@@ -52,7 +55,7 @@ def one_by_one(p, g, m, v, *, lr):
 
 RULES = {
     "Lion": LION,
-    "AdamW": trace(AdamW.update, 2, {"t": 3, "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}),
+    "AdamW": ADAMW,
     "many at once": trace(many_at_once, 2, {"lr": 0.1}),
     "one by one": trace(one_by_one, 2, {"lr": 0.1}),
 }
@@ -95,17 +98,6 @@ def test_accelerators_give_no_tensor_less_than_their_grain(shapes):
     assert max(sum(max(4 * some.numel(), 512) for some in portion[0]) for portion in portions) <= 2**18
 
 
-def test_tensors_of_any_layout_are_updated(monkeypatch):
-    monkeypatch.setattr(lists, "MEMORY", 2**10)
-    given = tensors([(6, 7), (3, 4, 5)])
-    given = [[some[0].t().contiguous().t(), some[1].movedim(-1, 0).contiguous().movedim(0, -1)] for some in given]
-    given[2][0] = given[2][0].contiguous()
-    param, state = each(Lion.update, given, lr=0.1, betas=(0.9, 0.99), weight_decay=0.1)
-    lists.run(*LION, given, torch.float64)
-    for have, want in zip([*given[0], *given[2]], [*param, *state], strict=True):
-        torch.testing.assert_close(have, want, rtol=0.0, atol=1e-14)
-
-
 def test_many_tensors_cost_as_many_calls_as_one():
     def calls(count):
         given = tensors([(4,)] * count)
@@ -122,10 +114,8 @@ def test_many_tensors_cost_as_many_calls_as_one():
 def test_low_precision_is_computed_in_float32_and_rounded_once(dtype):
     given = tensors([(50,), (4, 5)], count=4, dtype=dtype)
     given[3] = [tensor.float().square() for tensor in given[3]]
-    settings = {"t": 3, "lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
-    wanted = each(AdamW.update, given, **settings)
-    program, numbers = trace(AdamW.update, 2, settings)
-    lists.run(program, numbers, given, torch.float32)
+    wanted = each(AdamW.update, given, **ADAMW_SETTINGS)
+    lists.run(*ADAMW, given, torch.float32)
     for have, want in zip([given[0], given[2], given[3]], wanted, strict=True):
         for a, b in zip(have, want, strict=True):
             # one rounding to the dtype, of a value that float32 has up to a few of its own units

@@ -1,11 +1,10 @@
 """Operations: every row of the table gives on every path what torch gives; and a new row is all a new operation needs."""
 
 import itertools
-from dataclasses import dataclass
 
 import pytest
 import torch
-from executors import DEVICE, by_blocks, by_kernel, by_lists
+from executors import DEVICE, Rate, by_blocks, by_kernel, by_lists
 from torch.nn import Parameter
 
 from optreg import Pointwise
@@ -45,18 +44,13 @@ def written(function, is_number, inputs):
     return operations, numbers
 
 
-def wanted(function, is_number, tensors):
-    """The same by torch."""
-    values = [
-        NUMBERS.get(role, 0.5)
-        if number
-        else tensors[slot] > tensors[slot + 1]
-        if role in function.truths
-        else tensors[slot]
-        for slot, (role, number) in enumerate(zip(function.operands, is_number, strict=True))
-    ]
-    result = torchs(function, values)
-    return torch.where(result, tensors[0], tensors[1]) if function.is_truth else result
+def by_torch(operations, numbers, tensors):
+    """The tensors, and what torch gives for each operation."""
+    values = list(tensors)
+    for operation in operations:
+        args = [(values if isinstance(arg, Value) else numbers)[arg.index] for arg in operation.args]
+        values.append(torchs(operation.function, args))
+    return values
 
 
 def ways(function):
@@ -73,12 +67,12 @@ def ways(function):
 def test_every_row_gives_what_torch_gives_in_blocks_and_lists(name):
     function = FUNCTIONS[name]
     for is_number in ways(function):
+        steps, numbers = written(function, is_number, len(GIVEN))
         try:
-            want = wanted(function, is_number, GIVEN)
+            want = by_torch(steps, numbers, GIVEN)[-1]
         except (TypeError, RuntimeError):  # no function of torch takes a number there
             assert any(is_number)
             continue
-        steps, numbers = written(function, is_number, len(GIVEN))
         program = Program(len(GIVEN), tuple(steps), (Value(len(GIVEN) + len(steps) - 1), Value(2), Value(3)))
         for run in (by_blocks, by_lists):
             have = run(program, numbers, GIVEN)[0]
@@ -96,7 +90,7 @@ def test_every_row_gives_what_torch_gives_in_a_compiled_kernel():
     random = torch.Generator().manual_seed(0)
     inputs = 2 + len(FUNCTIONS)
     tensors = [(torch.rand(5, generator=random).double() * 0.9 + 0.05).to(DEVICE) for _ in range(inputs)]
-    steps, numbers, results, want = [], [], [], []
+    steps, numbers, results = [], [], []
     for function in FUNCTIONS.values():
         is_number = [role in NUMBERS for role in function.operands]
         some, given = written(function, is_number, inputs + len(steps))
@@ -104,9 +98,9 @@ def test_every_row_gives_what_torch_gives_in_a_compiled_kernel():
         steps += [Operation(step.name, tuple(shifted.get(arg, arg) for arg in step.args)) for step in some]
         numbers += given
         results.append(Value(inputs + len(steps) - 1))
-        want.append(wanted(function, is_number, tensors))
     param, _, *states = by_kernel(Program(inputs, tuple(steps), (Value(0), *results)), numbers, tensors)
     assert torch.equal(param, tensors[0])
+    want = [by_torch(steps, numbers, tensors)[result.index] for result in results]
     for name, have, expected in zip(FUNCTIONS, states, want, strict=True):
         torch.testing.assert_close(
             have, expected, rtol=1e-12, atol=1e-15, equal_nan=True, msg=lambda text, name=name: f"{name}: {text}"
@@ -129,13 +123,6 @@ def test_every_name_is_traced_to_its_row(name):
     torch.testing.assert_close(by_blocks(program, numbers, GIVEN[:3])[0], want, rtol=0.0, atol=0.0, equal_nan=True)
 
 
-@dataclass
-class Rate:
-    """A rate."""
-
-    lr: float = 0.25
-
-
 class Ringing(Pointwise):
     """Uses a function that is not in the table."""
 
@@ -155,7 +142,7 @@ def test_a_new_operation_is_one_row(monkeypatch):
     ends = {}
     for execution in ("loop", "foreach", "compiled"):
         param = Parameter(GIVEN[1][:8].clone())
-        optimizer = Ringing([param], execution=execution)
+        optimizer = Ringing([param], lr=0.25, execution=execution)
         for _ in range(3):
             param.grad = GIVEN[0][3:].clone()
             optimizer.step()

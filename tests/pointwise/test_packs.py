@@ -3,12 +3,11 @@
 import copy
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
-from executors import assert_same, through_a_file
+from executors import Descent, Rate, assert_same, parameters, params_of, ran, tensors_of, through_a_file
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -20,15 +19,10 @@ from optreg_plugins.lion.optimizer import Lion
 pytestmark = pytest.mark.cpu
 
 
-@dataclass
-class Paper:
+class Shrinking(optreg.Pointwise):
     """A rule that counts its updates, and whose steps shrink."""
 
-    lr: float = 0.1
-
-
-class Shrinking(optreg.Pointwise):
-    reference = Paper
+    reference = Rate
     state_names = ("total", "last")
     counts_steps = True
 
@@ -38,58 +32,17 @@ class Shrinking(optreg.Pointwise):
         return p - lr / t**0.5 * (g - 0.5 * last) / (1 + total), total, g
 
 
-class Signed(optreg.Pointwise):
-    """A rule without state."""
-
-    reference = Paper
-
-    @staticmethod
-    def update(p, g, *, lr):
-        return p - lr * g.sign()
-
-
 SETTINGS: dict[Any, dict[str, Any]] = {
     Lion: {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1},
     AdamW: {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1},
-    Shrinking: {},
-    Signed: {},
+    Shrinking: {"lr": 0.1},
+    Descent: {"lr": 0.1},
 }
 every_rule = pytest.mark.parametrize("cls", SETTINGS, ids=lambda cls: cls.__name__)
 
 VECTORS = [(3,), (1,), (40,), (7,), (7,), (2,), (5,), (100,), (9,), (31,)]
 MIXED = [(3,), (), (2, 3), (0,), (1,), (4, 1, 2), (), (5,), (3, 3), (2, 2, 2), (6,), (1, 1), (7,)]
 LARGE = (packs.SMALL + 1,)
-
-Gradients = list[Tensor | None]
-
-
-def parameters(shapes: list[tuple[int, ...]], dtypes: tuple[torch.dtype, ...] = (torch.float64,)) -> list[Parameter]:
-    random = torch.Generator().manual_seed(0)
-    return [
-        Parameter(torch.randn(shape, generator=random, dtype=torch.float64).to(dtypes[index % len(dtypes)]))
-        for index, shape in enumerate(shapes)
-    ]
-
-
-def gradients(params: list[Parameter], count: int, present: Callable[[int, int], bool]) -> list[Gradients]:
-    """Gradients of several updates; `present(update, place)` tells which parameters have one."""
-    random = torch.Generator().manual_seed(1)
-    several = []
-    for t in range(count):
-        drawn = [torch.randn(param.shape, generator=random, dtype=torch.float64).to(param.dtype) for param in params]
-        several.append([grad if present(t, place) else None for place, grad in enumerate(drawn)])
-    return several
-
-
-def go(optimizer: torch.optim.Optimizer, params: list[Parameter], several: list[Gradients]) -> None:
-    for grads in several:
-        for param, grad in zip(params, grads, strict=True):
-            param.grad = None if grad is None else grad.clone()
-        optimizer.step()
-
-
-def always(t: int, place: int) -> bool:
-    return True
 
 
 def is_packed(optimizer: torch.optim.Optimizer) -> bool:
@@ -101,44 +54,28 @@ def is_packed(optimizer: torch.optim.Optimizer) -> bool:
 def assert_close(left: torch.optim.Optimizer, right: torch.optim.Optimizer) -> None:
     """Parameters and state equal within rounding, place by place: kernels round otherwise than the rule as written."""
     tolerance = {torch.float64: 1e-13, torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-    pairs = zip(
-        [param for group in left.param_groups for param in group["params"]],
-        [param for group in right.param_groups for param in group["params"]],
-        strict=True,
-    )
-    for ours, theirs in pairs:
-        assert left.state[ours].keys() == right.state[theirs].keys()
-        for a, b in [
-            (ours, theirs),
-            *((left.state[ours][name], right.state[theirs][name]) for name in left.state[ours]),
-        ]:
-            assert a.dtype is b.dtype
-            allowed = max(tolerance[a.dtype], tolerance[ours.dtype])
-            torch.testing.assert_close(a, b, rtol=allowed, atol=allowed)
+    for ours, theirs in zip(params_of(left), params_of(right), strict=True):
+        tensors, others = {"param": ours, **left.state[ours]}, {"param": theirs, **right.state[theirs]}
+        assert tensors.keys() == others.keys()
+        for name, tensor in tensors.items():
+            allowed = max(tolerance[tensor.dtype], tolerance[ours.dtype])
+            torch.testing.assert_close(tensor, others[name], rtol=allowed, atol=allowed)
 
 
 class Twins:
     """The same run twice: packed, and one by one."""
 
     def __init__(
-        self,
-        cls: Any,
-        shapes: list[tuple[int, ...]],
-        dtypes: tuple[torch.dtype, ...] = (torch.float64,),
-        execution: str = "auto",
-        **options: Any,
+        self, cls: Any, shapes: list[tuple[int, ...]], *dtypes: torch.dtype, execution: str = "auto", **options: Any
     ) -> None:
-        self.params = [parameters(shapes, dtypes) for _ in range(2)]
-        self.optimizers = [
-            cls(params, execution=how, **SETTINGS[cls], **options)
-            for params, how in zip(self.params, (execution, "loop"), strict=True)
+        self.packed, self.alone = self.both = [
+            cls(parameters(shapes, *dtypes), execution=how, **SETTINGS[cls], **options) for how in (execution, "loop")
         ]
-        self.packed, self.alone = self.optimizers
 
-    def go(self, count: int, present: Callable[[int, int], bool] = always) -> None:
-        for optimizer, params in zip(self.optimizers, self.params, strict=True):
-            go(optimizer, params, gradients(params, count, present))
-        assert_close(self.packed, self.alone)
+    def go(self, count: int, **how: Any) -> None:
+        for optimizer in self.both:
+            ran(optimizer, range(count), **how)
+        assert_close(*self.both)
 
 
 # The same as one by one
@@ -155,7 +92,7 @@ def test_many_small_parameters_give_what_they_give_one_by_one(cls, shapes, execu
     twins = Twins(cls, shapes, execution=execution)
     for _ in range(3):
         twins.go(2)
-    assert is_packed(twins.packed) == (cls is not Signed and len(shapes) >= packs.FEWEST)
+    assert is_packed(twins.packed) == (cls is not Descent and len(shapes) >= packs.FEWEST)
     assert not is_packed(twins.alone)
 
 
@@ -168,10 +105,9 @@ def test_a_packed_compiled_run_gives_the_same():
 @every_rule
 def test_parameters_of_several_dtypes_are_packed_by_dtype(cls):
     dtypes = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
-    twins = Twins(cls, [(3,)] * 40, dtypes, execution="foreach")
+    twins = Twins(cls, [(3,)] * 40, *dtypes, execution="foreach")
     twins.go(4)
-    if cls is not Signed:
-        assert is_packed(twins.packed)
+    assert is_packed(twins.packed) == (cls is not Descent)
 
 
 @every_rule
@@ -189,18 +125,16 @@ def test_parameters_of_several_dtypes_are_packed_by_dtype(cls):
 )
 def test_gradients_come_and_go(cls, present):
     twins = Twins(cls, MIXED)
-    twins.go(14, present)
+    twins.go(14, present=present)
     if cls in {AdamW, Shrinking}:
-        steps = [twins.packed.state[param].get("step", torch.tensor(0)).item() for param in twins.params[0]]
+        steps = [twins.packed.state[param].get("step", torch.tensor(0)).item() for param in params_of(twins.packed)]
         assert steps == [sum(present(t, place) for t in range(14)) for place in range(len(MIXED))]
 
 
 def test_parameters_whose_first_gradient_comes_late_are_packed_too():
-    params = parameters([(3,)] * 20)
     for frozen in (None, 19):
-        optimizer = Lion(params)
-        go(optimizer, params, gradients(params, 3, lambda t, place: place == 0))
-        go(optimizer, params, gradients(params, 3, lambda t, place, frozen=frozen: place != frozen))
+        optimizer = ran(Lion(parameters([(3,)] * 20)), range(3), lambda t, place: place == 0)
+        ran(optimizer, range(3), lambda t, place, frozen=frozen: place != frozen)
         assert is_packed(optimizer), frozen
 
 
@@ -208,28 +142,23 @@ def test_a_group_that_grows_changes_no_noise_of_those_that_are_packed_after_it()
     """Noise is a function of a parameter's place: of that which it has now, whether it is packed or looked at."""
 
     def run(looked_at: bool) -> list[Tensor]:
-        params = parameters([(5,)] * 14, (torch.bfloat16,))
+        params = parameters([(5,)] * 14, torch.bfloat16)
         groups = [{"params": params[:3]}, {"params": params[3:13]}]
-        optimizer = Lion(groups, lr=1e-4, stochastic_rounding=True)
-        several = gradients(params, 6, always)
-        go(optimizer, params[:13], [grads[:13] for grads in several[:3]])
+        optimizer = ran(Lion(groups, lr=1e-4, stochastic_rounding=True), range(3))
         optimizer.param_groups[0]["params"].append(params[13])
         if looked_at:
             optimizer.state_dict()
-        go(optimizer, params, several[3:])
-        return [param.detach() for param in params]
+        return tensors_of(ran(optimizer, range(3, 6)))
 
     assert_same(run(looked_at=True), run(looked_at=False))
 
 
 def test_parameters_without_a_gradient_stay_untouched_in_a_pack():
-    twins = Twins(AdamW, MIXED)
-    twins.go(3)
-    idle = twins.params[0][2]
-    tensors = [idle, *twins.packed.state[idle].values()]
-    before = [tensor.detach().clone() for tensor in tensors]
-    twins.go(3, lambda t, place: place != 2)
-    assert_same([tensor.detach() for tensor in tensors], before)
+    optimizer = ran(AdamW(parameters(MIXED)), range(3))
+    idle = params_of(optimizer)[2]
+    before = [idle.detach().clone(), *(value.clone() for value in optimizer.state[idle].values())]
+    ran(optimizer, range(3, 6), lambda t, place: place != 2)
+    assert_same([idle.detach(), *optimizer.state[idle].values()], before)
 
 
 @pytest.mark.parametrize(
@@ -245,13 +174,7 @@ def test_parameters_without_a_gradient_stay_untouched_in_a_pack():
 )
 @pytest.mark.parametrize("shapes", [VECTORS, MIXED], ids=["vectors", "mixed"])
 def test_gradients_may_be_any_views(layout, shapes):
-    twins = Twins(AdamW, shapes)
-    for _ in range(4):
-        for optimizer, params in zip(twins.optimizers, twins.params, strict=True):
-            for param, grad in zip(params, gradients(params, 1, always)[0], strict=True):
-                param.grad = layout(grad)
-            optimizer.step()
-    assert_close(twins.packed, twins.alone)
+    Twins(AdamW, shapes).go(4, layout=layout)
 
 
 @pytest.mark.skipif(
@@ -260,16 +183,12 @@ def test_gradients_may_be_any_views(layout, shapes):
 @pytest.mark.parametrize("shape", [(5,), (5, 1)], ids=str)
 def test_gradients_of_a_wider_dtype_keep_it_in_a_pack(shape):
     """As gradients accumulated in float32 for bfloat16 parameters are."""
-    twins = Twins(AdamW, [shape] * 10, (torch.bfloat16,), state_dtype="float32")
-    random = torch.Generator().manual_seed(0)
-    for _ in range(4):
-        grads = [torch.randn(shape, generator=random) for _ in range(10)]
-        for optimizer, params in zip(twins.optimizers, twins.params, strict=True):
-            for param, grad in zip(params, grads, strict=True):
-                param.grad_dtype = None
-                param.grad = grad.clone()
-            optimizer.step()
-    for ours, theirs in zip(*twins.params, strict=True):
+    twins = Twins(AdamW, [shape] * 10, torch.bfloat16, state_dtype="float32")
+    for optimizer in twins.both:
+        for param in params_of(optimizer):
+            param.grad_dtype = None
+        ran(optimizer, range(4), layout=lambda grad: grad.float() / 3)
+    for ours, theirs in zip(*map(params_of, twins.both), strict=True):
         for name in ("exp_avg", "exp_avg_sq"):  # in float32
             found, wanted = twins.packed.state[ours][name], twins.alone.state[theirs][name]
             torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
@@ -280,9 +199,7 @@ def test_groups_have_packs_of_their_own():
     for execution in ("auto", "loop"):
         params = parameters([*MIXED, *MIXED])
         groups = [{"params": params[:13], "lr": 0.1}, {"params": params[13:], "betas": (0.5, 0.6), "maximize": True}]
-        optimizer = Lion(groups, execution=execution)
-        go(optimizer, params, gradients(params, 5, always))
-        runs.append(optimizer)
+        runs.append(ran(Lion(groups, execution=execution), range(5)))
     assert_close(*runs)
 
 
@@ -317,31 +234,21 @@ def set_data(change, which=slice(None)):
     return apply
 
 
-def add_one(optimizer, params, to_the_group=True):
-    params.append(Parameter(torch.full((3,), 0.25, dtype=torch.float64)))
-    if to_the_group:
-        optimizer.param_groups[0]["params"].append(params[-1])
-    else:
-        optimizer.add_param_group({"params": [params[-1]]})
+def another() -> Parameter:
+    return Parameter(torch.full((3,), 0.25, dtype=torch.float64))
 
 
 def remove_one(optimizer, params):
     optimizer.state.pop(params[4])
-    del optimizer.param_groups[0]["params"][4], params[4]
-
-
-def reorder(optimizer, params):
-    optimizer.param_groups[0]["params"].reverse()
-    params.reverse()
+    del optimizer.param_groups[0]["params"][4]
 
 
 def replace_two(optimizer, params):
     """As densifying or pruning does: a new parameter in the place of an old one, with its state; one is too large."""
     for place in (0, -1):
         state = optimizer.state.pop(params[place])
-        params[place] = Parameter(params[place].detach() + 1.0)
-        optimizer.param_groups[0]["params"][place] = params[place]
-        optimizer.state[params[place]] = {name: value.clone() for name, value in state.items()}
+        new = optimizer.param_groups[0]["params"][place] = Parameter(params[place].detach() + 1.0)
+        optimizer.state[new] = {name: value.clone() for name, value in state.items()}
 
 
 def edit(**settings):
@@ -370,11 +277,11 @@ CHANGES: dict[str, Callable[[Any, list[Parameter]], object]] = {
     "all to float32": set_data(Tensor.float),
     "other memory": set_data(lambda data: data.clone() + 1.0),
     "write to parameters": set_data(lambda data: data.mul_(0.5)),
-    "add one to the group": add_one,
-    "add a group": lambda o, params: add_one(o, params, to_the_group=False),
+    "add one to the group": lambda o, params: o.param_groups[0]["params"].append(another()),
+    "add a group": lambda o, params: o.add_param_group({"params": [another()]}),
     "remove one": remove_one,
     "replace the list": lambda o, params: o.param_groups[0].update(params=list(params)),
-    "reorder": reorder,
+    "reorder": lambda o, params: o.param_groups[0]["params"].reverse(),
     "replace two": replace_two,
     "edit hyperparameters": edit(lr=0.3, betas=(0.1, 0.2), weight_decay=0.5),
     "edit to lists": edit(betas=[0.1, 0.2]),
@@ -393,8 +300,8 @@ def test_a_change_from_outside_acts_as_it_does_one_by_one(cls, change):
     twins = Twins(cls, [*MIXED, LARGE])
     twins.go(3)
     assert is_packed(twins.packed)
-    for optimizer, params in zip(twins.optimizers, twins.params, strict=True):
-        CHANGES[change](optimizer, params)
+    for optimizer in twins.both:
+        CHANGES[change](optimizer, params_of(optimizer))
     twins.go(1)
     twins.go(3)
     twins.packed.state_dict()
@@ -407,9 +314,7 @@ def test_parameters_over_the_same_memory_are_updated_one_after_the_other(cls):
 
     def run(execution):
         memory = torch.ones(3, dtype=torch.float64)
-        params = [Parameter(memory) for _ in range(10)]
-        optimizer = cls(params, execution=execution, **SETTINGS[cls])
-        go(optimizer, params, gradients(params, 4, always))
+        ran(cls([Parameter(memory) for _ in range(10)], execution=execution, **SETTINGS[cls]), range(4))
         return memory
 
     torch.testing.assert_close(run("auto"), run("loop"), rtol=1e-12, atol=0.0)
@@ -418,16 +323,14 @@ def test_parameters_over_the_same_memory_are_updated_one_after_the_other(cls):
 @pytest.mark.parametrize("options", [{}, {"stochastic_rounding": True}], ids=["plain", "rounded_at_random"])
 @pytest.mark.parametrize("shape", [(3,), LARGE], ids=["small", "large"])
 def test_steps_in_inference_mode_leave_an_optimizer_that_goes_on(shape, options):
-    params = parameters([shape] * 10, (torch.bfloat16,))
-    optimizer = Lion(params, **options)
-    go(optimizer, params, gradients(params, 2, always))
-    other = Lion(params, **options)
+    optimizer = ran(Lion(parameters([shape] * 10, torch.bfloat16), **options), range(2))
+    other = Lion(params_of(optimizer), **options)
     other.load_state_dict(optimizer.state_dict())
-    for stepped in (other, optimizer):  # in its first step, and later
+    for each in (other, optimizer):  # in its first step, and later
         with torch.inference_mode():
-            stepped.step()
-            stepped.step()
-        go(stepped, params, gradients(params, 2, always))
+            each.step()
+            each.step()
+        ran(each, range(2))
 
 
 def test_a_default_device_moves_nothing():
@@ -435,11 +338,8 @@ def test_a_default_device_moves_nothing():
     with torch.device("meta"):
         twins.packed.step()
     twins.go(2)
-    grads = [gradients(params, 1, always)[0] for params in twins.params]
-    for optimizer, params, some in zip(twins.optimizers, twins.params, grads, strict=True):
-        for param, grad in zip(params, some, strict=True):
-            param.grad = grad
-        with torch.device("meta"):
+    with torch.device("meta"):
+        for optimizer in twins.both:
             optimizer.step()
             optimizer.state_dict()
             optimizer.step()
@@ -447,38 +347,30 @@ def test_a_default_device_moves_nothing():
 
 
 def test_two_optimizers_may_own_the_same_parameters():
-    params = parameters(MIXED)
-    first, second = Lion(params, lr=0.1), AdamW(params, lr=0.1)
-    twins = parameters(MIXED)
-    first_twin, second_twin = Lion(twins, lr=0.1, execution="loop"), AdamW(twins, lr=0.1, execution="loop")
-    for grads in gradients(params, 4, always):
-        go(first, params, [grads])
-        go(second, params, [grads])
-        go(first_twin, twins, [grads])
-        go(second_twin, twins, [grads])
-    assert_close(first, first_twin)
-    assert_close(second, second_twin)
+    pairs = []
+    for execution in ("auto", "loop"):
+        params = parameters(MIXED)
+        pairs.append([cls(params, lr=0.1, execution=execution) for cls in (Lion, AdamW)])
+        for t in range(4):
+            for optimizer in pairs[-1]:
+                ran(optimizer, [t])
+    for packed, alone in zip(*pairs, strict=True):
+        assert_close(packed, alone)
 
 
 # Checkpoints and copies
 
 
-def started(cls: Any, **options: Any) -> tuple[Any, list[Parameter], list[Gradients]]:
-    """A packed optimizer in the middle of a run, and the gradients that are still to come."""
-    params = parameters([*MIXED, LARGE])
-    several = gradients(params, 8, always)
-    optimizer = cls(params, **SETTINGS[cls], **options)
-    go(optimizer, params, several[:4])
-    assert is_packed(optimizer)
-    return optimizer, params, several[4:]
+def started(cls: Any) -> Any:
+    """A packed optimizer in the middle of a run of eight updates."""
+    optimizer = ran(cls(parameters([*MIXED, LARGE]), **SETTINGS[cls]), range(4))
+    assert is_packed(optimizer) == (cls is not Descent)
+    return optimizer
 
 
-stateful = pytest.mark.parametrize("cls", [Lion, AdamW, Shrinking], ids=lambda cls: cls.__name__)
-
-
-@stateful
+@every_rule
 def test_tensors_of_a_state_dict_have_memory_of_their_own(cls):
-    optimizer, _, _ = started(cls)
+    optimizer = started(cls)
     tensors = [value for state in optimizer.state_dict()["state"].values() for value in state.values() if value.numel()]
     assert len({tensor.untyped_storage().data_ptr() for tensor in tensors}) == len(tensors)
     for tensor in tensors:
@@ -486,68 +378,57 @@ def test_tensors_of_a_state_dict_have_memory_of_their_own(cls):
         assert tensor.is_contiguous()
 
 
-@stateful
+@every_rule
 @pytest.mark.parametrize("carry", [lambda value: value, through_a_file], ids=["in_memory", "through_a_file"])
 @pytest.mark.parametrize("into", ["fresh", "packed"])
 def test_a_packed_run_resumes_exactly(cls, carry, into):
-    optimizer, params, left = started(cls)
+    optimizer = started(cls)
     saved = optimizer.state_dict()
     original = copy.deepcopy(saved)
-    others = parameters([*MIXED, LARGE])
-    other = cls(others, lr=0.7)
-    if into == "packed":
-        go(other, others, gradients(others, 3, always))
-        assert is_packed(other)
-    for mine, theirs in zip(others, params, strict=True):
+    other = started(cls) if into == "packed" else cls(parameters([*MIXED, LARGE]))
+    other.param_groups[0]["lr"] = 0.7
+    for mine, theirs in zip(params_of(other), params_of(optimizer), strict=True):
         mine.data = theirs.data.clone()
     other.load_state_dict(carry(saved))
     assert_same(other.state_dict()["state"], original["state"])
-    go(other, others, left)
+    ran(other, range(4, 8))
     assert_same(saved, original)
-    go(optimizer, params, left)
+    ran(optimizer, range(4, 8))
     assert_same(other.state_dict(), optimizer.state_dict())
-    assert_same([p.detach() for p in others], [p.detach() for p in params])
+    assert_same(tensors_of(other), tensors_of(optimizer))
 
 
-@stateful
+@every_rule
 @pytest.mark.parametrize(
     "copied", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))], ids=["deepcopy", "pickle"]
 )
 def test_copies_of_a_packed_optimizer_go_on_exactly(cls, copied):
-    optimizer, params, left = started(cls)
-    other, others = copied((optimizer, params))
-    before = [param.detach().clone() for param in params], copy.deepcopy(optimizer.state_dict())
-    go(other, others, left)
-    assert_same(([param.detach() for param in params], optimizer.state_dict()), before)
-    go(optimizer, params, left)
+    optimizer = started(cls)
+    other, before = copied(optimizer), tensors_of(optimizer)
+    ran(other, range(4, 8))
+    assert_same(tensors_of(optimizer), before)
+    ran(optimizer, range(4, 8))
     assert_same(other.state_dict(), optimizer.state_dict())
-    assert_same([p.detach() for p in others], [p.detach() for p in params])
+    assert_same(tensors_of(other), tensors_of(optimizer))
 
 
-@stateful
+@every_rule
 def test_a_run_whose_state_is_looked_at_is_the_run_without(cls):
-    optimizer, params, left = started(cls)
-    other, others, _ = started(cls)
-    for t in range(len(left)):
-        go(optimizer, params, left[t : t + 1])
-        optimizer.state_dict()
-        go(other, others, left[t : t + 1])
-    assert_same(other.state_dict(), optimizer.state_dict())
+    optimizer, other = started(cls), started(cls)
+    for t in range(4, 8):
+        ran(optimizer, [t]).state_dict()
+        ran(other, [t])
+    assert_same(tensors_of(other), tensors_of(optimizer))
 
 
 @pytest.mark.parametrize("direction", ["ours_to_theirs", "theirs_to_ours"])
 def test_packed_adamw_and_torchs_load_each_other_and_go_on_the_same(direction):
-    settings = SETTINGS[AdamW]
-    optimizer, params, left = started(AdamW)
-    theirs = parameters([*MIXED, LARGE])
-    torchs = torch.optim.AdamW(theirs, **settings, foreach=False)
-    go(torchs, theirs, gradients(theirs, 8, always)[:4])
-    assert_close(optimizer, torchs)
-    if direction == "ours_to_theirs":
-        torchs.load_state_dict(through_a_file(optimizer.state_dict()))
-    else:
-        optimizer.load_state_dict(through_a_file(torchs.state_dict()))
-    go(optimizer, params, left)
-    go(torchs, theirs, left)
-    assert is_packed(optimizer)
-    assert_close(optimizer, torchs)
+    ours = started(AdamW)
+    torchs = ran(torch.optim.AdamW(parameters([*MIXED, LARGE]), **SETTINGS[AdamW], foreach=False), range(4))
+    assert_close(ours, torchs)
+    writer, reader = (ours, torchs) if direction == "ours_to_theirs" else (torchs, ours)
+    reader.load_state_dict(through_a_file(writer.state_dict()))
+    ran(ours, range(4, 8))
+    ran(torchs, range(4, 8))
+    assert is_packed(ours)
+    assert_close(ours, torchs)

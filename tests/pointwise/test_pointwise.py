@@ -2,9 +2,10 @@
 
 import copy
 import inspect
+import itertools
 import pickle
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo
-from executors import DEVICE, ones, stepped
+from executors import DEVICE, Descent, Rate, ones, parameters, params_of, ran, stepped
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import Parameter
@@ -57,23 +58,6 @@ class SignMomentum(Pointwise):
         m = beta * m + (1 - beta) * g
         d = beta * m + (1 - beta) * g if nesterov else m
         return p - lr * (d.sign() if kind == "sign" else d), m
-
-
-@dataclass
-class OneNumber:
-    """One number."""
-
-    lr: float = 0.5
-
-
-class Descent(Pointwise):
-    """Without state; returns a bare tensor."""
-
-    reference = OneNumber
-
-    @staticmethod
-    def update(p, g, *, lr):
-        return p - lr * g
 
 
 # The constructor
@@ -174,10 +158,15 @@ def test_a_rule_without_state_may_return_a_bare_tensor(execution):
 
 
 @uncompiled
-def test_hyperparameters_may_be_truth_values_none_and_text(execution):
+@pytest.mark.parametrize("edited", [False, True])
+def test_hyperparameters_may_be_truth_values_none_and_text_given_and_edited(execution, edited):
     def end(**settings: Any) -> float:
         param = ones(3)
-        stepped(SignMomentum([param], lr=1.0, execution=execution, **settings), 4.0)
+        optimizer = SignMomentum([param], lr=1.0, execution=execution, **({} if edited else settings))
+        for name, value in settings.items():
+            stepped(optimizer, 0.0)  # which changes nothing
+            optimizer.param_groups[0][name] = value
+        stepped(optimizer, 4.0)
         return param[0].item()
 
     assert end() == 0.0
@@ -186,22 +175,10 @@ def test_hyperparameters_may_be_truth_values_none_and_text(execution):
     assert end(kind="plain", nesterov=True) == 1 - (0.5 * 2 + 0.5 * 4)
 
 
-@uncompiled
-def test_a_hyperparameter_that_steers_the_rule_acts_when_it_is_edited(execution):
-    param = ones(3)
-    optimizer = stepped(SignMomentum([param], lr=1.0, beta=0.0, execution=execution), 4.0)
-    optimizer.param_groups[0]["kind"] = "plain"
-    stepped(optimizer, 4.0)
-    assert param[0].item() == 1 - 1 - 4
-    optimizer.param_groups[0]["clip"] = 1.0
-    stepped(optimizer, 4.0)
-    assert param[0].item() == 1 - 1 - 4 - 1
-
-
 class Momentous(Pointwise):
     """Keeps the parameter before: a result that is an input."""
 
-    reference = OneNumber
+    reference = Rate
     state_names = ("before",)
     counts_steps = True
 
@@ -261,7 +238,7 @@ def coupled(p, g, m, *, t, lr):
 )
 def test_a_rule_that_is_not_elementwise_or_not_pure_is_refused_and_nothing_is_changed(execution, rule, message):
     class Refused(Pointwise):
-        reference = OneNumber
+        reference = Rate
         state_names = ("m",)
         counts_steps = True
         update = staticmethod(rule)
@@ -277,7 +254,7 @@ def test_a_rule_that_is_not_elementwise_or_not_pure_is_refused_and_nothing_is_ch
 
 def test_a_rule_may_be_an_ordinary_method():
     class Method(Pointwise):
-        reference = OneNumber
+        reference = Rate
         factor = 2.0
 
         def update(self, p, g, *, lr):
@@ -318,23 +295,13 @@ def test_numbers_of_any_kind_are_what_they_hold_given_and_edited(execution, kind
     ]
     for value in values:
         for optimizer, of in zip(optimizers, ends, strict=True):
-            optimizer.param_groups[0][name] = of(value) if value != values[0] else optimizer.param_groups[0][name]
+            group = optimizer.param_groups[0]
+            if value == values[2] and isinstance(group[name], Tensor):
+                group[name].detach().fill_(value)  # which acts at once too
+            elif value != values[0]:
+                group[name] = of(value)
             stepped(optimizer, 2.0, -1.0)
     torch.testing.assert_close(*params, rtol=1e-14, atol=0.0)
-
-
-@uncompiled
-@pytest.mark.parametrize("name", ["lr", "weight_decay"])
-def test_a_tensor_that_is_written_to_acts_at_once(execution, name):
-    number = torch.tensor(0.0, dtype=torch.float64)
-    param, twin = ones(3), ones(3)
-    found = Lion([param], **{"lr": 0.5, "weight_decay": 0.5, name: number}, execution=execution)
-    for value in (0.0, 0.25, 1.0):
-        number.fill_(value)
-        stepped(found, 1.0)
-        wanted = Lion([twin], **{"lr": 0.5, "weight_decay": 0.5, name: value}, execution=execution)
-        stepped(wanted, 1.0)
-        torch.testing.assert_close(param, twin, rtol=1e-15, atol=0.0)
 
 
 # Steps, closures, compiled steps
@@ -359,40 +326,34 @@ quiet = pytest.mark.filterwarnings(  # torch's compiler: as it is imported, as t
 def test_a_compiled_step_is_not_compiled_anew_when_a_schedule_moves_a_tensor_lr(cls, graphs_made):
     runs = []
     for compiled in (True, False):
-        random = torch.Generator().manual_seed(0)
-        params = [Parameter(torch.randn(shape, generator=random)) for shape in [(4, 3), (5,), ()]]
-        optimizer = cls(params, lr=torch.tensor(0.1))
+        optimizer = cls(parameters([(4, 3), (5,), ()], torch.float32), lr=torch.tensor(0.1))
         schedule = optreg.ScheduleLR(optimizer, lambda t: 1 / (1 + t))
-        step = torch.compile(optimizer.step) if compiled else optimizer.step
+        if compiled:
+            optimizer.step = torch.compile(optimizer.step)
         graphs = []
         for t in range(7):
-            for param in params:
-                param.grad = torch.randn(param.shape, generator=random)
             with torch._dynamo.config.patch(error_on_recompile=t >= 2):
-                step()
+                ran(optimizer, [t])
             graphs.append(graphs_made())
             schedule.step()
         if compiled:
             assert graphs[1] >= 1
             assert set(graphs[1:]) == {graphs[1]}
-        runs.append(params)
-    for a, b in zip(*runs, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        runs.append(params_of(optimizer))
+    torch.testing.assert_close(*runs, rtol=1e-5, atol=1e-6)
 
 
 @quiet
 def test_a_step_may_be_compiled_now_and_plain_then(graphs_made):
     params, twins = ([ones(3) for _ in range(10)] for _ in range(2))
     optimizer, plain = AdamW(params, lr=torch.tensor(0.1)), AdamW(twins, lr=0.1, execution="loop")
-    step = torch.compile(optimizer.step)
+    eager, compiled = optimizer.step, torch.compile(optimizer.step)
     for t in range(6):
-        for param in (*params, *twins):
-            param.grad = torch.full_like(param, 1.0 + t)
-        step() if t % 4 in {2, 3} else optimizer.step()
-        plain.step()
-    for param, twin in zip(params, twins, strict=True):
-        torch.testing.assert_close(param, twin, rtol=1e-6, atol=0.0)
-        assert optimizer.state[param]["step"] == 6
+        optimizer.step = compiled if t % 4 in {2, 3} else eager
+        stepped(optimizer, 1.0 + t)
+        stepped(plain, 1.0 + t)
+    torch.testing.assert_close(params, twins, rtol=1e-6, atol=0.0)
+    assert all(optimizer.state[param]["step"] == 6 for param in params)
 
 
 # Tensors of all kinds
@@ -423,12 +384,8 @@ class Wrapper(Tensor):
 def test_subclasses_of_tensors_go_the_plain_way(execution):
     inner = torch.ones(4)
     params = [Parameter(Wrapper(inner)), *(Parameter(torch.ones(4)) for _ in range(9))]
-    optimizer = AdamW(params, lr=0.1, execution=execution)
-    for t in range(3):
-        for param in params:
-            grad = torch.full((4,), 1.0 + t)
-            param.grad = Wrapper(grad) if isinstance(param, Wrapper) else grad
-        optimizer.step()
+    optimizer = stepped(AdamW(params, lr=0.1, execution=execution), 1.0, 2.0, 3.0)
+    assert isinstance(params[0].grad, Wrapper)
     assert isinstance(optimizer.state[params[0]]["exp_avg"], Wrapper)
     torch.testing.assert_close(inner, params[1].detach(), rtol=1e-6, atol=0.0)
 
@@ -446,7 +403,7 @@ def test_parameters_on_the_meta_device_are_stepped(execution, count):
 @pytest.mark.parametrize("cls", [Lion, AdamW])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_autograd_notices_that_parameters_were_changed(execution, cls, dtype):
-    params = [Parameter(torch.ones(3, dtype=dtype, device=DEVICE)) for _ in range(10)]
+    params = [ones(3, dtype=dtype) for _ in range(10)]
     optimizer = cls(params, execution=execution, stochastic_rounding=True)
     for _ in range(3):
         losses = [(param**3).sum() for param in params]
@@ -480,20 +437,14 @@ def test_a_conjugate_parameter_is_trained_or_refused(execution):
 
 
 def test_optimizers_may_run_in_threads_side_by_side():
-    def run(end: list[float], place: int) -> None:
+    def run(place: int) -> float:
         params = [ones(2 + place) for _ in range(10)] + [ones(20_000)]
         stepped(AdamW(params, lr=0.1 * (1 + place), execution="foreach"), *[1.0] * 20)
-        end[place] = sum(param.sum().item() for param in params)
+        return sum(param.sum().item() for param in params)
 
-    alone, together = [0.0] * 4, [0.0] * 4
-    for place in range(4):
-        run(alone, place)
-    threads = [threading.Thread(target=run, args=(together, place)) for place in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert together == alone
+    alone = list(map(run, range(4)))
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == alone
 
 
 @every_path
@@ -513,14 +464,25 @@ def test_the_default_dtype_does_not_matter(dtype):
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        for execution in PATHS[:3]:
-            for options in ({}, {"stochastic_rounding": True}, {"state_dtype": "bfloat16"}):
-                for param_dtype in (torch.float32, torch.bfloat16):
-                    params = [Parameter(torch.ones(3, dtype=param_dtype, device=DEVICE)) for _ in range(10)]
-                    optimizer = stepped(AdamW(params, lr=0.25, execution=execution, **options), 1.0, 1.0, 1.0)
-                    counts = torch.float64 if options else torch.float32
-                    assert optimizer.state[params[0]]["step"].dtype is counts
-                    assert ((params[0] - 0.25).abs() <= 0.05 * 0.25).all()
+        for execution, options, param_dtype in itertools.product(
+            PATHS[:3],
+            (
+                {},
+                {"stochastic_rounding": True},
+                {"stochastic_rounding": True, "state_dtype": "float32"},
+                {"state_dtype": "bfloat16"},
+            ),
+            (torch.float32, torch.bfloat16),
+        ):
+            kept = {None: param_dtype, "float32": torch.float32, "bfloat16": torch.bfloat16}[options.get("state_dtype")]
+            counts = torch.float64 if options else torch.float32
+            params = [ones(3, dtype=param_dtype) for _ in range(10)] + [ones(20_000, dtype=param_dtype)]
+            optimizer = stepped(AdamW(params, lr=0.25, execution=execution, **options), 1.0, 1.0, 1.0)
+            for param in params:
+                dtypes = {name: value.dtype for name, value in optimizer.state[param].items()}
+                assert dtypes == {"step": counts, "exp_avg": kept, "exp_avg_sq": kept}
+                assert param.dtype is param_dtype
+                assert ((param - 0.25).abs() <= 0.05 * 0.25).all()
     finally:
         torch.set_default_dtype(before)
 
@@ -576,16 +538,16 @@ def test_a_step_returns_the_closures_loss_and_has_gradients_enabled_in_it():
 
 
 @uncompiled
-@pytest.mark.parametrize("grad_layout", ["expanded", "strided", "of the same memory as another's"])
-def test_gradients_may_be_views(execution, grad_layout):
+@pytest.mark.parametrize(
+    "view",
+    [lambda x: x[:1, :1].expand(4, 4), lambda x: x[:, ::2], lambda x: x[:, :4]],
+    ids=["expanded", "strided", "of the same memory as another's"],
+)
+def test_gradients_may_be_views(execution, view):
     params = [ones(4, 4), ones(4, 4)]
     shared = torch.full((4, 8), 2.0, dtype=torch.float64, device=DEVICE)
     for param in params:
-        param.grad = {
-            "expanded": shared[:1, :1].expand(4, 4),
-            "strided": shared[:, ::2],
-            "of the same memory as another's": shared[:, :4],
-        }[grad_layout]
+        param.grad = view(shared)
     optimizer = Lion(params, lr=0.5, weight_decay=0.5, execution=execution)
     optimizer.step()
     for param in params:

@@ -27,9 +27,7 @@ def key(number: int) -> Tensor:
 
 def bits(values: list[int]) -> Tensor:
     """float32 numbers, by their bits."""
-    return torch.tensor([value - 2**32 if value >= 2**31 else value for value in values], dtype=torch.int32).view(
-        torch.float32
-    )
+    return torch.tensor(values).to(torch.int32).view(torch.float32)
 
 
 def coins(count: int, number: int, role: int = 0) -> Tensor:
