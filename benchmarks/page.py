@@ -11,7 +11,7 @@ from tables import Figures, Row, Sheet, sheets
 
 
 def page(figures: Figures) -> str:
-    """Everything that was measured; goals are for those who work on optreg, and stay out."""
+    """Everything that was measured."""
     return "\n\n".join([machine_line(figures), *map(markdown, sheets(figures))]) + "\n"
 
 

@@ -17,7 +17,6 @@ import memory
 import schedules
 import tables
 import torch
-from goals import judge
 from machine import machine
 from picture import ALGORITHMS, draw
 from rich.console import Console
@@ -69,12 +68,7 @@ def main(only: Sequence[str], rounds: int, repeats: int, threads: int, device: s
             if name in wanted:
                 figures["races"].append(asdict(race(WORKS[name], algorithm, Settings(device, rounds, repeats))))
                 show(tables.race_sheet(figures["races"][-1]))
-    figures["goals"] = judge(figures)
     show(tables.left_out_sheet(figures))
-    goals = tables.goals_sheet(figures)
-    if only:
-        goals = goals._replace(rows=[row for row in goals.rows if row[-1]])
-    show(goals)
     console.print(figures["machine"], highlight=False)
     out.mkdir(parents=True, exist_ok=True)
     (out / "performance.json").write_text(json.dumps(figures, indent=1) + "\n")
@@ -99,15 +93,9 @@ def show(sheet: tables.Sheet) -> None:
     for number, column in enumerate(sheet.columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in sheet.rows:
-        table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
+        table.add_row(*(Text(cell, style="cyan" if cell.startswith("optreg ") else "") for cell in row))
     if sheet.rows:
         console.print(table)
-
-
-def _style(cell: str) -> str:
-    if cell.startswith("optreg "):
-        return "cyan"
-    return {"reached": "green", "missed": "red"}.get(cell, "")
 
 
 if __name__ == "__main__":

@@ -95,10 +95,3 @@ def left_out_sheet(figures: Figures) -> Sheet:
             places.setdefault((name, ALGORITHMS[race["algorithm"]], why), []).append(race["work"])
     rows = [(name, algorithm, ", ".join(works), why) for (name, algorithm, why), works in places.items()]
     return Sheet("Left out", ("", "algorithm", "works", "why"), rows)
-
-
-def goals_sheet(figures: Figures) -> Sheet:
-    """Goals beside the measurements."""
-    marks = {True: "reached", False: "missed", None: ""}
-    rows = [(goal["claim"], goal["limit"], goal["measured"], marks[goal["reached"]]) for goal in figures["goals"]]
-    return Sheet("Goals", ("", "goal", "measured", ""), rows)
