@@ -25,8 +25,8 @@ from optreg.pointwise.slots import written
 SMALL = 2**14
 """Elements of the largest tensor that is packed. For larger ones, the arithmetic outweighs the call."""
 
-FEWEST = 8
-"""The fewest tensors that form a pack."""
+ENOUGH = 8
+"""How many tensors that had no state must have it for packs to be made anew, unless all have it."""
 
 LARGEST = 2**20
 """Elements of the largest pack. It keeps the copies of parameters and gradients below 16 MiB."""
@@ -233,10 +233,9 @@ class Plan:
         ]
         self.packs = []
         for portion in portions([param.numel() for _, param in stated], kinds) if lasting else ():
-            if len(portion) >= FEWEST:
-                params = [stated[place][1] for place in portion]
-                places = [first + stated[place][0] for place in portion]
-                self.packs.append(Pack(params, places, [state[param] for param in params], names))
+            params = [stated[place][1] for place in portion]
+            places = [first + stated[place][0] for place in portion]
+            self.packs.append(Pack(params, places, [state[param] for param in params], names))
         packed = {id(param) for pack in self.packs for param in pack.params}
         self.rest = [(p, param) for p, param in enumerate(self._params) if id(param) not in packed]
 
@@ -255,8 +254,9 @@ class Plan:
         )
 
     def _has_waited(self, state: Mapping[Tensor, dict[str, Any]]) -> bool:
-        """Whether enough parameters that had no state now have it to form a pack."""
-        return len(self._waiting) >= FEWEST and sum(param in state for param in self._waiting) >= FEWEST
+        """Whether enough parameters that had no state now have it to make packs anew."""
+        waiting = self._waiting
+        return bool(waiting) and sum(param in state for param in waiting) >= min(ENOUGH, len(waiting))
 
     def dissolve(self) -> None:
         """Dissolve every pack."""
