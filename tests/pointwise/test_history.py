@@ -106,6 +106,16 @@ def test_a_run_is_the_same_however_often_it_is_saved_copied_or_resumed(seed):
     assert_same(story.run(looked_at=True), story.run(looked_at=False))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_compiled_run_is_the_same_too(seed, dtype):
+    story = Story(seed)
+    story.name, story.dtype, story.options = "adamw", dtype, {"execution": "compiled"}
+    if dtype is torch.bfloat16:
+        story.options |= {"stochastic_rounding": True, "state_dtype": "bfloat16"}
+    assert_same(story.run(looked_at=True), story.run(looked_at=False))
+
+
 @pytest.mark.parametrize("name", ["adamw", "lion", "rmsprop"])
 @pytest.mark.parametrize("execution", ["auto", "foreach", "compiled"])
 def test_a_parameter_becomes_what_it_becomes_alone(name, execution):
