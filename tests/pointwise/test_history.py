@@ -106,13 +106,21 @@ def test_a_run_is_the_same_however_often_it_is_saved_copied_or_resumed(seed):
     assert_same(story.run(looked_at=True), story.run(looked_at=False))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("seed", range(3))
-def test_a_compiled_run_is_the_same_too(seed, dtype):
+def test_a_compiled_run_is_the_same_too(seed):
     story = Story(seed)
-    story.name, story.dtype, story.options = "adamw", dtype, {"execution": "compiled"}
-    if dtype is torch.bfloat16:
-        story.options |= {"stochastic_rounding": True, "state_dtype": "bfloat16"}
+    story.name, story.dtype, story.options = "adamw", torch.float32, {"execution": "compiled"}
+    assert_same(story.run(looked_at=True), story.run(looked_at=False))
+
+
+def test_a_compiled_run_that_is_rounded_at_random_is_the_same_too():
+    """With so many elements that some lie where kernels' last bits decide how they are rounded."""
+    story = Story(0)
+    story.name, story.dtype, story.added = "adamw", torch.bfloat16, 0
+    story.options = {"execution": "compiled", "stochastic_rounding": True, "state_dtype": "bfloat16"}
+    story.shapes, story.first = [(10_000,)] * 12, np.array([0] * 11 + [5])
+    story.gaps, story.strided = np.zeros((UPDATES, 12), dtype=bool), np.zeros(12, dtype=bool)
+    story.looks = [""] * 8 + ["save"] * 6
     assert_same(story.run(looked_at=True), story.run(looked_at=False))
 
 
