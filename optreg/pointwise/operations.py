@@ -6,6 +6,7 @@ on every path.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Function:
         arguments: the arguments of the call, as a format string over the operands; empty: all operands in order.
         expression: what a compiled kernel computes, as a format string over the operands; empty: the call.
         summary: for our own functions, what they compute.
+        steady: whether torch computes an element alike wherever it stands in a tensor. Some functions have other code
+            for the last few elements, or for elements that are not next to each other in memory.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Function:
     arguments: str = ""
     expression: str = ""
     summary: str = ""
+    steady: bool = True
 
     @property
     def called(self) -> str:
@@ -54,12 +58,12 @@ class Function:
         return self.expression.format(*operands) if self.expression else f"torch.{self.called}({self.call(operands)})"
 
 
-def _unary(name: str, *aliases: str, at_once: bool = False, out: int | None = 1, is_truth: bool = False) -> Function:
-    return Function(name, ("input",), out=out, at_once=at_once, aliases=aliases, is_truth=is_truth)
+def _unary(name: str, *aliases: str, out: int | None = 1, **columns: Any) -> Function:
+    return Function(name, ("input",), out=out, aliases=aliases, **columns)
 
 
-def _binary(name: str, *aliases: str, at_once: bool = False, out: int = 1, is_truth: bool = False) -> Function:
-    return Function(name, ("input", "other"), out=out, at_once=at_once, aliases=aliases, is_truth=is_truth)
+def _binary(name: str, *aliases: str, out: int = 1, **columns: Any) -> Function:
+    return Function(name, ("input", "other"), out=out, aliases=aliases, **columns)
 
 
 def _logical(name: str, *operands: str) -> Function:
@@ -74,19 +78,19 @@ FUNCTIONS: dict[str, Function] = {
     for function in (
         _unary("abs", "absolute", at_once=True),
         _unary("acos", "arccos"),
-        _unary("acosh"),
+        _unary("acosh", steady=False),
         _unary("asin", "arcsin"),
         _unary("asinh"),
         _unary("atan", "arctan"),
-        _unary("atanh"),
+        _unary("atanh", steady=False),
         _unary("ceil", at_once=True),
         _unary("cos", at_once=True),
-        _unary("cosh"),
+        _unary("cosh", steady=False),
         _unary("erf", at_once=True),
         _unary("erfc"),
         _unary("erfinv"),
         _unary("exp", at_once=True),
-        _unary("exp2"),
+        _unary("exp2", steady=False),
         _unary("expm1", at_once=True),
         _unary("floor", at_once=True),
         _unary("frac"),
@@ -103,25 +107,25 @@ FUNCTIONS: dict[str, Function] = {
         _unary("reciprocal", at_once=True),
         _unary("round", at_once=True),
         _unary("rsqrt", at_once=True),
-        _unary("sigmoid", "special_expit", at_once=True),
+        _unary("sigmoid", "special_expit", at_once=True, steady=False),
         _unary("sign", "sgn", at_once=True),
         _unary("signbit", is_truth=True),
         _unary("sin", at_once=True),
-        _unary("sinh"),
+        _unary("sinh", steady=False),
         _unary("sqrt", at_once=True),
         _unary("square"),
         _unary("tan", at_once=True),
         _unary("tanh", at_once=True),
         _unary("trunc", "fix", at_once=True),
         _binary("add", at_once=True),
-        _binary("atan2", "arctan2", out=2),
+        _binary("atan2", "arctan2", out=2, steady=False),
         _binary("copysign"),
         _binary("div", "divide", "true_divide", at_once=True),
         _binary("eq", is_truth=True),
         _binary("fmod"),
         _binary("ge", "greater_equal", is_truth=True),
         _binary("gt", "greater", is_truth=True),
-        _binary("hypot", out=2),
+        _binary("hypot", out=2, steady=False),
         _binary("le", "less_equal", is_truth=True),
         _logical("logical_and", "input", "other"),
         _logical("logical_or", "input", "other"),
@@ -133,7 +137,7 @@ FUNCTIONS: dict[str, Function] = {
         _binary("ne", "not_equal", is_truth=True),
         _binary("remainder"),
         _binary("sub", "subtract", at_once=True),
-        Function("pow", ("input", "exponent"), out=0, at_once=True),
+        Function("pow", ("input", "exponent"), out=0, at_once=True, steady=False),
         Function("lerp", ("input", "end", "weight")),
         Function("addcmul", _SCALED, {"value": 1.0}, out=3, arguments=_BY_VALUE, expression="{0} + {3} * ({1} * {2})"),
         Function("addcdiv", _SCALED, {"value": 1.0}, out=3, arguments=_BY_VALUE, expression="{0} + {3} * ({1} / {2})"),

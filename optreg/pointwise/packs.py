@@ -1,11 +1,17 @@
 """Packs: update many small tensors as one vector, since a call to torch costs more than the arithmetic of one.
 
-State lives in the vector, and the optimizer sees views of it. Parameters and gradients live elsewhere, and are copied
-in and out.
+A pack stays from step to step: state lives in its vectors, and the optimizer sees views of it. Parameters and gradients
+live elsewhere, and are copied in and out. Small tensors that are in no pack, or whose pack cannot be updated as a
+whole, are joined for one step.
+
+The result of an element depends on its own history alone. Which tensors are updated together depends on much else: on
+when the first gradients came, on whether the optimizer was saved or copied. Kernels compute the last few elements of a
+vector by other instructions, which round otherwise. So the length of every vector is a multiple of `WHOLE`.
 """
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from operator import attrgetter, is_
 from typing import Any
 
@@ -14,20 +20,65 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg import torch_internals
+from optreg.pointwise.slots import written
 
 SMALL = 2**14
 """Elements of the largest tensor that is packed. For larger ones, the arithmetic outweighs the call."""
 
-FEWEST = 8
-"""The fewest tensors that form a pack."""
+ENOUGH = 8
+"""How many tensors that had no state must have it for packs to be made anew, unless all have it."""
 
 LARGEST = 2**20
 """Elements of the largest pack. It keeps the copies of parameters and gradients below 16 MiB."""
+
+WHOLE = 64
+"""A multiple of the elements that a kernel computes at once."""
 
 State = dict[str, Any]
 
 _ORDINARY = {torch.strided}
 _dtype, _is_cpu, _layout = map(attrgetter, ("dtype", "is_cpu", "layout"))  # fast: each step asks thousands of tensors
+
+
+@dataclass(frozen=True)
+class Members:
+    """The parameters whose elements stand one after the other in a vector."""
+
+    places: Sequence[int]
+    """Their indices in the optimizer."""
+    sizes: Sequence[int]
+    """Their numbers of elements. The vector may be longer."""
+
+
+def _vector(like: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+    """A vector with arbitrary contents, and views of its elements in the shapes of `like`. What is left is zero."""
+    sizes = [tensor.numel() for tensor in like]
+    elements = sum(sizes)
+    vector = torch.empty(-(-elements // WHOLE) * WHOLE, dtype=dtype, device="cpu")
+    vector[elements:].zero_()
+    parts = torch.split(vector[:elements], sizes)
+    return vector, [part.view(tensor.shape) for part, tensor in zip(parts, like, strict=True)]
+
+
+class Joined:
+    """Small tensors as vectors, for one step.
+
+    Args:
+        columns: for each slot, the tensors of all parameters, of one dtype.
+    """
+
+    def __init__(self, columns: Sequence[Sequence[Tensor]]) -> None:
+        self._columns = columns
+        made = [_vector(column, column[0].dtype) for column in columns]
+        self.tensors = tuple(vector for vector, _ in made)
+        self._views = [views for _, views in made]
+        for views, column in zip(self._views, columns, strict=True):
+            torch_internals.copy_each(views, column)
+
+    def scatter(self) -> None:
+        """Copy the parameters and their state back."""
+        for slot in written(len(self._columns)):
+            torch_internals.copy_each(self._columns[slot], self._views[slot])
 
 
 class Pack:
@@ -44,17 +95,16 @@ class Pack:
         self, params: Sequence[Tensor], places: Sequence[int], states: Sequence[State], names: Sequence[str]
     ) -> None:
         self.params = list(params)
-        self.places = list(places)
-        self.sizes = [param.numel() for param in params]
+        self.members = Members(places, [param.numel() for param in params])
         self._states = list(states)
         self._dtype = params[0].dtype
         self._vectors_alone = all(param.ndim == 1 for param in params)
         self._views: dict[str, list[Tensor]] = {}
-        self.param, self._param_views = self._vector(self._dtype)
-        self.grad, self._grad_views = self._vector(self._dtype)
+        self.param, self._param_views = _vector(params, self._dtype)
+        self.grad, self._grad_views = _vector(params, self._dtype)
         self.state = []
         for name in names:
-            vector, views = self._vector(states[0][name].dtype)
+            vector, views = _vector(params, states[0][name].dtype)
             torch_internals.copy_each(views, [state[name] for state in states])
             self.state.append(vector)
             self._views[name] = views
@@ -67,11 +117,6 @@ class Pack:
             for state, view in zip(self._states, views, strict=True):
                 state[name] = view
         self._addresses = {name: [view.data_ptr() for view in views] for name, views in self._views.items()}
-
-    def _vector(self, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
-        vector = torch.empty(sum(self.sizes), dtype=dtype, device="cpu")
-        parts = torch.split(vector, self.sizes)
-        return vector, [part.view(param.shape) for part, param in zip(parts, self.params, strict=True)]
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -107,8 +152,9 @@ class Pack:
         if True in map(Tensor.is_neg, grads):
             grads = [grad.resolve_neg() for grad in grads]
         if self._vectors_alone:
-            torch.cat(self.params, out=self.param)
-            torch.cat(grads, out=self.grad)
+            elements = sum(self.members.sizes)
+            torch.cat(self.params, out=self.param[:elements])
+            torch.cat(grads, out=self.grad[:elements])
         else:
             torch_internals.copy_each(self._param_views, self.params)
             torch_internals.copy_each(self._grad_views, grads)
@@ -126,8 +172,16 @@ class Pack:
                     state[name] = view.clone()
 
 
-def _portions(params: Sequence[Tensor], kinds: Sequence[object]) -> Iterator[list[int]]:
-    """The indices of the parameters of each pack. Only parameters of equal kinds share a pack."""
+def portions(sizes: Sequence[int], kinds: Sequence[object]) -> Iterator[list[int]]:
+    """Divide tensors among vectors of at most `LARGEST` elements. Only tensors of equal kinds share one.
+
+    Args:
+        sizes: the tensors' numbers of elements.
+        kinds: the tensors' kinds.
+
+    Yields:
+        the indices of the tensors of one vector.
+    """
     by_kind: dict[object, list[int]] = {}
     for index, kind in enumerate(kinds):
         by_kind.setdefault(kind, []).append(index)
@@ -135,41 +189,52 @@ def _portions(params: Sequence[Tensor], kinds: Sequence[object]) -> Iterator[lis
         portion: list[int] = []
         elements = 0
         for place in places:
-            if elements + params[place].numel() > LARGEST:
+            if portion and elements + sizes[place] > LARGEST:
                 yield portion
                 portion, elements = [], 0
             portion.append(place)
-            elements += params[place].numel()
-        if len(portion) >= FEWEST:
-            yield portion
+            elements += sizes[place]
+        yield portion
 
 
 class Plan:
-    """Divides a group's parameters into packs of small ones and the rest.
+    """Divides a group's parameters into packs, other small ones, and the rest.
 
-    It is made once parameters have state, and dropped when the group, the options or the state change from outside.
+    It is dropped when the group, the options or the state change from outside, or when more packs are possible.
+
+    Args:
+        group: the group.
+        state: the optimizer's state.
+        names: the names of its tensors, besides `step`.
+        first: the index in the optimizer of the group's first parameter.
+        counted: whether updates are counted.
+        steady: whether an element's result does not depend on its place in a tensor. Otherwise there are no packs.
+        lasting: whether to make packs, which last longer than this step.
     """
 
     def __init__(
         self, group: Mapping[str, Any], state: Mapping[Tensor, dict[str, Any]], names: tuple[str, ...], first: int,
-        *, counted: bool,
+        *, counted: bool, steady: bool, lasting: bool,
     ) -> None:  # fmt: skip
         self._params = list(group["params"])
         self._first = first
         self._options = self._options_of(group)
-        apart = _apart([(position, param) for position, param in enumerate(self._params) if _can_be_packed(param)])
+        packable = [(position, param) for position, param in enumerate(self._params) if _can_be_packed(param)]
+        apart = _apart(packable) if steady else []
+        self.small = frozenset(position for position, _ in apart)
+        """The positions of parameters that are updated in vectors, in a pack or not."""
         needed = {*names, "step"} if counted else set(names)
-        small = [(position, param) for position, param in apart if needed <= state.get(param, {}).keys()]
-        self._waiting = [param for _, param in apart if param not in state]
+        stated = [(position, param) for position, param in apart if needed <= state.get(param, {}).keys()]
+        self._waiting = [param for _, param in apart if param not in state] if lasting else []
         named = ["step", *names]
         kinds = [
             (param.dtype, *(state[param][name].dtype if name in state[param] else None for name in named))
-            for _, param in small
+            for _, param in stated
         ]
         self.packs = []
-        for portion in _portions([param for _, param in small], kinds):
-            params = [small[place][1] for place in portion]
-            places = [first + small[place][0] for place in portion]
+        for portion in portions([param.numel() for _, param in stated], kinds) if lasting else ():
+            params = [stated[place][1] for place in portion]
+            places = [first + stated[place][0] for place in portion]
             self.packs.append(Pack(params, places, [state[param] for param in params], names))
         packed = {id(param) for pack in self.packs for param in pack.params}
         self.rest = [(p, param) for p, param in enumerate(self._params) if id(param) not in packed]
@@ -189,8 +254,9 @@ class Plan:
         )
 
     def _has_waited(self, state: Mapping[Tensor, dict[str, Any]]) -> bool:
-        """Whether enough parameters that had no state now have it to form a pack."""
-        return len(self._waiting) >= FEWEST and sum(param in state for param in self._waiting) >= FEWEST
+        """Whether enough parameters that had no state now have it to make packs anew."""
+        waiting = self._waiting
+        return bool(waiting) and sum(param in state for param in waiting) >= min(ENOUGH, len(waiting))
 
     def dissolve(self) -> None:
         """Dissolve every pack."""

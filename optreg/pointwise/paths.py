@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from optreg.pointwise import blocks, compiled, lists
-from optreg.pointwise.packs import Pack
-from optreg.pointwise.rounding import PackRounding, Rounding, TensorRounding, key_of
+from optreg.pointwise.packs import SMALL, WHOLE, Members
+from optreg.pointwise.rounding import Rounding, TensorRounding, VectorRounding, key_of
 from optreg.pointwise.rule import Group, Rule, is_random
 from optreg.pointwise.slots import PARAM, STATE
 from optreg.pointwise.straight import straight
@@ -25,12 +25,12 @@ Traced = tuple[Program, tuple[float, ...]]
 
 @dataclass(slots=True)
 class Work:
-    """The tensors of one parameter or one pack, which are updated together."""
+    """The tensors of one parameter, or vectors of many small ones, which are updated together."""
 
     tensors: tuple[Tensor, ...]
     """The parameter, its gradient and its state, in the order of slots; complex tensors as pairs of reals."""
-    place: int | Pack
-    """The parameter's index in the optimizer, or the pack."""
+    place: int | Members
+    """The parameter's index in the optimizer, or the parameters of a vector."""
     step: Tensor | None
     """The number of updates so far, if updates are counted."""
     is_plain: bool = True
@@ -45,6 +45,21 @@ class Work:
     def device(self) -> torch.device:
         """The parameter's device."""
         return self.tensors[PARAM].device
+
+    @property
+    def t(self) -> int | None:
+        """The number of this update, if updates are counted."""
+        return None if self.step is None else int(self.step) + 1
+
+    @property
+    def kinds(self) -> tuple[object, ...]:
+        """The device and dtype in each slot."""
+        return tuple((tensor.device, tensor.dtype) for tensor in self.tensors)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether kernels compute every element alike, as in the vectors of `optreg.pointwise.packs`."""
+        return self.tensors[PARAM].numel() % WHOLE == 0 and all(map(Tensor.is_contiguous, self.tensors))
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,8 @@ class Update:
             slots |= {PARAM}
         if isinstance(work.place, int):
             return TensorRounding(key_of(seed, work.place, self.t), slots)
-        return PackRounding([key_of(seed, place, self.t) for place in work.place.places], work.place.sizes, slots)
+        keys = [key_of(seed, place, self.t) for place in work.place.places]
+        return VectorRounding(keys, work.place.sizes, slots, tensors[PARAM].numel())
 
 
 def as_written(rule: Rule, arguments: Mapping[str, Any], maximize: bool) -> blocks.Body:
@@ -170,11 +186,12 @@ class Compiled(Path):
     """Runs the program as one compiled kernel."""
 
     def fits(self, work: Work, rule: Rule, group: Group) -> bool:
-        """True for `execution="compiled"` on dense tensors. The kernel rounds at random one parameter, not a pack."""
+        """True for `execution="compiled"` on dense tensors. The kernel rounds large parameters alone at random."""
+        elements = work.tensors[PARAM].numel()
         return (
             group["execution"] == "compiled"
-            and (elements := work.tensors[PARAM].numel()) >= compiled.SMALLEST
-            and (not is_random(group) or (isinstance(work.place, int) and elements <= compiled.LARGEST_ROUNDED))
+            and elements >= compiled.SMALLEST
+            and (not is_random(group) or (isinstance(work.place, int) and SMALL < elements <= compiled.LARGEST_ROUNDED))
             and blocks.are_dense(work.tensors)
         )
 
@@ -203,7 +220,7 @@ class Fused(Path):
         """Update all tensors at once."""
         steps = [None if work.step is None else work.step.float() for work in batch]  # the kernel's dtype
         kernel = update.rule.kernel(batch[0].device)
-        kernel(*_columns(batch), steps, maximize=update.maximize, **update.hyperparameters)
+        kernel(*columns(batch), steps, maximize=update.maximize, **update.hyperparameters)
         for work in batch:  # the kernel does not tell autograd
             torch.autograd.graph.increment_version(work.tensors[PARAM])
 
@@ -251,10 +268,11 @@ class Lists(Path):
 
     def run(self, update: Update, batch: Sequence[Work]) -> None:
         """Update all tensors at once, or as many as memory allows."""
-        lists.run(*update.traced(), _columns(batch), batch[0].dtype)
+        lists.run(*update.traced(), columns(batch), batch[0].dtype)
 
 
-def _columns(batch: Sequence[Work]) -> list[list[Tensor]]:
+def columns(batch: Sequence[Work]) -> list[list[Tensor]]:
+    """For each slot, the tensors of all works."""
     return [list(column) for column in zip(*(work.tensors for work in batch), strict=True)]
 
 

@@ -125,22 +125,23 @@ class TensorRounding:
         _store_upper_half(target, bits)
 
 
-class PackRounding:
+class VectorRounding:
     """Rounds many small tensors in one vector, each as if it were alone.
 
     Args:
         keys: the key of each tensor's update.
         sizes: the number of elements of each tensor, at most TILE.
         roles: see `TensorRounding`.
+        length: the number of elements of the vector, at least the sum of `sizes`.
     """
 
-    def __init__(self, keys: Sequence[int], sizes: Sequence[int], roles: frozenset[int]) -> None:
+    def __init__(self, keys: Sequence[int], sizes: Sequence[int], roles: frozenset[int], length: int) -> None:
         self.roles = roles
         lengths = torch.tensor(sizes, device="cpu")
         starts = torch.tensor([_start(key, 0) % TILE for key in keys], dtype=torch.int32, device="cpu")
         begins = (lengths.cumsum(0) - lengths).to(torch.int32)
-        places = torch.arange(int(lengths.sum()), dtype=torch.int32, device="cpu")
-        self._places = places + torch.repeat_interleave(starts - begins, lengths)
+        self._places = torch.arange(length, dtype=torch.int32, device="cpu")
+        self._places[: int(lengths.sum())] += torch.repeat_interleave(starts - begins, lengths)
 
     def store(self, noise: Noise, target: Tensor, wide: Tensor, start: int, role: int) -> None:
         """See `TensorRounding.store`."""
@@ -150,7 +151,7 @@ class PackRounding:
         _store_upper_half(target, bits)
 
 
-Rounding = TensorRounding | PackRounding
+Rounding = TensorRounding | VectorRounding
 
 
 def _bits(wide: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -10,9 +10,10 @@ from torch.nn import Parameter
 
 from optreg import torch_internals
 from optreg.pointwise.blocks import Workspace
-from optreg.pointwise.packs import Pack, Plan
-from optreg.pointwise.paths import Path, Traced, Update, Work, as_written, path_for
+from optreg.pointwise.packs import Joined, Members, Pack, Plan, portions
+from optreg.pointwise.paths import Path, Traced, Update, Work, as_written, columns, path_for
 from optreg.pointwise.rule import Group, Rule, is_random, step_dtype
+from optreg.pointwise.slots import PARAM
 from optreg.pointwise.trace import trace
 
 _KEPT_TRACES = 64
@@ -70,7 +71,7 @@ class Stepper:
         def update(t: int | None) -> Update:
             return Update(self.rule, group, hyperparameters, t, self._trace, self._workspace)
 
-        plan = self._plan(index, group, states, first)
+        plan = self._plan(index, group, states, first, update)
         updated = list(enumerate(group["params"])) if plan is None else list(plan.rest)
         changed = False
         for pack in plan.packs if plan else ():
@@ -79,53 +80,79 @@ class Stepper:
             if gathered:
                 self._step_pack(pack, group, update)
             else:
-                updated += [(place - first, param) for place, param in zip(pack.places, pack.params, strict=True)]
+                updated += zip((place - first for place in pack.members.places), pack.params, strict=True)
         if plan and changed:
             plan.dissolve()
             del self._plans[index]
-        works = list(self._works(index, group, states, first, updated))
+        small = plan.small if plan else frozenset()
+        works = list(self._works(index, group, states, first, updated, small))
+        self._step_alone([(path, work) for path, work in works if path is not None], update)
+        self._step_joined([work for path, work in works if path is None], group, update)
+
+    def _step_alone(self, works: Sequence[tuple[Path, Work]], update: Callable[[int | None], Update]) -> None:
+        """Update parameters that are not small, in batches of one path, number of the update and kind."""
         _count([work for path, work in works if path.reads_steps])
         batches: dict[tuple[Path, int | None, object], list[Work]] = {}
         for path, work in works:
-            t = None if work.step is None or path.reads_steps else int(work.step) + 1
-            kinds = tuple((tensor.device, tensor.dtype) for tensor in work.tensors)
-            batches.setdefault((path, t, kinds), []).append(work)
+            t = None if path.reads_steps else work.t
+            batches.setdefault((path, t, work.kinds), []).append(work)
         for (path, t, _), batch in batches.items():
             path.run(update(t), batch)
             if not path.reads_steps:
                 _count(batch)
 
+    def _step_joined(self, works: Sequence[Work], group: Group, update: Callable[[int | None], Update]) -> None:
+        """Update small parameters that are in no pack, or whose pack cannot be updated as a whole."""
+        sizes = [work.tensors[PARAM].numel() for work in works]
+        for portion in portions(sizes, [(work.t, work.kinds) for work in works]):
+            batch = [works[place] for place in portion]
+            joined = Joined(columns(batch))
+            members = Members([cast("int", work.place) for work in batch], [sizes[place] for place in portion])
+            self._step_vector(joined.tensors, members, batch[0].t, group, update)
+            joined.scatter()
+            _count(batch)
+
     def _step_pack(self, pack: Pack, group: Group, update: Callable[[int | None], Update]) -> None:
         t = None if pack.steps is None else int(pack.steps[0]) + 1
-        step = None if t is None else torch.tensor(float(t), dtype=torch.float32, device="cpu")
-        work = Work(pack.tensors, pack, step)
-        path_for(work, self.rule, group).run(update(t), [work])
+        self._step_vector(pack.tensors, pack.members, t, group, update)
         if pack.steps is not None:
             pack.steps.add_(1)
         pack.scatter()
 
-    def _plan(self, index: int, group: Group, states: States, first: int) -> Plan | None:
-        """The plan of which parameters of the group are packed; None before the first update."""
+    def _step_vector(
+        self, tensors: tuple[Tensor, ...], members: Members, t: int | None, group: Group,
+        update: Callable[[int | None], Update],
+    ) -> None:  # fmt: skip
+        """Make update number t of vectors."""
+        step = None if t is None else torch.tensor(float(t), dtype=torch.float32, device="cpu")
+        work = Work(tensors, members, step)
+        path_for(work, self.rule, group).run(update(t), [work])
+
+    def _plan(
+        self, index: int, group: Group, states: States, first: int, update: Callable[[int | None], Update]
+    ) -> Plan | None:
+        """The plan of which parameters of the group are updated together; None for a plain loop."""
         plan = self._plans.get(index)
         if plan is not None:
             if plan.is_current(group, states, first):
                 return plan
             plan.dissolve()
             del self._plans[index]
-        elif (
-            group["execution"] != "loop"
-            and not torch.is_inference_mode_enabled()
-            and any(param in states for param in group["params"])
-        ):
-            counted = self.rule.counts_steps_in(group)
-            self._plans[index] = Plan(group, states, self.rule.state_names, first, counted=counted)
-            return self._plans[index]
-        return None
+        if group["execution"] == "loop":
+            return None
+        counted, lasting = self.rule.counts_steps_in(group), not torch.is_inference_mode_enabled()
+        steady = update(1).traced()[0].is_steady
+        names = self.rule.state_names
+        plan = Plan(group, states, names, first, counted=counted, steady=steady, lasting=lasting)
+        if lasting:
+            self._plans[index] = plan
+        return plan
 
     def _works(
-        self, index: int, group: Group, states: States, first: int, updated: Iterable[tuple[int, Tensor]]
-    ) -> Iterator[tuple[Path, Work]]:
-        """The work of each parameter that has a gradient, with its path."""
+        self, index: int, group: dict[str, Any], states: States, first: int, updated: Iterable[tuple[int, Tensor]],
+        small: frozenset[int],
+    ) -> Iterator[tuple[Path | None, Work]]:  # fmt: skip
+        """The work of each parameter that has a gradient, with its path; None for those that are joined."""
         name = self.rule.name
         for position, param in updated:
             if param.grad is None:
@@ -144,9 +171,10 @@ class Stepper:
                 )
             is_plain = type(param) in {Tensor, Parameter}
             work = Work(self.rule.tensors_of(param, state), first + position, state.get("step"), is_plain)
-            path = path_for(work, self.rule, group)
+            is_joined = position in small and not work.is_whole
+            path = None if is_joined else path_for(work, self.rule, group)
             if work.step is not None:  # put it where the path reads it
-                where = param.device if path.reads_steps else "cpu"
+                where = param.device if path and path.reads_steps else "cpu"
                 work.step = state["step"] = work.step.to(where, step_dtype(group))
             yield path, work
 

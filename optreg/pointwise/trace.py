@@ -47,6 +47,11 @@ class Operation:
         return FUNCTIONS[self.name]
 
     @property
+    def is_steady(self) -> bool:
+        """Whether an element's result does not depend on its place in a tensor."""
+        return self.function.steady or any(isinstance(operand, str) for operand in self.args)
+
+    @property
     def values(self) -> tuple[Value, ...]:
         """The tensors that it takes."""
         return tuple(operand for operand in self.args if isinstance(operand, Value))
@@ -74,6 +79,11 @@ class Program:
     def numbers(self) -> int:
         """How many numbers the program takes."""
         return sum(isinstance(operand, Number) for operation in self.operations for operand in operation.args)
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether an element's result does not depend on its place in a tensor."""
+        return all(operation.is_steady for operation in self.operations)
 
     @property
     def results(self) -> list[tuple[int, Value]]:

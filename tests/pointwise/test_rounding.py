@@ -12,7 +12,7 @@ from torch import Tensor
 
 from optreg.pointwise.blocks import Workspace
 from optreg.pointwise.blocks import run as run_blocks
-from optreg.pointwise.rounding import TILE, Noise, PackRounding, TensorRounding, key_of, rounded
+from optreg.pointwise.rounding import TILE, Noise, TensorRounding, VectorRounding, key_of, rounded
 
 pytestmark = pytest.mark.cpu
 
@@ -37,7 +37,7 @@ def coins(count: int, number: int, role: int = 0) -> Tensor:
     return torch.where(values > HALF, 1.0, -1.0).double()
 
 
-def blockwise(wide: Tensor, how: TensorRounding | PackRounding, size: int, role: int = 0) -> Tensor:
+def blockwise(wide: Tensor, how: TensorRounding | VectorRounding, size: int, role: int = 0) -> Tensor:
     target = torch.empty(wide.shape, dtype=torch.bfloat16)
     for start in range(0, wide.numel(), size):
         piece = wide[start : start + size].clone()
@@ -157,7 +157,7 @@ def test_nan_stays_nan_whatever_its_bits_are(pattern):
     assert wide.isnan().all()
     assert rounded(wide.clone(), key(1), 0).isnan().all()
     assert blockwise(wide, TensorRounding(1, ROLES), 10**6).isnan().all()
-    assert blockwise(wide, PackRounding([1, 2], [400, 600], ROLES), 10**6).isnan().all()
+    assert blockwise(wide, VectorRounding([1, 2], [400, 600], ROLES, 1000), 10**6).isnan().all()
 
 
 def test_a_value_goes_to_one_of_its_two_neighbours():
@@ -203,7 +203,7 @@ def test_a_pack_is_rounded_as_each_is_alone(sizes, block):
     wides = [torch.randn(size, generator=torch.Generator().manual_seed(size)) for size in sizes]
     for role in sorted(ROLES):
         alone = [rounded(wide.clone(), key(number), role) for wide, number in zip(wides, keys, strict=True)]
-        packed = blockwise(torch.cat(wides), PackRounding(keys, sizes, ROLES), block, role)
+        packed = blockwise(torch.cat(wides), VectorRounding(keys, sizes, ROLES, sum(sizes)), block, role)
         assert torch.equal(packed.float(), torch.cat(alone))
 
 
