@@ -25,8 +25,9 @@ from optreg.pointwise.slots import written
 SMALL = 2**14
 """Elements of the largest tensor that is packed. For larger ones, the arithmetic outweighs the call."""
 
-ENOUGH = 8
-"""How many tensors that had no state must have it for packs to be made anew, unless all have it."""
+FEWEST = 8
+"""The fewest tensors that form a pack though each of them fills whole vectors. Also, how many tensors that had no state
+must have it for packs to be made anew, unless all have it."""
 
 LARGEST = 2**20
 """Elements of the largest pack. It keeps the copies of parameters and gradients below 16 MiB."""
@@ -108,6 +109,8 @@ class Pack:
             torch_internals.copy_each(views, [state[name] for state in states])
             self.state.append(vector)
             self._views[name] = views
+        self.t: int | None = None
+        """The number of the update that is gathered, if updates are counted."""
         self.steps: Tensor | None = None
         if "step" in states[0]:
             counts = [float(state["step"]) for state in states]
@@ -145,8 +148,11 @@ class Pack:
         grads = [grad for param in params if (grad := param.grad) is not None]
         if len(grads) < len(params) or set(map(_dtype, grads)) != {dtype} or set(map(_layout, grads)) != _ORDINARY:
             return False
-        if self.steps is not None and bool((self.steps != self.steps[0]).any()):
-            return False
+        if self.steps is not None:
+            counts = self.steps.tolist()
+            if counts.count(counts[0]) < len(counts):
+                return False
+            self.t = int(counts[0]) + 1
         if False in map(_is_cpu, params):
             return None
         if True in map(Tensor.is_neg, grads):
@@ -232,10 +238,14 @@ class Plan:
             for _, param in stated
         ]
         self.packs = []
-        for portion in portions([param.numel() for _, param in stated], kinds) if lasting else ():
-            params = [stated[place][1] for place in portion]
-            places = [first + stated[place][0] for place in portion]
-            self.packs.append(Pack(params, places, [state[param] for param in params], names))
+        sizes = [param.numel() for _, param in stated]
+        for portion in portions(sizes, kinds) if lasting else ():
+            if len(portion) < FEWEST:
+                portion = [place for place in portion if sizes[place] % WHOLE]
+            if portion:
+                params = [stated[place][1] for place in portion]
+                places = [first + stated[place][0] for place in portion]
+                self.packs.append(Pack(params, places, [state[param] for param in params], names))
         packed = {id(param) for pack in self.packs for param in pack.params}
         self.rest = [(p, param) for p, param in enumerate(self._params) if id(param) not in packed]
 
@@ -256,7 +266,7 @@ class Plan:
     def _has_waited(self, state: Mapping[Tensor, dict[str, Any]]) -> bool:
         """Whether enough parameters that had no state now have it to make packs anew."""
         waiting = self._waiting
-        return bool(waiting) and sum(param in state for param in waiting) >= min(ENOUGH, len(waiting))
+        return bool(waiting) and sum(param in state for param in waiting) >= min(FEWEST, len(waiting))
 
     def dissolve(self) -> None:
         """Dissolve every pack."""

@@ -113,8 +113,7 @@ class Stepper:
             _count(batch)
 
     def _step_pack(self, pack: Pack, group: Group, update: Callable[[int | None], Update]) -> None:
-        t = None if pack.steps is None else int(pack.steps[0]) + 1
-        self._step_vector(pack.tensors, pack.members, t, group, update)
+        self._step_vector(pack.tensors, pack.members, pack.t, group, update)
         if pack.steps is not None:
             pack.steps.add_(1)
         pack.scatter()
