@@ -3,6 +3,7 @@
 Specs, Python calls, the optimizer's own constructor, the JSON Schema and `optreg show` all use this one reading.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,7 @@ def _model(reference: type) -> type[BaseModel]:
 
     Names are aliases in the model, since pydantic reserves some of them.
     """
+    _prepare_pydantic()
     fields: dict[str, Any] = {}
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
     with plugin_code(f"cannot use the fields of '{_name(reference)}'"):
@@ -48,6 +50,13 @@ def _model(reference: type) -> type[BaseModel]:
             default = pydantic.Field(given.get(name, ...), alias=name)
             fields[f"field_{index}"] = (_with_tuples(hints[name]), default)
         return create_model(reference.__name__, __config__=config, **fields)
+
+
+@functools.cache
+def _prepare_pydantic() -> None:
+    """Let pydantic look for its own plugins: its first model reads what is installed, and fails if any is damaged."""
+    with contextlib.suppress(Exception):
+        create_model("First")
 
 
 def _with_tuples(hint: Any) -> Any:

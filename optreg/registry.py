@@ -256,11 +256,17 @@ _reading = threading.Lock()
 
 @functools.cache
 def _installed() -> Registry:
-    return Registry()
+    registry = Registry()
+    for fault in registry.faults:
+        warnings.warn(fault, PluginWarning, stacklevel=3)
+    return registry
 
 
 def default_registry() -> Registry:
-    """The registry of everything installed in this process; all threads share one."""
+    """The registry of everything installed in this process; all threads share one.
+
+    When it is made, a `PluginWarning` tells each of its `faults`.
+    """
     with _reading:
         return _installed()
 

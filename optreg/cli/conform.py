@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from optreg.cli.output import table
+from optreg.registry import default_registry
 from optreg.yaml_reader import read_text
 
 NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
@@ -63,6 +64,7 @@ def command(names: tuple[str, ...], **options: Any) -> None:
         Target(name, options["like"], params, settings, traits, options["device"]) for name in dict.fromkeys(names)
     ]
     selection = _selection(options["select"])
+    default_registry()  # tells what is damaged of all that is installed; the workers are silent
     try:
         with Pool(options["workers"]) as pool:
             if options["listing"]:
