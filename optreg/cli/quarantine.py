@@ -30,6 +30,9 @@ Task = Callable[[Registry, Entry], Any]
 LIMIT = 60.0
 """Seconds that a plugin may take."""
 
+GRACE = 1.0
+"""Seconds that the helper has to end its children when this process is interrupted."""
+
 limit_option = click.option(
     "--limit", type=click.FloatRange(min=0.1), default=LIMIT, show_default=True, help="Seconds allowed for each plugin."
 )
@@ -88,17 +91,26 @@ def _replies(task: Task, entries: Sequence[Entry], limit: float, imports: Sequen
         "PYTHONWARNINGS": "ignore",
     }
     replies: dict[int, str] = {}
-    with subprocess.Popen(
+    helper = subprocess.Popen(
         [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
-    ) as helper:
-        assert helper.stdin
-        assert helper.stdout
+    )
+    assert helper.stdin
+    assert helper.stdout
+    try:
         with contextlib.suppress(BrokenPipeError):  # there will be no reply
             helper.stdin.write(json.dumps(request) + "\n")
             helper.stdin.flush()  # and stays open: its end tells the helper that this process has ended
         for line in helper.stdout:
             index, reply = json.loads(line)
             replies[index] = reply
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            helper.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            helper.wait(GRACE)
+        helper.kill()  # it is importing, and has no children yet
+        helper.wait()
+        helper.stdout.close()
     return replies
 
 
