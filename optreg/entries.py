@@ -11,7 +11,7 @@ from enum import StrEnum
 from importlib.metadata import EntryPoint
 
 from optreg.distributions import Distribution, described, installed
-from optreg.errors import UnknownPluginError, closest, did_you_mean
+from optreg.errors import UnknownPluginError, closest, did_you_mean, printable
 from optreg.requirements import canonical, missing
 
 ALLOW = "OPTREG_PLUGINS"
@@ -69,7 +69,8 @@ class Entries:
         self._blocked = _listed(environ, BLOCK) or frozenset()
         self._offers = Counter((entry.kind, entry.name) for entry in self._entries if not self.hidden_by(entry))
         marks = [(ALLOW, mark) for mark in self._allowed or ()] + [(BLOCK, mark) for mark in self._blocked]
-        self.faults = (*faults, *filter(None, (self._astray(*mark) for mark in sorted(marks))))
+        astray = filter(None, (self._astray(*mark) for mark in sorted(marks)))
+        self.faults = tuple(map(printable, (*faults, *astray)))
         """What is damaged among all that is installed, and words of the variables that match nothing, each with what to
         do. Nothing of it stops anybody."""
 

@@ -256,10 +256,7 @@ _reading = threading.Lock()
 
 @functools.cache
 def _installed() -> Registry:
-    registry = Registry()
-    for fault in registry.faults:
-        warnings.warn(fault, PluginWarning, stacklevel=3)
-    return registry
+    return Registry()
 
 
 def default_registry() -> Registry:
@@ -268,7 +265,12 @@ def default_registry() -> Registry:
     When it is made, a `PluginWarning` tells each of its `faults`.
     """
     with _reading:
-        return _installed()
+        first = not _installed.cache_info().currsize
+        registry = _installed()
+    if first:
+        for fault in registry.faults:
+            warnings.warn(fault, PluginWarning, stacklevel=2)
+    return registry
 
 
 def _check_fields(entry: Entry, what: str, part: Any) -> None:

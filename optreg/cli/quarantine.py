@@ -68,7 +68,11 @@ def _reply(task: Task, registry: Registry, entry: Entry) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return json.dumps({"failure": f"{entry.kind} '{entry.name}' of {entry.origin} fails: {raised(error)}"})
+        return _failure(entry, f" fails: {raised(error)}")
+
+
+def _failure(entry: Entry, how: str) -> str:
+    return json.dumps({"failure": f"{entry.kind} '{entry.name}' of {entry.origin}{how}"})
 
 
 def _result(reply: str) -> Any:
@@ -201,7 +205,7 @@ class _Child:
             how = f"the process died of {signal.Signals(os.WTERMSIG(status)).name} while it was loaded"
         else:
             how = f"the process ended with exit code {os.WEXITSTATUS(status)} while it was loaded"
-        return json.dumps({"failure": f"{self.entry.kind} '{self.entry.name}' of {self.entry.origin}: {how}"})
+        return _failure(self.entry, f": {how}")
 
 
 def _be_the_child(task: Task, entry: Entry, limit: float, written: int, silence: int) -> NoReturn:
@@ -216,9 +220,13 @@ def _be_the_child(task: Task, entry: Entry, limit: float, written: int, silence:
         seconds = int(limit + 1) * (os.cpu_count() or 1)  # of work: a child that nobody can end any more ends itself
         with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        reply = _reply(task, default_registry(), entry).encode() + b"\n"
-        while reply:
-            reply = reply[os.write(written, reply) :]
+        try:
+            reply = _reply(task, default_registry(), entry)
+        except KeyboardInterrupt as error:  # the plugin's own, as Ctrl-C does not reach this process
+            reply = _failure(entry, f" fails: {raised(error)}")
+        left = reply.encode() + b"\n"
+        while left:
+            left = left[os.write(written, left) :]
     finally:
         os._exit(0)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -328,3 +329,13 @@ def test_commands_tell_words_that_match_nothing(site, monkeypatch):
     result = CliRunner().invoke(main, ["list"])
     assert result.exit_code == 0
     assert result.stderr.startswith("warning: OPTREG_BLOCK names 'optreg/lyon', but")
+
+
+def test_whoever_hears_of_a_fault_may_ask_for_the_registry(site, monkeypatch):
+    leave_behind(site)
+    heard = []
+    monkeypatch.setattr(warnings, "showwarning", lambda *_: heard.append(optreg.default_registry()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        registry = optreg.default_registry()
+    assert heard == [registry]
