@@ -1,7 +1,9 @@
 """Errors, written for the person who can fix them: where the problem is, what is wrong, what to write instead."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 SHOWN = 50
@@ -35,8 +37,7 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.message}" if self.where else self.message
-        return text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be printed
+        return printable(f"{self.where}: {self.message}" if self.where else self.message)
 
 
 class SpecError(OptregError, ValueError):
@@ -59,6 +60,9 @@ class PluginError(OptregError):
     The message names the distribution, its version and the module; the cause, if there is one, is chained.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
 
 class UnknownPluginError(PluginError, LookupError):
     """A name matches no plugin or several, or an environment variable hides the plugin.
@@ -73,7 +77,52 @@ class UnknownPluginError(PluginError, LookupError):
 
 
 class PluginWarning(UserWarning):
-    """An observer (entry-point group `optreg.hooks`) failed; the build itself succeeded."""
+    """Something is wrong that does not stop the work: an observer failed, or an installed distribution is damaged."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str, keep: str = "\n\t") -> str:
+    r"""The text with `\x1b` and the like in place of what would command a terminal, or what it cannot show.
+
+    That is control characters, the marks that change the direction of writing, and lone surrogates. Characters in
+    `keep` stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter in keep or unicodedata.category(letter) == "Zs"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+def raised(error: BaseException) -> str:
+    """The type and the message of what somebody else's code raised: `ZeroDivisionError: division by zero`."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "its message cannot be read"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@contextmanager
+def plugin_code(failure: str) -> Iterator[None]:
+    """Runs a plugin's code: whatever it raises, `sys.exit` included, becomes a `PluginError` with the cause chained.
+
+    Only the user's KeyboardInterrupt passes.
+
+    Args:
+        failure: the beginning of the message, before the type and the message of what was raised.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise PluginError(f"{failure}: {raised(error)}") from error
 
 
 def closest(word: str, choices: Iterable[str]) -> str | None:

@@ -3,6 +3,7 @@
 Specs, Python calls, the optimizer's own constructor, the JSON Schema and `optreg show` all use this one reading.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from optreg.errors import Path, PluginError, Problem, SpecError, did_you_mean
+from optreg.errors import Path, PluginError, Problem, SpecError, did_you_mean, plugin_code
 
 
 class Complaint(NamedTuple):
@@ -38,9 +39,10 @@ def _model(reference: type) -> type[BaseModel]:
 
     Names are aliases in the model, since pydantic reserves some of them.
     """
+    _prepare_pydantic()
     fields: dict[str, Any] = {}
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-    try:
+    with plugin_code(f"cannot use the fields of '{_name(reference)}'"):
         hints = get_type_hints(reference, include_extras=True)
         given = defaults(reference)
         for index, name in enumerate(names(reference)):
@@ -48,8 +50,13 @@ def _model(reference: type) -> type[BaseModel]:
             default = pydantic.Field(given.get(name, ...), alias=name)
             fields[f"field_{index}"] = (_with_tuples(hints[name]), default)
         return create_model(reference.__name__, __config__=config, **fields)
-    except Exception as error:
-        raise PluginError(f"cannot use the fields of '{_name(reference)}': {type(error).__name__}: {error}") from error
+
+
+@functools.cache
+def _prepare_pydantic() -> None:
+    """Let pydantic look for its own plugins: its first model reads what is installed, and fails if any is damaged."""
+    with contextlib.suppress(Exception):
+        create_model("First")
 
 
 def _with_tuples(hint: Any) -> Any:
@@ -109,20 +116,24 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
     known = {key: value for key, value in settings.items() if key in choices}
     for key in settings.keys() - known.keys():
         yield Complaint((key,), f"{owner} has no parameter '{key}'{did_you_mean(key, choices)}")
-    try:
-        model.model_validate(known)
-    except ValidationError as error:
-        for detail in error.errors(include_url=False, include_context=False):
+    details: list[Any] = []
+    with plugin_code(f"the fields of '{_name(reference)}' cannot be checked"):  # a field may bring its own validator
+        try:
+            model.model_validate(known)
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_context=False)
+    if details:
+        for detail in details:
             yield _complaint(owner, detail["loc"], detail["type"], detail["msg"], detail["input"])
         return
-    try:
-        reference(**known)  # conditions on several fields together
-    except (ValueError, ArithmeticError) as error:
-        yield Complaint((), f"{owner}: {error}")
-    except Exception as error:
-        raise PluginError(
-            f"'{_name(reference)}' cannot be created from values that are in range: {type(error).__name__}: {error}"
-        ) from error
+    refusal = None
+    with plugin_code(f"'{_name(reference)}' cannot be created from values that are in range"):
+        try:
+            reference(**known)  # conditions on several fields together
+        except (ValueError, ArithmeticError) as error:
+            refusal = f"{owner}: {error}"
+    if refusal:
+        yield Complaint((), refusal)
 
 
 def _name(reference: type) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from optreg.entries import Entry
-from optreg.errors import PluginError
+from optreg.errors import plugin_code
 from optreg.protocols import OptimizerReference, RateReference, ScheduleReference
 from optreg.traits import OptimizerTraits, ScheduleTraits
 
@@ -93,11 +93,10 @@ class Registration(Generic[Plugin]):
         Raises:
             PluginError: the import fails, or the class does not exist.
         """
-        try:
+        failure = (
+            f"{self.entry.kind} '{self.entry.name}' of {self.entry.origin} names its implementation "
+            f"'{self.plugin.implementation}', which cannot be imported"
+        )
+        with plugin_code(failure):
             module, _, attribute = self.plugin.implementation.partition(":")
             return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-        except (Exception, SystemExit) as error:
-            raise PluginError(
-                f"{self.entry.kind} '{self.entry.name}' of {self.entry.origin} names its implementation "
-                f"'{self.plugin.implementation}', which cannot be imported: {type(error).__name__}: {error}"
-            ) from error

@@ -15,7 +15,7 @@ import pluggy
 from optreg import hookspecs, lazy_types
 from optreg.criteria import CRITERIA
 from optreg.entries import Entries, Entry, Kind, normalised
-from optreg.errors import PluginError, PluginWarning, did_you_mean
+from optreg.errors import PluginError, PluginWarning, did_you_mean, plugin_code
 from optreg.records import CheckPlugin, OptimizerPlugin, Plugin, Registration, SchedulePlugin
 from optreg.spec import Spec
 
@@ -39,9 +39,9 @@ class Registry(Entries):
         self, entry_points: Iterable[EntryPoint] | None = None, environ: Mapping[str, str] = os.environ
     ) -> None:
         super().__init__(entry_points, environ)
-        self._lock = threading.RLock()
-        self._manager = pluggy.PluginManager("optreg")
-        self._manager.add_hookspecs(hookspecs)
+        self._modules: dict[str, _Module] = {}  # by their names
+        self._observers = _manager()
+        self._lock = threading.Lock()  # for these two; no plugin's code runs under it
 
     def optimizer(self, name: str) -> Registration[OptimizerPlugin]:
         """Import and return the optimizer of that name.
@@ -102,26 +102,25 @@ class Registry(Entries):
                     self._register(entry)
                 except PluginError as error:
                     warnings.warn(str(error), PluginWarning, stacklevel=3)
-        with self._lock:  # another thread may be registering a module
-            plugins = self._manager.get_plugins()
-            observers = self._manager.hook.optreg_built.get_hookimpls()
+        with self._lock:
+            observers = self._observers.hook.optreg_built.get_hookimpls()
+            plugins = self._observers.get_plugins()
         for observer in observers:
-            call = self._manager.subset_hook_caller("optreg_built", plugins - {observer.plugin})
+            call = self._observers.subset_hook_caller("optreg_built", plugins - {observer.plugin})
             try:
-                call(spec=spec, optimizer=optimizer, scheduler=scheduler)
-            except Exception as error:
-                warnings.warn(
-                    f"observer '{observer.plugin_name}' failed: {type(error).__name__}: {error}",
-                    PluginWarning,
-                    stacklevel=3,
-                )
+                with plugin_code(f"observer '{observer.plugin_name}' failed"):
+                    call(spec=spec, optimizer=optimizer, scheduler=scheduler)
+            except PluginError as error:
+                warnings.warn(str(error), PluginWarning, stacklevel=3)
 
     def _load(self, entry: Entry, hook: str, record: type[Plugin]) -> Registration[Plugin]:
         """Call the hook of the one module behind `entry`, and return the record of that name."""
         records = self._records(entry, hook, record)
         if records is None:
+            module, colon, _ = entry.module.partition(":")
+            remedy = f"; if the module does, name it alone: {entry.name} = {module}" if colon else ""
             raise PluginError(
-                f"{entry.origin} offers {entry.kind} '{entry.name}', but does not implement the hook '{hook}'"
+                f"{entry.origin} offers {entry.kind} '{entry.name}', but does not implement the hook '{hook}'{remedy}"
             )
         named = [plugin for plugin in records if normalised(str(plugin.name)) == entry.name]
         if len(named) != 1:
@@ -136,22 +135,13 @@ class Registry(Entries):
 
     def _records(self, entry: Entry, hook: str, record: type[Record]) -> list[Record] | None:
         """What a hook of the one module behind `entry` returns; None if the module does not implement it."""
-        module = self._register(entry)
-        with self._lock:  # another thread may be registering a module
-            callers = self._manager.get_hookcallers(module) or []
-        functions: list[Any] = [
-            implementation.function
-            for caller in callers
-            if caller.name == hook
-            for implementation in caller.get_hookimpls()
-            if implementation.plugin is module
-        ]
+        hooks = self._register(entry).hooks
+        implementations = getattr(hooks.hook, hook).get_hookimpls()
+        functions: list[Any] = [implementation.function for implementation in implementations]
         if not functions:
             return None
-        try:
+        with plugin_code(f"{entry.origin}: hook '{hook}' failed"):
             records: list[Any] = [plugin for function in functions for plugin in function()]
-        except Exception as error:
-            raise PluginError(f"{entry.origin}: hook '{hook}' failed: {type(error).__name__}: {error}") from error
         for plugin in records:
             if not isinstance(plugin, record):
                 article = "an" if record.__name__[0] in "AEIOU" else "a"
@@ -160,36 +150,34 @@ class Registry(Entries):
                 )
         return records
 
-    def _register(self, entry: Entry) -> Any:
-        """Import the module behind an entry and hand it to pluggy, once."""
+    def _register(self, entry: Entry) -> "_Module":
+        """Import the module behind an entry, and find its hooks, once."""
+        plugin = _imported(entry)
+        known = self._modules.get(entry.module)
+        if known and known.plugin is plugin:
+            return known
+        found = _Module(plugin, _hooks_of(entry, plugin))
+        self._refuse_uncalled_hooks(entry, found)
         with self._lock:
-            try:
-                module = importlib.import_module(entry.module)
-            except (Exception, SystemExit) as error:  # a script listed as a plugin may exit
-                raise PluginError(
-                    f"{entry.kind} '{entry.name}' is broken: {entry.origin} cannot be imported: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            try:
-                if not self._manager.is_registered(module):
-                    self._manager.register(module, name=f"{entry.distribution}:{entry.module}")
-                self._refuse_uncalled_hooks(entry, module)
-            except (pluggy.PluginValidationError, PluginError) as error:
-                if self._manager.is_registered(module):  # pluggy before 1.7 keeps a refused module
-                    self._manager.unregister(module)
-                if isinstance(error, PluginError):
-                    raise
-                raise PluginError(f"{entry.origin}: {error}") from error
-            return module
+            known = self._modules.get(entry.module)
+            if known and known.plugin is plugin:  # another thread was faster
+                return known
+            for observer in known.observers if known else ():  # of a module that was imported again since
+                self._observers.unregister(observer)
+            for number, observer in enumerate(found.observers):
+                name = f"{entry.distribution}:{entry.module}"
+                self._observers.register(observer, name=f"{name}, {number + 1}" if number else name)
+            self._modules[entry.module] = found
+        return found
 
-    def _refuse_uncalled_hooks(self, entry: Entry, module: Any) -> None:
+    def _refuse_uncalled_hooks(self, entry: Entry, found: "_Module") -> None:
         """Raise for a hook that nobody would call: pluggy itself accepts misspelt hooks.
 
         The suite calls the hook for checks only in hook modules.
         """
         hooks = {other.module for other in self.entries(Kind.HOOK)}
         known = [name for name in vars(hookspecs) if name.startswith("optreg_")]
-        for caller in self._manager.get_hookcallers(module) or []:
+        for caller in found.hooks.get_hookcallers(found.plugin) or []:
             if not caller.has_spec():
                 raise PluginError(
                     f"{entry.origin} implements '{caller.name}', which is not a hook of optreg"
@@ -202,6 +190,67 @@ class Registry(Entries):
                 )
 
 
+class _Observer:
+    """What is called when something was built, apart from its module: pluggy reads every name of what it registers."""
+
+    def __init__(self, function: Any) -> None:
+        self.optreg_built = function
+
+
+class _Module:
+    """A plugin's module, or the object that its entry point names, with a manager that knows its hooks alone."""
+
+    def __init__(self, plugin: Any, hooks: pluggy.PluginManager) -> None:
+        self.plugin = plugin
+        self.hooks = hooks
+        self.observers = [_Observer(found.function) for found in hooks.hook.optreg_built.get_hookimpls()]
+
+
+def _hooks_of(entry: Entry, plugin: Any) -> pluggy.PluginManager:
+    """The hooks of a plugin. This reads its names, and a module may import when it is asked for one."""
+    manager = _manager()
+    wrong = ""
+    with plugin_code(f"{entry.origin}: its hooks cannot be read"):
+        try:
+            manager.register(plugin)
+        except pluggy.PluginValidationError as error:
+            wrong = str(error)
+    if wrong:
+        raise PluginError(f"{entry.origin}: {wrong}")
+    return manager
+
+
+def _manager() -> pluggy.PluginManager:
+    """A plugin manager that knows the hooks of optreg."""
+    manager = pluggy.PluginManager("optreg")
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def _imported(entry: Entry) -> Any:
+    """The module behind an entry, or the object in it that the entry point names."""
+    name, _, attribute = entry.module.partition(":")
+    failure = f"{entry.kind} '{entry.name}' is broken: {entry.origin} cannot be imported"
+    try:
+        with plugin_code(failure):
+            module = importlib.import_module(name)
+    except PluginError as error:
+        if type(error.__cause__).__name__ != "_DeadlockError":  # importlib's: two threads wait for each other's modules
+            raise
+        raise _too_early(entry) from error
+    if getattr(getattr(module, "__spec__", None), "_initializing", False) is True:  # as importlib itself asks
+        raise _too_early(entry)
+    with plugin_code(failure):
+        return functools.reduce(getattr, attribute.split(".") if attribute else (), module)
+
+
+def _too_early(entry: Entry) -> PluginError:
+    return PluginError(
+        f"{entry.kind} '{entry.name}' cannot be used yet: {entry.origin} is still being imported, and its import has "
+        "led here; let it ask optreg in a function that is called later"
+    )
+
+
 _reading = threading.Lock()
 
 
@@ -211,9 +260,17 @@ def _installed() -> Registry:
 
 
 def default_registry() -> Registry:
-    """The registry of everything installed in this process; all threads share one."""
+    """The registry of everything installed in this process; all threads share one.
+
+    When it is made, a `PluginWarning` tells each of its `faults`.
+    """
     with _reading:
-        return _installed()
+        first = not _installed.cache_info().currsize
+        registry = _installed()
+    if first:
+        for fault in registry.faults:
+            warnings.warn(fault, PluginWarning, stacklevel=2)
+    return registry
 
 
 def _check_fields(entry: Entry, what: str, part: Any) -> None:

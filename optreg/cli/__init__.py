@@ -1,12 +1,14 @@
 """The command line: one module for each command, imported only when that command runs."""
 
+import os
+import warnings
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import entry_points
 from typing import Any
 
 import click
 
-from optreg.errors import OptregError
+from optreg.errors import OptregError, PluginWarning
 
 COMMANDS = {
     "conform": "Judge optimizers and schedules by their reference mathematics.",
@@ -20,7 +22,7 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Imports a command when it runs, and reports optreg's own errors without a traceback."""
+    """Imports a command when it runs, and reports optreg's own errors and warnings in a line each."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*COMMANDS]  # after `optreg list`, the name `list` is that command's module
@@ -36,14 +38,39 @@ class _Commands(click.Group):
             formatter.write_dl([*COMMANDS.items()])
 
     def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except OptregError as error:
-            click.echo(f"error: {error}", err=True)
-            context.exit(1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", PluginWarning)
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(context)
+            except OptregError as error:
+                click.echo(f"error: {error}", err=True)
+                context.exit(1)
+
+
+_show_other_warning = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    if issubclass(category, PluginWarning):
+        click.echo(f"warning: {message}", err=True)
+        _keep_torch_importable()
+    else:
+        _show_other_warning(message, category, *where, **more)
+
+
+def _keep_torch_importable() -> None:
+    """Switch off torch's search for further devices if it would fail.
+
+    When torch is imported, it reads the entry points of all that is installed, and does not start if any is damaged.
+    """
+    try:
+        entry_points()
+    except Exception:
+        os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 
 
 @click.group(cls=_Commands)
-@click.version_option(version("optreg"), prog_name="optreg")
+@click.version_option(package_name="optreg", prog_name="optreg")
 def main() -> None:
     """Optimizers and learning-rate schedules for PyTorch, as plugins, from YAML."""

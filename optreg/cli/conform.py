@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from optreg.cli.output import table
+from optreg.errors import printable
+from optreg.registry import default_registry
 from optreg.yaml_reader import read_text
 
 NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
@@ -63,6 +65,7 @@ def command(names: tuple[str, ...], **options: Any) -> None:
         Target(name, options["like"], params, settings, traits, options["device"]) for name in dict.fromkeys(names)
     ]
     selection = _selection(options["select"])
+    default_registry()  # tells what is damaged of all that is installed; the workers are silent
     try:
         with Pool(options["workers"]) as pool:
             if options["listing"]:
@@ -115,7 +118,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
 def _refused(reasons: Iterable[str]) -> int:
     """Print what could not be judged, and why; returns the exit code."""
     for reason in reasons:
-        click.echo(f"cannot be judged: {reason}", err=True)
+        click.echo(printable(f"cannot be judged: {reason}"), err=True)
     return 2
 
 
@@ -207,14 +210,13 @@ def _print_findings(verdicts: list[Any], checks: dict[str, Any], verbose: bool) 
         click.echo(f"\n{name}: {len(own)} finding{'s' if len(own) > 1 else ''}")
         for verdict in own if verbose else own[:IN_FULL]:
             check = checks[verdict.check]
-            click.echo(
-                f"\n{click.style(str(check), bold=True)}{finding_message(check, verdict).removeprefix(str(check))}"
-            )
+            message = printable(finding_message(check, verdict).removeprefix(str(check)))
+            click.echo(f"\n{click.style(str(check), bold=True)}{message}")
         rest = [] if verbose else own[IN_FULL:]
         if rest:
             click.echo("\nand these, which --verbose reports in full:")
         for verdict in rest:
-            click.echo(f"  {checks[verdict.check]}: {verdict.finding.reason}"[:160])
+            click.echo(printable(f"  {checks[verdict.check]}: {verdict.finding.reason}")[:160])
     click.echo()
 
 

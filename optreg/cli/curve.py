@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from optreg.errors import OptregError, PluginError
+from optreg.errors import OptregError, plugin_code, raised
 from optreg.spec import Spec
 
 DEFAULT_HORIZON = 1000
@@ -44,8 +44,10 @@ class Curve:
         """
         try:
             return float(self.rate(t))
-        except Exception as error:
-            raise StepError(f"{type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise StepError(raised(error)) from error
 
     def key_steps(self) -> dict[int, str]:
         """The start, every step that a hyperparameter names, the middle, the end and a step after it, with names."""
@@ -77,15 +79,11 @@ def curve(spec: Spec) -> Curve:
     base_lr = _base_lr(spec)
     implementation = spec.scheduler.registration.implementation()
     scale = 1.0 if base_lr is None else base_lr
-    try:
+    entry = spec.scheduler.entry
+    with plugin_code(f"{entry.kind} '{entry.name}' of {entry.origin} cannot be built"):
         if _is_torch_scheduler(implementation):
             return Curve(spec, _stepped(implementation, scale, spec.scheduler.settings))
         schedule = implementation(**spec.scheduler.settings)
-    except Exception as error:
-        entry = spec.scheduler.entry
-        raise PluginError(
-            f"{entry.kind} '{entry.name}' of {entry.origin} cannot be built: {type(error).__name__}: {error}"
-        ) from error
     return Curve(spec, lambda t: scale * schedule(t))
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from optreg.errors import printable
+
 overrides_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value: optimizer.lr=1e-4."
 )
@@ -12,10 +14,11 @@ overrides_option = click.option(
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table: drawn on a terminal, with tabs between cells when piped."""
+    """Print a table: drawn on a terminal, with tabs between cells when piped. A row is one line, whatever is in it."""
+    printed = [[printable(str(cell), keep="") for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        for row in (headers, *rows):
-            click.echo("\t".join(str(cell) for cell in row))
+        for row in (headers, *printed):
+            click.echo("\t".join(row))
         return
     from rich import box
     from rich.console import Console
@@ -23,6 +26,6 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     from rich.text import Text
 
     drawn = Table(*headers, box=box.SIMPLE_HEAD)
-    for row in rows:
-        drawn.add_row(*(Text(str(cell)) for cell in row))
+    for row in printed:
+        drawn.add_row(*map(Text, row))
     Console().print(drawn)

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from optreg.cli.quarantine import LIMIT, Failure, in_quarantine, limit_option
 from optreg.criteria import CRITERIA
 from optreg.entries import Entry, Kind
-from optreg.errors import PluginError
+from optreg.errors import printable
 from optreg.hyperparameters import json_schema
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry, default_registry
@@ -18,16 +19,24 @@ from optreg.registry import Registry, default_registry
 @click.option(
     "-o", "--output", type=click.File("w"), default="-", help="The file to write; by default, standard output."
 )
-def command(output: Any) -> None:
-    """Print the JSON Schema (draft 2020-12) of specs that name what is installed here."""
-    json.dump(make_schema(default_registry()), output, indent=2)
+@limit_option
+def command(output: Any, limit: float) -> None:
+    """Print the JSON Schema (draft 2020-12) of specs that name what is installed here.
+
+    Imports every plugin, each in a process of its own.
+    """
+    json.dump(make_schema(default_registry(), limit=limit), output, indent=2)
     output.write("\n")
 
 
-def make_schema(registry: Registry) -> dict[str, Any]:
-    """The schema; broken plugins are left out and reported on standard error."""
-    optimizers = _described(registry, Kind.OPTIMIZER)
-    schedulers = _described(registry, Kind.SCHEDULER)
+def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
+    """The schema; broken plugins are left out and reported on standard error.
+
+    Args:
+        registry: the default registry.
+        limit: seconds that a plugin may take to load.
+    """
+    optimizers, schedulers = _described(registry, limit)
     described = {**optimizers, **schedulers}.values()
     nested = {name: value for each in described for name, value in each["$defs"].items()}
     return {
@@ -50,22 +59,25 @@ def make_schema(registry: Registry) -> dict[str, Any]:
     }
 
 
-def _described(registry: Registry, kind: Kind) -> dict[str, dict[str, Any]]:
-    """The settings of the working plugins of a kind, under every name of each plugin."""
-    described: dict[str, dict[str, Any]] = {}
-    bare = registry.usable(kind)
-    for entry in registry.entries(kind):
-        if registry.hidden_by(entry):
+def _described(registry: Registry, limit: float) -> tuple[dict[str, dict[str, Any]], ...]:
+    """The settings of the working optimizers, and of the schedules, under every name of each."""
+    kinds = (Kind.OPTIMIZER, Kind.SCHEDULER)
+    entries = [entry for kind in kinds for entry in registry.entries(kind) if not registry.hidden_by(entry)]
+    bare = {kind: registry.usable(kind) for kind in kinds}
+    described: dict[Kind, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
+    for entry, settings in zip(entries, in_quarantine(describe, entries, limit=limit, imports=["numpy"]), strict=True):
+        if isinstance(settings, Failure):
+            click.echo(f"left out: {printable(settings)}", err=True)
             continue
-        load = registry.optimizer if kind is Kind.OPTIMIZER else registry.scheduler
-        try:
-            settings = _describe(entry, load(entry.qualified).plugin)
-        except PluginError as error:
-            click.echo(f"left out: {error}", err=True)
-            continue
-        for name in (entry.name, entry.qualified) if entry in bare else (entry.qualified,):
-            described[name] = settings
-    return described
+        for name in (entry.name, entry.qualified) if entry in bare[entry.kind] else (entry.qualified,):
+            described[entry.kind][name] = settings
+    return tuple(described.values())
+
+
+def describe(registry: Registry, entry: Entry) -> dict[str, Any]:
+    """The task in quarantine: the schema of an entry's settings."""
+    load = registry.optimizer if entry.kind is Kind.OPTIMIZER else registry.scheduler
+    return _describe(entry, load(entry.qualified).plugin)
 
 
 def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import click
 
 from optreg.cli.output import table
 from optreg.entries import Kind
-from optreg.errors import UnknownPluginError
+from optreg.errors import UnknownPluginError, printable
 from optreg.hyperparameters import describe
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import default_registry
@@ -19,11 +19,11 @@ def command(name: str) -> None:
     found = _found(name)
     for registration in found:
         entry, plugin = registration.entry, registration.plugin
-        click.echo(f"{entry.kind} {entry.name}, from {entry.distribution} {entry.version} ({entry.module})\n")
-        click.echo(inspect.getdoc(plugin.reference))
+        origin = f"{entry.kind} {entry.name}, from {entry.distribution} {entry.version} ({entry.module})"
+        click.echo(f"{printable(origin)}\n\n{printable(inspect.getdoc(plugin.reference) or '')}")
         _fields("hyperparameter", plugin.reference)
         if isinstance(plugin, OptimizerPlugin) and describe(plugin.options):
-            click.echo(f"\n{inspect.getdoc(plugin.options)}")
+            click.echo(f"\n{printable(inspect.getdoc(plugin.options) or '')}")
             _fields("execution option", plugin.options)
 
 

@@ -1,6 +1,10 @@
 """Commands in front of third-party plugins that are unlike ours, damaged, or merely unlucky."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -168,3 +172,57 @@ def test_a_legend_tells_files_of_equal_name_apart(here):
     drawn = Path("lr.SVG").read_text()
     for label in ("lion, linear (a/run.yaml)", "lion, linear (b/run.yaml)", r"lion, linear (_\$x\$)"):
         assert f"<!-- {label} -->" in drawn or f"<!-- {label.replace(chr(92), '')} -->" in drawn, label
+
+
+EVIL = "\x1b]0;evil\x07\x9b31m\u202e"
+
+
+@pytest.fixture
+def commanding(site, optimizer, here):
+    """Plugins whose every text would command a terminal."""
+    optimizer(fields=f"lr: Literal['{EVIL}'] = '{EVIL}'")
+    for code in (site.folder / "odd_optimizer.py",):
+        code.write_text(code.read_text().replace("One sentence.", f"One {EVIL} sentence."))
+    code = f"raise ValueError({EVIL!r})"
+    site.install("loud", code, names=[f"{EVIL}loud"], version=f"1{EVIL}", module="loud")
+    site.install("lower", code, names=["lower"])
+    (site.folder / "lower-1.0.dist-info" / "METADATA").write_text(f"Name: lower{EVIL}\nVersion: {EVIL}\n")
+    damaged = site.folder / f"worse{EVIL}-1.0.dist-info"
+    damaged.mkdir()
+    (damaged / "entry_points.txt").write_text(f"[{EVIL}]\n{EVIL}\n")
+    for file, name in {"odd": "odd", "lower": "lower", "loud": f"{EVIL}loud", "none": f"no such {EVIL}"}.items():
+        text = yaml.safe_dump({"optimizer": {"name": name, "lr": EVIL}, "scheduler": {"name": "constant"}})
+        (here / f"{file}.yaml").write_text(text)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["list"], ["list", "--check"], ["list", "--json"], ["list", "--check", "--json"], ["show", "odd"],
+        ["show", "lower"], ["show", f"{EVIL}loud"], ["show", EVIL], ["validate", "odd.yaml", "lower.yaml", "loud.yaml", "none.yaml"],
+        ["explain", "odd.yaml"], ["explain", "lower.yaml"], ["schema"], ["conform", f"{EVIL}loud"],
+    ],
+)  # fmt: skip
+def test_nothing_that_a_plugin_says_commands_the_terminal(commanding, command):
+    result = run(*command)
+    assert result.stdout + result.stderr
+    for letter in EVIL:
+        assert letter.isprintable() or letter not in result.stdout + result.stderr
+
+
+def test_nothing_that_a_plugin_says_commands_a_terminal_that_draws_tables(commanding, site):
+    terminal, end = pty.openpty()
+    environ = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(site.folder)}
+    with subprocess.Popen([sys.executable, "-m", "optreg", "list"], stdout=end, stderr=end, env=environ):
+        os.close(end)
+        output = b""
+        try:
+            while piece := os.read(terminal, 4096):
+                output += piece
+        except OSError:  # the other end was closed
+            pass
+    os.close(terminal)
+    assert b"loud" in output
+    assert b"\x1b]0;" not in output
+    assert b"\x07" not in output
+    assert "\x9b".encode() not in output

@@ -197,7 +197,9 @@ def test_a_distribution_without_metadata_harms_nobody(site):
     registry = Registry()
     assert registry.optimizer("lion").entry.distribution == "optreg"
     entry = registry.optimizer("good").entry
-    assert (entry.distribution, entry.version) == ("unknown", "unknown")
+    assert (entry.distribution, entry.version) == ("nameless", "1.0")
+    (fault,) = registry.faults
+    assert f"METADATA of distribution 'nameless' in '{site.folder / 'nameless-1.0.dist-info'}' cannot be read" in fault
 
 
 def test_a_module_refused_by_pluggy_is_refused_again_and_can_be_loaded_once_mended(site):

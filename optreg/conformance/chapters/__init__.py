@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from optreg.conformance.catalogue import LiveCheck, SuiteKind
 from optreg.entries import Entry
-from optreg.errors import PluginError
+from optreg.errors import PluginError, plugin_code
 from optreg.records import CheckPlugin
 from optreg.registry import default_registry
 
@@ -67,11 +67,8 @@ def checks(kind: SuiteKind | None = None) -> tuple[LiveCheck, ...]:
 
 def _third_party(entry: Entry, plugin: CheckPlugin) -> list[LiveCheck]:
     """The checks of a chapter that a distribution adds; the chapter is refused if one of them would not be run."""
-    try:
+    with plugin_code(f"{entry.origin}: its checks in '{plugin.module}' cannot be imported"):
         module = import_module(plugin.module)
-    except (Exception, SystemExit) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise PluginError(f"{entry.origin}: its checks in '{plugin.module}' cannot be imported: {reason}") from error
     marked = _marked(module, plugin.kind, entry.distribution)
     own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
     names = {f"check_{check.name}" for check in marked}

@@ -1,0 +1,158 @@
+"""Plugins that end the process, hang or print when they are loaded: `schema` and `list --check` tell, and go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from optreg.cli import main
+
+GOOD = """\
+from dataclasses import dataclass
+from optreg import OptimizerPlugin, hookimpl
+
+@dataclass
+class Reference:
+    '''One sentence.'''
+    lr: float = 0.1
+
+@hookimpl
+def optreg_optimizers():
+    return [OptimizerPlugin(name="NAME", implementation="torch.optim:SGD", reference=Reference)]
+"""
+
+MISBEHAVIOUR = {
+    "leaves": ("import os; os._exit(3)", "the process ended with exit code 3 while it was loaded"),
+    "leaves_well": ("import os; os._exit(0)", "the process ended with exit code 0 while it was loaded"),
+    "crashes": ("import ctypes; ctypes.string_at(0)", "the process died of SIGSEGV while it was loaded"),
+    "hangs": ("import time; time.sleep(600)", "it was not loaded within 5 s"),
+    "spins": ("while True: pass", "it was not loaded within 5 s"),
+    "interrupts": ("raise KeyboardInterrupt", "' fails: KeyboardInterrupt"),
+    "exits": ("import sys; sys.exit('bye')", "cannot be imported: SystemExit: bye"),
+}
+
+HARMLESS = {
+    "prints": "import os, sys\nprint('printed')\nprint('printed', file=sys.stderr)\nos.write(1, b'printed')\n",
+    "reads": "try:\n    input()\nexcept EOFError:\n    pass\n",
+    "leaves_at_the_end": "import atexit, os\natexit.register(os._exit, 3)\n",
+    "closes": "import os\nfor number in (0, 1, 2):\n    os.close(number)\n",
+    "forks": "import os, time\nif os.fork() == 0:\n    time.sleep(600)\n",
+}
+
+
+@pytest.fixture
+def misbehaving(site):
+    """All of them are installed, each in a distribution of its own."""
+    for name, (code, _) in MISBEHAVIOUR.items():
+        site.install(
+            name.replace("_", "-"), f"{code}\n" + GOOD.replace("NAME", name), module=f"odd_{name}", names=[name]
+        )
+    for name, code in HARMLESS.items():
+        site.install(name.replace("_", "-"), code + GOOD.replace("NAME", name), module=f"odd_{name}", names=[name])
+
+
+def test_list_tells_which_do_not_work_and_all_others_do(misbehaving):
+    result = CliRunner().invoke(main, ["list", "--check", "--json", "--limit", "5"])
+    assert result.exit_code == 1
+    assert "printed" not in result.output
+    states = {row["name"]: row["state"] for row in json.loads(result.stdout)}
+    for name, (_, message) in MISBEHAVIOUR.items():
+        state = states.pop(name)
+        assert state.startswith(f"broken: optimizer '{name}' ")
+        assert f"distribution '{name.replace('_', '-')}' 1.0, module 'odd_{name}'" in state
+        assert state.endswith(message)
+    assert set(states.values()) == {"ok"}
+
+
+def test_schema_leaves_them_out_and_describes_all_others(misbehaving):
+    result = CliRunner().invoke(main, ["schema", "--limit", "5"])
+    assert result.exit_code == 0
+    assert "printed" not in result.output
+    names = json.loads(result.stdout)["properties"]["optimizer"]["properties"]["name"]["enum"]
+    assert {"lion", "adamw", *HARMLESS} <= {*names}
+    assert not {*MISBEHAVIOUR} & {*names}
+    lines = result.stderr.splitlines()
+    for line, name in zip(lines, sorted(MISBEHAVIOUR), strict=True):
+        assert line.startswith(f"left out: optimizer '{name}' ")
+        assert line.endswith(MISBEHAVIOUR[name][1])
+
+
+def test_a_plugin_that_kills_the_process_above_it_is_survived(site):
+    code = f"import os, signal\nif os.getpid() != {os.getpid()}:\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+    site.install("kills", code, names=["aaa"])
+    result = CliRunner().invoke(main, ["list", "--check"])
+    assert result.exit_code == 1
+    assert "aaa\tkills\t1.0\tbroken: the process that loads plugins has ended" in result.stdout
+
+
+def test_without_fork_plugins_are_loaded_in_this_process_and_still_print_nothing(site, monkeypatch):
+    monkeypatch.delattr(os, "fork")
+    site.install("exits", "import sys; sys.exit('bye')", names=["exits"])
+    site.install("prints", "print('printed')\n" + GOOD.replace("NAME", "prints"), names=["prints"])
+    result = CliRunner().invoke(main, ["list", "--check", "--json"])
+    states = {row["name"]: row["state"] for row in json.loads(result.stdout)}
+    assert states.pop("exits").endswith("cannot be imported: SystemExit: bye")
+    assert set(states.values()) == {"ok"}
+    assert "left out: optimizer 'exits' is broken" in CliRunner().invoke(main, ["schema"]).stderr
+
+
+ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
+@pytest.mark.parametrize(
+    ("ending", "to"),
+    [*((number, os.kill) for number in ENDINGS), *((number, os.killpg) for number in ENDINGS[:3])],
+    ids=str,
+)
+def test_nothing_is_left_behind_however_the_command_ends(elsewhere, tmp_path, ending, to):
+    """A terminal sends its signals to the whole group."""
+    told = tmp_path / "pids"
+    code = f"import os\nwith open({str(told)!r}, 'a') as file:\n    print(os.getpid(), os.getppid(), file=file)\n"
+    elsewhere.install("hangs", code + "while True: pass\n", names=["hangs"])
+    environ = {**os.environ, "PYTHONPATH": str(elsewhere.folder), "OPTREG_PLUGINS": "hangs"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "optreg", "schema"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    wait_for(lambda: told.exists() and told.read_text().endswith("\n"))
+    pids = [int(word) for word in told.read_text().split()]
+    assert all(map(alive, pids))
+    to(process.pid, ending)
+    process.communicate(timeout=20)
+    wait_for(lambda: not any(map(alive, pids)), seconds=2)
+
+
+def test_a_command_that_is_interrupted_while_its_helper_imports_leaves_nothing_behind(elsewhere, tmp_path):
+    told = tmp_path / "pids"
+    code = (
+        f"import os, time\nwith open({str(told)!r}, 'a') as file:\n    print(os.getpid(), file=file)\ntime.sleep(600)\n"
+    )
+    (elsewhere.folder / "torch.py").write_text(code)
+    environ = {**os.environ, "PYTHONPATH": str(elsewhere.folder)}
+    process = subprocess.Popen([sys.executable, "-m", "optreg", "list", "--check"], env=environ, stderr=subprocess.PIPE)
+    wait_for(told.exists)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    wait_for(lambda: not alive(int(told.read_text())), seconds=2)

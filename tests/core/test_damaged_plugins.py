@@ -1,0 +1,232 @@
+"""Plugins that misbehave: they exit, ask for themselves, wait for each other. Each is told; nobody else is harmed."""
+
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+import torch
+
+import optreg
+from optreg import PluginError, PluginWarning, Registry
+
+SPEC = {"optimizer": {"name": "odd"}, "scheduler": {"name": "constant"}}
+
+EXITS = ["import sys; sys.exit()", "raise SystemExit(0)", "raise GeneratorExit", "raise BaseException('the end')"]
+
+
+def python(code, **options):
+    """A process that runs the code with this folder of distributions, and ends within ten seconds or is told."""
+    command = [sys.executable, "-W", "error", "-c", dedent(code)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+def path_to(site):
+    return f"import sys; sys.path.insert(0, {str(site.folder)!r})\n"
+
+
+@pytest.mark.parametrize("leave", EXITS)
+class TestExits:
+    """Whatever a plugin raises is told with its distribution; only an error that derives from Exception was."""
+
+    def test_in_a_module(self, site, leave):
+        site.install("odd-dist", leave, names=["odd"])
+        with pytest.raises(PluginError, match=r"'odd' is broken: distribution 'odd-dist' 1\.0") as told:
+            optreg.load_spec(SPEC)
+        assert type(told.value.__cause__).__name__ in str(told.value)
+
+    def test_in_a_hook(self, site, leave):
+        code = f"import optreg\n@optreg.hookimpl\ndef optreg_optimizers():\n    {leave}\n"
+        site.install("odd-dist", code, names=["odd"])
+        with pytest.raises(PluginError, match=r"distribution 'odd-dist' 1\.0.*hook 'optreg_optimizers' failed: \w+"):
+            optreg.load_spec(SPEC)
+
+    def test_in_post_init(self, optimizer, leave):
+        optimizer(fields=f"lr: float = 0.1\ndef __post_init__(self):\n    {leave}")
+        with pytest.raises(PluginError, match=r"'odd_optimizer:Reference' cannot be created from values .*: \w+"):
+            optreg.load_spec(SPEC)
+
+    def test_in_a_default(self, optimizer, leave):
+        optimizer(fields=f"def leave():\n    {leave}\nlr: float = field(default_factory=leave)")
+        with pytest.raises(PluginError, match=r"cannot use the fields of 'odd_optimizer:Reference': \w+"):
+            optreg.load_spec(SPEC)
+
+    def test_in_a_validator(self, optimizer, leave):
+        fields = (
+            "from typing import Annotated\nfrom pydantic import AfterValidator\n"
+            f"def check(value):\n    {leave}\nlr: Annotated[float, AfterValidator(check)] = 0.1"
+        )
+        optimizer(fields=fields)
+        with pytest.raises(PluginError, match=r"fields of 'odd_optimizer:Reference' cannot be checked: \w+"):
+            optreg.load_spec({**SPEC, "optimizer": {"name": "odd", "lr": 0.2}})
+
+    def test_in_an_implementation(self, optimizer, site, leave):
+        (site.folder / "odd_class.py").write_text(leave)
+        optimizer(implementation="odd_class:Odd")
+        with pytest.raises(
+            PluginError, match=r"names its implementation 'odd_class:Odd', which cannot be imported: \w+"
+        ):
+            optreg.build(SPEC, torch.nn.Linear(1, 1))
+
+    def test_in_an_observer(self, site, leave):
+        code = f"import optreg\n@optreg.hookimpl\ndef optreg_built(spec):\n    {leave}\n"
+        site.install("watcher", code, group="optreg.hooks", names=["watcher"])
+        with pytest.warns(PluginWarning, match=r"observer 'watcher:watcher' failed: \w+"):
+            run = optreg.build({**SPEC, "optimizer": {"name": "lion"}}, torch.nn.Linear(1, 1))
+        assert run.optimizer.param_groups
+
+    def test_in_an_observers_module(self, site, leave):
+        site.install("watcher", leave, group="optreg.hooks", names=["watcher"])
+        with pytest.warns(PluginWarning, match=r"hook 'watcher' is broken: distribution 'watcher' 1\.0.*: \w+"):
+            optreg.build({**SPEC, "optimizer": {"name": "lion"}}, torch.nn.Linear(1, 1))
+
+
+@pytest.mark.parametrize("place", ["module", "hook"])
+def test_the_users_own_interrupt_passes(site, place):
+    hook = "import optreg\n@optreg.hookimpl\ndef optreg_optimizers():\n    "
+    site.install("odd-dist", ("" if place == "module" else hook) + "raise KeyboardInterrupt", names=["odd"])
+    with pytest.raises(KeyboardInterrupt):
+        Registry().optimizer("odd")
+
+
+def test_an_error_that_cannot_say_what_it_is_is_told(site):
+    code = "class Mute(Exception):\n    def __str__(self):\n        return 1 / 0\nraise Mute"
+    site.install("odd-dist", code, names=["odd"])
+    with pytest.raises(PluginError, match="cannot be imported: Mute: its message cannot be read"):
+        Registry().optimizer("odd")
+
+
+HOOKS = """\
+from dataclasses import dataclass
+from optreg import OptimizerPlugin, hookimpl
+
+@dataclass
+class Reference:
+    '''One sentence.'''
+    lr: float = 0.1
+
+@hookimpl
+def optreg_optimizers():
+    return [OptimizerPlugin(name="odd", implementation="torch.optim:SGD", reference=Reference)]
+"""
+
+
+def test_a_module_that_asks_for_itself_while_it_is_imported_is_told_and_works_afterwards(site):
+    code = (
+        "import optreg\ntry:\n    optreg.default_registry().optimizer('odd')\n"
+        "except optreg.PluginError as error:\n    told = str(error)\n"
+    )
+    site.install("odd-dist", code + HOOKS, names=["odd"])
+    assert optreg.default_registry().optimizer("odd").plugin.name == "odd"
+    import odd_dist
+
+    assert (
+        "optimizer 'odd' cannot be used yet: distribution 'odd-dist' 1.0, module 'odd_dist' is still" in odd_dist.told
+    )
+
+
+def test_a_module_that_builds_itself_while_a_user_imports_it_is_told(site):
+    code = f"import optreg\noptreg.load_spec({SPEC})\n" + HOOKS
+    site.install("odd-dist", code, names=["odd"])
+    with pytest.raises(PluginError, match="is still being imported, and its import has led here"):
+        import odd_dist  # noqa: F401
+
+
+def test_an_import_that_asks_the_registry_does_not_lock_a_thread_that_builds(elsewhere):
+    """One thread imports the plugin, whose import asks the registry; the other builds with the plugin meanwhile."""
+    code = "import time, optreg\ntime.sleep(1)\noptreg.default_registry().optimizer('lion')\n" + HOOKS
+    elsewhere.install("odd-dist", code, names=["odd"])
+    result = python(
+        path_to(elsewhere)
+        + dedent(f"""\
+        import threading, time, importlib, os
+        import optreg.loading, optreg.registry, optreg.cli.validate, torch
+        optreg.default_registry()
+        threading.Timer(20, os._exit, [99]).start()
+        importer = threading.Thread(target=importlib.import_module, args=["odd_dist"])
+        importer.start()
+        time.sleep(0.3)
+        print(optreg.load_spec({SPEC}).optimizer.name)
+        importer.join()
+        os._exit(0)
+        """).replace("os._exit(0)", "sys.stdout.flush(); os._exit(0)")
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "odd\n", "")
+
+
+def test_modules_that_wait_for_each_other_in_two_threads_are_told(elsewhere):
+    for name, other in (("one", "two"), ("two", "one")):
+        code = f"import time, optreg\ntime.sleep(1)\noptreg.default_registry().optimizer('{other}')\n"
+        elsewhere.install(name, code + HOOKS.replace('"odd"', f'"{name}"'), names=[name])
+    result = python(
+        path_to(elsewhere)
+        + dedent("""\
+        import os, threading, optreg
+        from concurrent.futures import ThreadPoolExecutor
+        registry = optreg.default_registry()
+        threading.Timer(20, os._exit, [99]).start()
+        def load(name):
+            try:
+                return registry.optimizer(name).plugin.name
+            except optreg.PluginError as error:
+                return str(error)
+        with ThreadPoolExecutor(2) as pool:
+            told = list(pool.map(load, ["one", "two"]))
+        print(*told, sep="\\n", flush=True)
+        os._exit(0)
+        """)
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert all("is still being imported" in line for line in result.stdout.splitlines())
+
+
+def test_a_module_that_imports_when_it_is_asked_for_its_names_does_not_lock_either(site):
+    code = HOOKS + (
+        "\nwaited = []\ndef __dir__():\n    import threading, optreg\n"
+        "    asking = threading.Thread(target=optreg.default_registry().optimizer, args=['lion'])\n"
+        "    asking.start()\n    asking.join(10)\n    waited.append(asking.is_alive())\n    return [*globals()]\n"
+    )
+    site.install("odd-dist", code, names=["odd"])
+    assert optreg.default_registry().optimizer("odd").plugin.name == "odd"
+    import odd_dist
+
+    assert odd_dist.waited
+    assert not any(odd_dist.waited)
+
+
+def test_a_module_whose_names_cannot_be_read_is_told(site):
+    site.install("odd-dist", HOOKS + "\ndef __dir__():\n    raise SystemExit('no names')\n", names=["odd"])
+    with pytest.raises(
+        PluginError, match=r"distribution 'odd-dist' 1\.0.*its hooks cannot be read: SystemExit: no names"
+    ):
+        Registry().optimizer("odd")
+
+
+def test_a_module_that_is_imported_again_replaces_itself(site):
+    module = site.install("odd-dist", HOOKS, names=["odd"])
+    registry = Registry()
+    first = registry.optimizer("odd").plugin.reference
+    del sys.modules[module]
+    assert registry.optimizer("odd").plugin.reference is not first
+
+
+def test_an_observer_that_is_imported_again_is_told_once(site):
+    code = "import optreg\nseen = []\n@optreg.hookimpl\ndef optreg_built(spec):\n    seen.append(spec)\n"
+    module = site.install("watcher", code, group="optreg.hooks", names=["watcher"])
+    registry, spec = Registry(), {**SPEC, "optimizer": {"name": "lion"}}
+    optreg.build(spec, torch.nn.Linear(1, 1), registry=registry)
+    first = sys.modules.pop(module)
+    optreg.build(spec, torch.nn.Linear(1, 1), registry=registry)
+    assert (len(first.seen), len(sys.modules[module].seen)) == (1, 1)
+
+
+def test_a_module_may_have_two_observers_of_which_one_fails(site):
+    code = (
+        "import optreg\nseen = []\n"
+        "@optreg.hookimpl(specname='optreg_built')\ndef log(spec):\n    seen.append(spec)\n"
+        "@optreg.hookimpl(specname='optreg_built')\ndef fail(spec):\n    raise SystemExit\n"
+    )
+    module = site.install("watcher", code, group="optreg.hooks", names=["watcher"])
+    with pytest.warns(PluginWarning, match="observer 'watcher:watcher.*' failed: SystemExit"):
+        optreg.build({**SPEC, "optimizer": {"name": "lion"}}, torch.nn.Linear(1, 1))
+    assert len(sys.modules[module].seen) == 1
