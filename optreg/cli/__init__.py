@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from optreg.cli.endings import open_closed_streams, told
 from optreg.errors import OptregError
 
 COMMANDS = {
@@ -20,7 +21,15 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Imports a command when it runs, and reports optreg's own errors without a traceback."""
+    """Imports a command when it runs, and reports optreg's own errors, signals and full outputs without a traceback."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        open_closed_streams()
+        return super().main(*args, **extra)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with told():
+            return super().make_context(*args, **extra)
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*COMMANDS]  # after `optreg list`, the name `list` is that command's module
@@ -36,11 +45,12 @@ class _Commands(click.Group):
             formatter.write_dl([*COMMANDS.items()])
 
     def invoke(self, context: click.Context) -> Any:
-        try:
-            return super().invoke(context)
-        except OptregError as error:
-            click.echo(f"error: {error}", err=True)
-            context.exit(1)
+        with told():
+            try:
+                return super().invoke(context)
+            except OptregError as error:
+                click.echo(f"error: {error}", err=True)
+                context.exit(1)
 
 
 @click.group(cls=_Commands)

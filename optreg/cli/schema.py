@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from optreg.cli.files import OutputFile, output_or_dash
 from optreg.criteria import CRITERIA
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError
@@ -16,12 +17,20 @@ from optreg.registry import Registry, default_registry
 
 @click.command("schema")
 @click.option(
-    "-o", "--output", type=click.File("w"), default="-", help="The file to write; by default, standard output."
+    "-o",
+    "--output",
+    type=output_or_dash,
+    metavar="FILE",
+    default="-",
+    help="The file to write; by default, standard output.",
 )
-def command(output: Any) -> None:
+def command(output: OutputFile | None) -> None:
     """Print the JSON Schema (draft 2020-12) of specs that name what is installed here."""
-    json.dump(make_schema(default_registry()), output, indent=2)
-    output.write("\n")
+    text = json.dumps(make_schema(default_registry()), indent=2)
+    if output:
+        output.write(text + "\n")
+    else:
+        click.echo(text)
 
 
 def make_schema(registry: Registry) -> dict[str, Any]:
