@@ -104,7 +104,7 @@ class Sandbox:
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
         line = self._process.stdout.readline()
-        if not line:
+        if not line.endswith("\n"):  # the end of the pipe, perhaps within a reply
             raise CannotBeJudged(_ending(self._process.wait()))
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
