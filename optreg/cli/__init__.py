@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from optreg.cli.endings import open_closed_streams, told
+from optreg.cli.output import DROPPED
 from optreg.errors import OptregError
 
 COMMANDS = {
@@ -38,6 +39,7 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f"optreg.cli.{name}").command
+        command.help = command.help or f"{COMMANDS[name]} {DROPPED}"
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:

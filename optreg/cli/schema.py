@@ -1,12 +1,12 @@
 """`optreg schema`: a JSON Schema of what is installed, so that editors can complete and check specs."""
 
-import inspect
 import json
 from typing import Any
 
 import click
 
 from optreg.cli.files import OutputFile, output_or_dash
+from optreg.cli.output import description
 from optreg.criteria import CRITERIA
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError
@@ -89,8 +89,12 @@ def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[st
         properties |= schema.get("properties", {})
         required += schema.get("required", [])
         nested |= {prefix + name: value for name, value in schema.get("$defs", {}).items()}
-    text = inspect.getdoc(plugin.reference) or ""
-    return {"description": text, "properties": properties, "required": required, "$defs": nested}
+    return {
+        "description": description(plugin.reference),
+        "properties": properties,
+        "required": required,
+        "$defs": nested,
+    }
 
 
 def _section(plugins: dict[str, dict[str, Any]]) -> dict[str, Any]:

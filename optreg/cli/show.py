@@ -1,10 +1,8 @@
 """`optreg show`: a component as its reference describes it."""
 
-import inspect
-
 import click
 
-from optreg.cli.output import table
+from optreg.cli.output import description, table
 from optreg.entries import Kind
 from optreg.errors import UnknownPluginError
 from optreg.hyperparameters import describe
@@ -20,10 +18,10 @@ def command(name: str) -> None:
     for registration in found:
         entry, plugin = registration.entry, registration.plugin
         click.echo(f"{entry.kind} {entry.name}, from {entry.distribution} {entry.version} ({entry.module})\n")
-        click.echo(inspect.getdoc(plugin.reference))
+        click.echo(description(plugin.reference))
         _fields("hyperparameter", plugin.reference)
         if isinstance(plugin, OptimizerPlugin) and describe(plugin.options):
-            click.echo(f"\n{inspect.getdoc(plugin.options)}")
+            click.echo(f"\n{description(plugin.options)}")
             _fields("execution option", plugin.options)
 
 

@@ -46,10 +46,7 @@ class Sandbox:
     @property
     def checks(self) -> tuple[Check, ...]:
         """The catalogue, from the worker, so that this process need not import torch."""
-        if self._checks is None:
-            listed = self._read()["checks"]
-            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
-        return self._checks
+        return self._listed()
 
     def judge(self, target: Target, check: str, *, limit: float = LIMIT) -> Verdict:
         """The verdict of one check.
@@ -88,7 +85,7 @@ class Sandbox:
         _close(self._process)
 
     def _request(self, target: Target, limit: float, **more: Any) -> dict[str, Any]:
-        assert self.checks
+        self._listed()
         if self._process.poll() is not None and self._started < STARTS:
             self.close()
             self._process = _start()
@@ -100,6 +97,12 @@ class Sandbox:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         return self._read()
+
+    def _listed(self) -> tuple[Check, ...]:
+        if self._checks is None:
+            listed = self._read()["checks"]
+            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
+        return self._checks
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
