@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -277,6 +278,25 @@ def test_a_subject_that_hangs_again_and_again_gets_less_time(monkeypatch):
     reasons = [worker.judge(target, check, limit=1.0).finding.reason for check in ("M02", "M04")]
     worker.close()
     assert reasons == [f"the check did not end within {limit} s, and was stopped" for limit in ("1", "0.5")]
+
+
+def test_a_request_that_is_interrupted_does_not_leave_its_reply_to_the_next():
+    def interrupt(number, frame):
+        raise TimeoutError("a time limit of pytest")
+
+    worker = sandbox.Sandbox()
+    assert worker.checks
+    before = signal.signal(signal.SIGALRM, interrupt)
+    left = signal.setitimer(signal.ITIMER_REAL, 1.0)
+    try:
+        with pytest.raises(TimeoutError, match="a time limit of pytest"):
+            worker.judge(Target("harmful:Hangs", "lion"), "M02", limit=3.0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *left)
+    verdict = worker.judge(Target("right:PlainLion", "lion"), "M04")
+    worker.close()
+    assert (verdict.subject, verdict.check, verdict.status) == ("right:PlainLion", "M04", Status.PASSED)
 
 
 def test_what_a_plugin_prints_is_kept_to_its_beginning_and_what_it_changes_stays_with_it(tmp_path):

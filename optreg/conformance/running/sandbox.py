@@ -24,8 +24,8 @@ PATIENCE = 3
 
 IMPATIENT = 5.0
 
-STARTS = 3
-"""How many workers are started, one after the other was killed; then there is no hope."""
+LOSSES = 3
+"""After this many workers that ended unasked, no other takes their place."""
 
 MEMORY = 2 * 2**30
 """Bytes that a check may allocate."""
@@ -38,7 +38,7 @@ class Sandbox:
         if not hasattr(os, "fork"):
             raise CannotBeJudged("checks run in forked processes, which this system does not have")
         self._process = _start()
-        self._started = 1
+        self._lost = 0
         self._known: dict[tuple[str, str], Verdict] = {}
         self._hangs: Counter[str] = Counter()
         self._checks: tuple[Check, ...] | None = None  # the worker's first message, when it has imported torch
@@ -77,7 +77,7 @@ class Sandbox:
 
     def kill(self) -> None:
         """End the worker at once, whatever it is doing; whoever waits for a reply is told that it has ended."""
-        self._started = STARTS  # no other takes its place
+        self._lost = LOSSES
         self._process.kill()
 
     def close(self) -> None:
@@ -86,17 +86,23 @@ class Sandbox:
 
     def _request(self, target: Target, limit: float, **more: Any) -> dict[str, Any]:
         self._listed()
-        if self._process.poll() is not None and self._started < STARTS:
+        if self._process.poll() is not None and self._lost < LOSSES:
             self.close()
             self._process = _start()
-            self._started += 1
             self._read()  # the catalogue again
         assert self._process.stdin
         request = {"target": target.as_dict(), "limit": limit, "memory": MEMORY, **more}
         with contextlib.suppress(BrokenPipeError):  # reading the reply will report that the worker has ended
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        return self._read()
+        try:
+            return self._read()
+        except CannotBeJudged:
+            raise
+        except BaseException:  # Ctrl-C, or a time limit of pytest: the next request must not get this one's reply
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def _listed(self) -> tuple[Check, ...]:
         if self._checks is None:
@@ -108,6 +114,7 @@ class Sandbox:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line.endswith("\n"):  # the end of the pipe, perhaps within a reply
+            self._lost += 1
             raise CannotBeJudged(_ending(self._process.wait()))
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
