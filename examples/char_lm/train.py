@@ -3,6 +3,7 @@
 python train.py                                       # configs/run.yaml
 python train.py ../../specs/char_lm_lion.yaml
 python train.py --set optimizer.lr=1e-3 --set scheduler.total_steps=500
+python train.py --checkpoint out/run.pt               # killed and started again, it goes on where it was
 """
 
 import json
@@ -10,6 +11,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -52,6 +54,36 @@ class Curves:
         return sum(tail) / len(tail)
 
 
+@dataclass
+class Checkpoint:
+    """A file from which a run goes on as if it had never ended.
+
+    Args:
+        path: the file; it always holds a whole checkpoint, because a new one is written beside it and renamed.
+        every: save after so many updates.
+    """
+
+    path: Path
+    every: int = 100
+
+    def save(self, step: int, curves: Curves, **parts: Any) -> None:
+        """Save the curves and the state of all parts, after so many updates."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_suffix(".part")
+        states = {name: part.state_dict() for name, part in parts.items()}
+        torch.save({"step": step, "curves": asdict(curves), **states}, beside)
+        beside.replace(self.path)
+
+    def load(self, **parts: Any) -> tuple[int, Curves] | None:
+        """Load the state of all parts; returns the number of updates and the curves, or None if there is no file."""
+        if not self.path.exists():
+            return None
+        saved = torch.load(self.path)
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+        return saved["step"], Curves(**saved["curves"])
+
+
 @torch.no_grad()
 def validate(model: GPT, corpus: Corpus) -> float:
     """Mean loss over the whole validation text."""
@@ -69,6 +101,9 @@ def train(
     overrides: tuple[str, ...] = (),
     seed: int = 1,
     sample: int = 0,
+    layers: int = 4,
+    width: int = 128,
+    checkpoint: Checkpoint | None = None,
 ) -> Curves:
     """Train one model as the spec says.
 
@@ -78,6 +113,9 @@ def train(
         overrides: values that replace the spec's, such as `optimizer.lr=1e-3`.
         seed: decides the initial weights, the batches and the sample.
         sample: how many characters to write at the end.
+        layers: how many blocks the model has.
+        width: the width of its residual stream.
+        checkpoint: where to save, and to go on from if it is there.
     """
     plan = optreg.load_spec(spec, overrides)
     steps = steps or plan.scheduler.settings.get("total_steps")
@@ -86,15 +124,20 @@ def train(
 
     corpus = load_corpus()
     torch.manual_seed(seed)
-    model = GPT(len(corpus.alphabet), block=BLOCK)
+    model = GPT(len(corpus.alphabet), block=BLOCK, layers=layers, width=width)
 
     optimizer, scheduler = optreg.build(spec, model, overrides=overrides)
 
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    curves = Curves(plan.optimizer.name, parameters, corpus.unigram_entropy)
-    started = time.perf_counter()
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    start, curves = 0, Curves(plan.optimizer.name, parameters, corpus.unigram_entropy)
+    if checkpoint:
+        start, curves = checkpoint.load(**parts) or (start, curves)
+    started = time.perf_counter() - curves.seconds
     batches = corpus.batches(size=BATCH, block=BLOCK, seed=seed)
-    bar = tqdm(range(steps), desc=curves.optimizer, unit="step")
+    for _ in range(start):  # those that the run has seen
+        next(batches)
+    bar = tqdm(range(start, steps), desc=curves.optimizer, unit="step", initial=start, total=steps)
     for step in bar:
         if step % VALIDATE_EVERY == 0:
             curves.val_steps.append(step)
@@ -116,6 +159,9 @@ def train(
             lr=f"{curves.lr[-1]:.1e}",
             refresh=False,
         )
+        if checkpoint and ((step + 1) % checkpoint.every == 0 or step + 1 == steps):
+            curves.seconds = time.perf_counter() - started
+            checkpoint.save(step + 1, curves, **parts)
     curves.val_steps.append(steps)
     curves.val_loss.append(validate(model, corpus))
     curves.seconds = time.perf_counter() - started
@@ -132,13 +178,16 @@ def train(
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Replace a value of the spec.")
 @click.option("--seed", default=1, show_default=True, help="Decides weights, batches and sample.")
 @click.option("--sample", default=300, show_default=True, help="Characters to write at the end.")
+@click.option("--layers", default=4, show_default=True, type=click.IntRange(min=1), help="Blocks of the model.")
+@click.option("--width", default=128, show_default=True, type=click.IntRange(min=4), help="A multiple of 4.")
+@click.option("--checkpoint", "file", type=click.Path(path_type=Path), help="Save here; go on from it if it is there.")
+@click.option("--save-every", default=100, show_default=True, type=click.IntRange(min=1), help="In updates.")
 @click.option("--json", "target", type=click.Path(path_type=Path), help="Write the curves to this file.")
-def main(
-    spec: Path, steps: int | None, overrides: tuple[str, ...], seed: int, sample: int, target: Path | None
-) -> None:
+def main(spec: Path, file: Path | None, save_every: int, target: Path | None, **options: Any) -> None:
     """Run the training from the command line."""
+    checkpoint = Checkpoint(file, save_every) if file else None
     try:
-        curves = train(spec, steps=steps, overrides=overrides, seed=seed, sample=sample)
+        curves = train(spec, checkpoint=checkpoint, **options)
     except optreg.OptregError as error:
         raise click.ClickException(str(error)) from error
     if target:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from optreg.cli.endings import open_closed_streams, told
+from optreg.cli.output import DROPPED
 from optreg.errors import OptregError, PluginWarning
 
 COMMANDS = {
@@ -22,7 +24,15 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """Imports a command when it runs, and reports optreg's own errors and warnings in a line each."""
+    """Imports a command when it runs, and reports errors, warnings, signals and full outputs in a line each."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        open_closed_streams()
+        return super().main(*args, **extra)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with told():
+            return super().make_context(*args, **extra)
 
     def list_commands(self, context: click.Context) -> list[str]:
         return [*COMMANDS]  # after `optreg list`, the name `list` is that command's module
@@ -31,6 +41,7 @@ class _Commands(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f"optreg.cli.{name}").command
+        command.help = command.help or f"{COMMANDS[name]} {DROPPED}"
         return command
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
@@ -38,7 +49,7 @@ class _Commands(click.Group):
             formatter.write_dl([*COMMANDS.items()])
 
     def invoke(self, context: click.Context) -> Any:
-        with warnings.catch_warnings():
+        with told(), warnings.catch_warnings():
             warnings.simplefilter("always", PluginWarning)
             warnings.showwarning = _show_warning
             try:

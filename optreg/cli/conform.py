@@ -1,15 +1,14 @@
 """`optreg conform`: judge optimizers and schedules by their references."""
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import click
 
+from optreg.cli.files import CannotBeWritten, OutputFile
 from optreg.cli.output import table
 from optreg.errors import printable
 from optreg.registry import default_registry
@@ -40,14 +39,14 @@ NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
 )
 @click.option("--list", "listing", is_flag=True, help="List all checks without judging anything.")
 @click.option("-v", "--verbose", is_flag=True, help="Report every finding in full.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the verdicts as JSON.")
-@click.option("--junit", type=click.Path(dir_okay=False), help="Write JUnit XML.")
-@click.option("--html", type=click.Path(dir_okay=False), help="Write an HTML page with every finding.")
+@click.option("--json", type=OutputFile, metavar="FILE", help="Write the verdicts as JSON.")
+@click.option("--junit", type=OutputFile, metavar="FILE", help="Write JUnit XML.")
+@click.option("--html", type=OutputFile, metavar="FILE", help="Write an HTML page with every finding.")
 def command(names: tuple[str, ...], **options: Any) -> None:
     """Judge NAME..., registered plugins, or classes with --as.
 
-    Exit 0: every applicable check of the tier passed. 1: there are findings. 2: something could not be judged; the rest
-    was judged.
+    Exit 0: every applicable check of the tier passed. 1: there are findings. 2: something could not be judged, or a
+    report could not be written; the rest was judged.
     """
     if not names and not options["listing"]:
         raise click.UsageError("Missing argument 'NAME...'.")
@@ -71,10 +70,12 @@ def command(names: tuple[str, ...], **options: Any) -> None:
             if options["listing"]:
                 rows = [(str(check), check.tier.value, check.kind, check.claim) for check in pool.checks]
                 table(("check", "tier", "of", "claim"), rows)
+                code = 0
             else:
-                sys.exit(_judge(pool, targets, selection, options))
+                code = _judge(pool, targets, selection, options)
     except CannotBeJudged as error:
-        sys.exit(_refused([str(error)]))
+        code = _refused([str(error)])
+    click.get_current_context().exit(code)
 
 
 def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], options: dict[str, Any]) -> int:
@@ -107,19 +108,23 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
     checks, subjects = {check.id: check for check in pool.checks}, [*described.values()]
     _print_findings(verdicts, checks, options["verbose"])
     _print_summary(subjects, verdicts)
-    _write(options, checks, subjects, refused, verdicts)
+    written = _write(options, checks, subjects, refused, verdicts)
     judged = [] if options["select"] else [subject for subject in subjects if subject["name"] not in refused]
     too_few = _too_few(judged, verdicts, tier)
     for sentence in too_few:
         click.echo(sentence, err=True)
-    return _refused(refused.values()) if refused else int(bool(too_few) or any(verdict.finding for verdict in verdicts))
+    if _refused(refused.values()) or not written:
+        return 2
+    return int(bool(too_few) or any(verdict.finding for verdict in verdicts))
 
 
 def _refused(reasons: Iterable[str]) -> int:
     """Print what could not be judged, and why; returns the exit code."""
+    code = 0
     for reason in reasons:
         click.echo(printable(f"cannot be judged: {reason}"), err=True)
-    return 2
+        code = 2
+    return code
 
 
 def _shown(verdicts: Iterable[Any], total: int) -> Iterable[Any]:
@@ -137,24 +142,32 @@ def _write(
     subjects: list[dict[str, Any]],
     refused: Mapping[str, str],
     verdicts: list[Any],
-) -> None:
-    """Write the reports that the options name."""
-    if options["json_file"]:
-        data = {
-            "tier": options["tier"],
-            "subjects": subjects,
-            "refused": refused,
-            "verdicts": [verdict.as_dict() for verdict in verdicts],
-        }
-        Path(options["json_file"]).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-    if options["junit"]:
-        from optreg.conformance.report.junit import write_junit
+) -> bool:
+    """Write the reports that the options name; tells those that cannot be written, and returns whether all were."""
+    from optreg.conformance.report import html_page
+    from optreg.conformance.report.junit import junit_xml
 
-        write_junit(Path(options["junit"]), checks, verdicts)
-    if options["html"]:
-        from optreg.conformance.report import write_html
-
-        write_html(Path(options["html"]), subjects, [*checks.values()], verdicts, options["tier"], refused)
+    tier = options["tier"]
+    data = {
+        "tier": tier,
+        "subjects": subjects,
+        "refused": refused,
+        "verdicts": [verdict.as_dict() for verdict in verdicts],
+    }
+    reports: dict[str, Callable[[], str | bytes]] = {
+        "json": lambda: json.dumps(data, indent=2) + "\n",
+        "junit": lambda: junit_xml(checks, verdicts),
+        "html": lambda: html_page(subjects, [*checks.values()], verdicts, tier, refused),
+    }
+    written = True
+    for option, made in reports.items():
+        if options[option]:
+            try:
+                options[option].write(made())
+            except CannotBeWritten as error:
+                written = False
+                error.show()
+    return written
 
 
 def _too_few(subjects: list[dict[str, Any]], verdicts: list[Any], tier: Any) -> list[str]:

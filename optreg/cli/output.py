@@ -1,5 +1,6 @@
-"""Output: tables, drawn on a terminal and tab-separated in a pipe; and the option `--set` that commands share."""
+"""Output: tables, drawn on a terminal and tab-separated in a pipe; docstrings; the option `--set`."""
 
+import inspect
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -11,6 +12,14 @@ overrides_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value: optimizer.lr=1e-4."
 )
 """Adds the repeatable option `--set key=value` as the argument `overrides`."""
+
+
+DROPPED = "(no description: Python runs with -OO, which drops docstrings)"
+
+
+def description(thing: object) -> str:
+    """The docstring, or why there is none."""
+    return DROPPED if sys.flags.optimize > 1 else inspect.getdoc(thing) or ""
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

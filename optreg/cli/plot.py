@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import click
 
 from optreg.cli.curve import Curve, StepError, curve
+from optreg.cli.files import OutputFile
 from optreg.cli.output import overrides_option
 from optreg.errors import PluginError
 from optreg.loading import load_spec
@@ -17,16 +19,16 @@ POINTS = 1000
 
 @click.command("plot")
 @click.argument("specs", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help="The image file: .png or .svg.")
+@click.option("-o", "--output", required=True, type=OutputFile, metavar="FILE", help="The image file: .png or .svg.")
 @click.option(
     "--steps", type=click.IntRange(min=1), help="The last update to draw; by default, the end of each schedule."
 )
 @overrides_option
-def command(specs: tuple[str, ...], output: str, steps: int | None, overrides: tuple[str, ...]) -> None:
+def command(specs: tuple[str, ...], output: OutputFile, steps: int | None, overrides: tuple[str, ...]) -> None:
     """Draw the learning rate of SPECS over the updates."""
-    kind = Path(output).suffix.lower().removeprefix(".")
+    kind = Path(output.path).suffix.lower().removeprefix(".")
     if kind not in {"png", "svg"}:
-        raise click.BadParameter(f"'{output}' must end in .png or .svg", param_hint="--output")
+        raise click.BadParameter(f"'{output.path}' must end in .png or .svg", param_hint="--output")
     files = list(dict.fromkeys(specs))
     curves = [curve(load_spec(file, overrides)) for file in files]
     drawn = [(name, rates, *_points(rates, steps)) for name, rates in zip(_short(files), curves, strict=True)]
@@ -48,11 +50,10 @@ def command(specs: tuple[str, ...], output: str, steps: int | None, overrides: t
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    try:
-        figure.savefig(output, dpi=150, format=kind)
-    except OSError as error:
-        raise click.ClickException(f"{output}: cannot be written: {error.strerror}") from error
-    click.echo(output)
+    image = BytesIO()
+    figure.savefig(image, dpi=150, format=kind)
+    output.write(image.getvalue())
+    click.echo(output.path)
 
 
 def _short(files: Sequence[str]) -> list[str]:

@@ -1,11 +1,12 @@
 """`optreg schema`: a JSON Schema of what is installed, so that editors can complete and check specs."""
 
-import inspect
 import json
 from typing import Any
 
 import click
 
+from optreg.cli.files import OutputFile, output_or_dash
+from optreg.cli.output import description
 from optreg.cli.quarantine import LIMIT, Failure, in_quarantine, limit_option
 from optreg.criteria import CRITERIA
 from optreg.entries import Entry, Kind
@@ -17,16 +18,24 @@ from optreg.registry import Registry, default_registry
 
 @click.command("schema")
 @click.option(
-    "-o", "--output", type=click.File("w"), default="-", help="The file to write; by default, standard output."
+    "-o",
+    "--output",
+    type=output_or_dash,
+    metavar="FILE",
+    default="-",
+    help="The file to write; by default, standard output.",
 )
 @limit_option
-def command(output: Any, limit: float) -> None:
+def command(output: OutputFile | None, limit: float) -> None:
     """Print the JSON Schema (draft 2020-12) of specs that name what is installed here.
 
     Imports every plugin, each in a process of its own.
     """
-    json.dump(make_schema(default_registry(), limit=limit), output, indent=2)
-    output.write("\n")
+    text = json.dumps(make_schema(default_registry(), limit=limit), indent=2)
+    if output:
+        output.write(text + "\n")
+    else:
+        click.echo(text)
 
 
 def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
@@ -92,8 +101,12 @@ def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[st
         properties |= schema.get("properties", {})
         required += schema.get("required", [])
         nested |= {prefix + name: value for name, value in schema.get("$defs", {}).items()}
-    text = inspect.getdoc(plugin.reference) or ""
-    return {"description": text, "properties": properties, "required": required, "$defs": nested}
+    return {
+        "description": description(plugin.reference),
+        "properties": properties,
+        "required": required,
+        "$defs": nested,
+    }
 
 
 def _section(plugins: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """`optreg show`: a component as its reference describes it."""
 
-import inspect
-
 import click
 
-from optreg.cli.output import table
+from optreg.cli.output import description, table
 from optreg.entries import Kind
 from optreg.errors import UnknownPluginError, printable
 from optreg.hyperparameters import describe
@@ -20,10 +18,10 @@ def command(name: str) -> None:
     for registration in found:
         entry, plugin = registration.entry, registration.plugin
         origin = f"{entry.kind} {entry.name}, from {entry.distribution} {entry.version} ({entry.module})"
-        click.echo(f"{printable(origin)}\n\n{printable(inspect.getdoc(plugin.reference) or '')}")
+        click.echo(f"{printable(origin)}\n\n{printable(description(plugin.reference))}")
         _fields("hyperparameter", plugin.reference)
         if isinstance(plugin, OptimizerPlugin) and describe(plugin.options):
-            click.echo(f"\n{printable(inspect.getdoc(plugin.options) or '')}")
+            click.echo(f"\n{printable(description(plugin.options))}")
             _fields("execution option", plugin.options)
 
 

@@ -1,8 +1,10 @@
 """Optimizers that harm the process they run in."""
 
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 from broken.textbook import Lion
@@ -17,6 +19,17 @@ Segfaults = updating_by(lambda: os.kill(os.getpid(), 11))
 ExitsAtOnce = updating_by(lambda: os._exit(0))
 Exits = updating_by(lambda: sys.exit(0))
 Hangs = updating_by(lambda: time.sleep(1000))
+
+
+def spin():
+    """Use a core for ever, and another process too; say so in a file first."""
+    subprocess.Popen(["sleep", "1000"])
+    Path(os.environ["SPINNING"], str(os.getpid())).touch()
+    while True:
+        pass
+
+
+Spins = updating_by(spin)
 DoesNothing = updating_by(lambda: None)
 KillsTheWorker = updating_by(lambda: os.kill(os.getppid(), 9))
 

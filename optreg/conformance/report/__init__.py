@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from optreg.conformance.catalogue import Check
@@ -14,18 +13,16 @@ from optreg.conformance.results.verdict import Curve, Verdict
 MARKS = {"passed": "✓", "failed": "✗", "crashed": "!", "not applicable": "–"}
 
 
-def write_html(
-    path: Path,
+def html_page(
     subjects: Sequence[dict[str, Any]],
     checks: Sequence[Check],
     verdicts: Sequence[Verdict],
     tier: str,
     refused: Mapping[str, str],
-) -> None:
-    """Write the page: a matrix of checks by subjects, each cell of which opens its finding.
+) -> str:
+    """The page: a matrix of checks by subjects, each cell of which opens its finding.
 
     Args:
-        path: the file.
         subjects: what was judged, as described by `Sandbox.describe`.
         checks: the catalogue.
         verdicts: the verdicts.
@@ -41,7 +38,7 @@ def write_html(
     run = {verdict.check for verdict in verdicts}
     listed = [check for check in checks if check.id in run]
     data = {f"{v.subject}|{v.check}": v.as_dict() | {"curve": None} for v in verdicts}
-    page = environment.get_template("page.html").render(
+    return environment.get_template("page.html").render(
         subjects=[subject | {"counts": _counts(subject["name"], verdicts)} for subject in subjects],
         chapters=_by_chapter(listed),
         found=found,
@@ -55,7 +52,6 @@ def write_html(
         version=version("optreg"),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
-    path.write_text(page, encoding="utf-8")
 
 
 def _counts(subject: str | None, verdicts: Sequence[Verdict]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """JUnit XML: verdicts as test cases, one for each check of each subject, for build servers."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
@@ -10,14 +10,16 @@ from optreg.conformance.results.messages import finding_message
 from optreg.conformance.results.verdict import Status, Verdict
 
 
-def write_junit(path: Path, checks: Mapping[str, Check], verdicts: Sequence[Verdict]) -> None:
-    """Write a file with a test suite for each subject; `checks` is the catalogue by id."""
+def junit_xml(checks: Mapping[str, Check], verdicts: Sequence[Verdict]) -> bytes:
+    """The file's content, with a test suite for each subject; `checks` is the catalogue by id."""
     xml = JUnitXml("optreg conform")
     for subject in dict.fromkeys(verdict.subject for verdict in verdicts):
         suite = TestSuite(subject)
         suite.add_testcases([_case(checks[v.check], v) for v in verdicts if v.subject == subject])
         xml.add_testsuite(suite)
-    xml.write(str(path))
+    content = BytesIO()
+    xml.write(content)
+    return content.getvalue()
 
 
 def _case(check: Check, verdict: Verdict) -> TestCase:

@@ -25,7 +25,10 @@ class Pool:
     def __enter__(self) -> "Pool":
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind:  # Ctrl-C, for one: a thread may be waiting for the verdict of a check that hangs
+            for worker in self._workers:
+                worker.kill()
         self._threads.shutdown(cancel_futures=True)
         for worker in self._workers:
             worker.close()

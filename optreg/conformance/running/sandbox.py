@@ -5,6 +5,7 @@ import contextlib
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,6 +24,9 @@ PATIENCE = 3
 
 IMPATIENT = 5.0
 
+LOSSES = 3
+"""After this many workers that ended unasked, no other takes their place."""
+
 MEMORY = 2 * 2**30
 """Bytes that a check may allocate."""
 
@@ -33,19 +37,8 @@ class Sandbox:
     def __init__(self) -> None:
         if not hasattr(os, "fork"):
             raise CannotBeJudged("checks run in forked processes, which this system does not have")
-        paths = [path or os.getcwd() for path in sys.path]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "optreg.conformance.running.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(paths),
-                "PYTHONSAFEPATH": "1",  # else a file `random.py` in the working folder would replace Python's own
-                "PYTHONWARNINGS": "ignore",
-            },
-        )
+        self._process = _start()
+        self._lost = 0
         self._known: dict[tuple[str, str], Verdict] = {}
         self._hangs: Counter[str] = Counter()
         self._checks: tuple[Check, ...] | None = None  # the worker's first message, when it has imported torch
@@ -53,10 +46,7 @@ class Sandbox:
     @property
     def checks(self) -> tuple[Check, ...]:
         """The catalogue, from the worker, so that this process need not import torch."""
-        if self._checks is None:
-            listed = self._read()["checks"]
-            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
-        return self._checks
+        return self._listed()
 
     def judge(self, target: Target, check: str, *, limit: float = LIMIT) -> Verdict:
         """The verdict of one check.
@@ -85,28 +75,87 @@ class Sandbox:
         """
         return self._request(target, limit)
 
+    def kill(self) -> None:
+        """End the worker at once, whatever it is doing; whoever waits for a reply is told that it has ended."""
+        self._lost = LOSSES
+        self._process.kill()
+
     def close(self) -> None:
-        """End the worker."""
-        self._process.communicate(timeout=30)
+        """End the worker, and the check that it is running."""
+        _close(self._process)
 
     def _request(self, target: Target, limit: float, **more: Any) -> dict[str, Any]:
+        self._listed()
+        if self._process.poll() is not None and self._lost < LOSSES:
+            self.close()
+            self._process = _start()
+            self._read()  # the catalogue again
         assert self._process.stdin
-        assert self.checks
         request = {"target": target.as_dict(), "limit": limit, "memory": MEMORY, **more}
         with contextlib.suppress(BrokenPipeError):  # reading the reply will report that the worker has ended
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
-        return self._read()
+        try:
+            return self._read()
+        except CannotBeJudged:
+            raise
+        except BaseException:  # Ctrl-C, or a time limit of pytest: the next request must not get this one's reply
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def _listed(self) -> tuple[Check, ...]:
+        if self._checks is None:
+            listed = self._read()["checks"]
+            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
+        return self._checks
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
         line = self._process.stdout.readline()
-        if not line:
-            raise CannotBeJudged(f"the worker process ended, with exit code {self._process.wait()}")
+        if not line.endswith("\n"):  # the end of the pipe, perhaps within a reply
+            self._lost += 1
+            raise CannotBeJudged(_ending(self._process.wait()))
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             raise CannotBeJudged(reply["error"])
         return reply
+
+
+def _start() -> subprocess.Popen[str]:
+    """A new worker, in a session of its own: Ctrl-C is for the command, which then ends the worker."""
+    paths = [path or os.getcwd() for path in sys.path]
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONOPTIMIZE"}  # claims are docstrings
+    return subprocess.Popen(
+        [sys.executable, "-m", "optreg.conformance.running.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={
+            **environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONSAFEPATH": "1",  # else a file `random.py` in the working folder would replace Python's own
+            "PYTHONWARNINGS": "ignore",
+        },
+    )
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    """Close the pipes of a worker, which ends it, and wait for its end."""
+    assert process.stdin
+    assert process.stdout
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    process.wait(timeout=30)
+    process.stdout.close()
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"the worker process was killed ({name}), as systems do when memory is short"
+    return f"the worker process ended, with exit code {code}"
 
 
 @functools.cache

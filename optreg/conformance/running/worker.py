@@ -17,21 +17,33 @@ from collections.abc import Callable
 from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged, Finding, Status, Verdict
+from optreg.conformance.running.guard import Guard
 from optreg.errors import OptregError
 
 KEPT = 2000
 """How many characters of a subject's output are kept."""
 
+KILLED = "the process was killed (SIGKILL) during the check, as systems do when memory is short"
+"""How a child ended that somebody else killed, so that nothing is known of the subject."""
+
 
 def main() -> None:
     """Serve requests until standard input ends."""
-    replies = os.fdopen(os.dup(1), "w")
+    replies = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    replies.write(json.dumps(_prepare()) + "\n")
-    replies.flush()
-    for line in sys.stdin:
-        replies.write(json.dumps(serve(json.loads(line))) + "\n")
-        replies.flush()
+    guard = Guard(sys.stdin.fileno(), replies)  # before torch is imported, so that it stays small
+    with contextlib.suppress(BrokenPipeError):  # the command is gone
+        _write(replies, _prepare())
+        for line in sys.stdin:
+            _write(replies, serve(json.loads(line), guard))
+    guard.dismiss()
+
+
+def _write(pipe: int, reply: dict[str, Any]) -> None:
+    """Write a line of JSON."""
+    text = json.dumps(reply).encode() + b"\n"
+    while text:
+        text = text[os.write(pipe, text) :]
 
 
 def _prepare() -> dict[str, Any]:
@@ -74,20 +86,22 @@ def _prepare() -> dict[str, Any]:
         return {"error": str(error)}
 
 
-def serve(request: dict[str, Any]) -> dict[str, Any]:
+def serve(request: dict[str, Any], guard: Guard) -> dict[str, Any]:
     """The reply to a request about a target: the verdict of its `check`, or a description of the target."""
     from optreg.conformance.subjects.target import Target
 
     target = Target.from_dict(request["target"])
     check = request.get("check")
     memory = request["memory"] if target.device == "cpu" else None  # drivers map far more addresses than they use
-    result, ending, output, seconds = _forked(lambda: _answer(target, check), request["limit"], memory)
+    result, ending, output, seconds = _forked(lambda: _answer(target, check), request["limit"], memory, guard)
     if result is not None:
         if result.pop("compiled", False):
             _import_compiler()
         return {**result, "output": output} if check and "error" not in result else result
     if not check:
         return {"error": f"{target} cannot be described: {ending}"}
+    if ending == KILLED:
+        return {"error": f"{target}, {check}: {ending}"}
     finding = Finding(reason=ending)
     return Verdict(
         subject=target.name, check=check, status=Status.CRASHED, finding=finding, output=output, seconds=seconds
@@ -117,7 +131,7 @@ def _answer(target: Any, check: str | None) -> dict[str, Any]:
 
 
 def _forked(
-    act: Callable[[], dict[str, Any]], limit: float, memory: int | None
+    act: Callable[[], dict[str, Any]], limit: float, memory: int | None, guard: Guard
 ) -> tuple[dict[str, Any] | None, str, str, float]:
     """What `act` returns in a new child or None, how the child ended, its output, and its duration."""
     result_end, result_start = os.pipe()
@@ -127,13 +141,14 @@ def _forked(
     if child == 0:
         os.close(result_end)
         os.close(output_end)
-        _be_the_child(act, result_start, output_start, memory)
+        _be_the_child(act, result_start, output_start, memory, guard)
     os.close(result_start)
     os.close(output_start)
     written, printed, in_time = _drain(result_end, output_end, began + limit)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)  # whatever it has started, or it itself when it hangs
     _, status = os.waitpid(child, 0)
+    guard.release()
     seconds = time.monotonic() - began
     output = printed.decode("utf-8", "replace")
     try:
@@ -142,17 +157,17 @@ def _forked(
         return None, _ending(status, in_time, limit), output, seconds
 
 
-def _be_the_child(act: Callable[[], dict[str, Any]], result: int, output: int, memory: int | None) -> None:
+def _be_the_child(
+    act: Callable[[], dict[str, Any]], result: int, output: int, memory: int | None, guard: Guard
+) -> None:
     """Run `act`, write what it returns, and exit."""
     try:
-        os.setsid()
+        guard.take_over()
         os.dup2(output, 1)
         os.dup2(output, 2)
         if memory is not None:
             _limit_memory(memory)
-        reply = json.dumps(act()).encode()
-        while reply:
-            reply = reply[os.write(result, reply) :]
+        _write(result, act())
         os._exit(0)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}".encode())
@@ -199,6 +214,8 @@ def _ending(status: int, in_time: bool, limit: float) -> str:
     if not in_time:
         return f"the check did not end within {limit:g} s, and was stopped"
     if os.WIFSIGNALED(status):
+        if os.WTERMSIG(status) == signal.SIGKILL:
+            return KILLED
         return f"the process died of {signal.Signals(os.WTERMSIG(status)).name} during the check"
     code = os.WEXITSTATUS(status)
     return f"the process ended during the check, with exit code {code}"
