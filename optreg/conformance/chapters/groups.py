@@ -9,7 +9,6 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.harness.code import literal
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import Problem, a_parameter, hostile_problem, shapes_for
@@ -71,10 +70,7 @@ def check_a_group_added_later(subject: OptimizerSubject) -> None:
     run = OptimizerRun(subject, problem.starts, groups=[([0], {})])
     for t, step in enumerate(problem.steps):
         if t == 4:
-            kept = subject.group_arguments(own)
-            run.optimizer.add_param_group({"params": [run.params[1]], **kept})
-            items = "".join(f", {key!r}: {literal(value)}" for key, value in kept.items())
-            run.note(f"optimizer.add_param_group({{'params': [params[1]]{items}}})")
+            run.add_group([1], **own)
         run.step([step.grads[0], step.grads[1] if t >= 4 else None])
         first.step([step.grads[0]])
         run.assert_close(0, first.values()[0], first.bound(0), "the older parameter", step=t + 1)

@@ -11,7 +11,7 @@ import torch
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import working_paths
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, crowded_problem
+from optreg.conformance.harness.problems import Problem, crowded_problem, hostile_problem
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 UNTOUCHED = "in the run that was left alone it is"
@@ -93,3 +93,57 @@ def _crowds_resume(subject: OptimizerSubject, dtypes: Sequence[torch.dtype]) -> 
                     run = run.resumed()
                 run.take(step)
             run.assert_same(plain, f"resumed four times, {name}", of=UNTOUCHED)
+
+
+FROZEN = {1: range(4), 2: range(6, 9)}
+"""The updates in which a parameter is frozen."""
+
+
+@check("P21", hint="parameters that are frozen are left out when state is saved, or counted out when it is loaded")
+def check_a_partly_frozen_run_resumes_exactly(subject: OptimizerSubject) -> None:
+    """Saved while parameters are frozen, at first or later on, it continues bit for bit, frozen or thawed."""
+    problem = hostile_problem(subject, [(4, 3), (4, 3), (6,)], missing=False)
+
+    def run_from(run: OptimizerRun, start: int, stop: int = len(problem.steps)) -> OptimizerRun:
+        for t, step in enumerate(problem.steps[start:stop], start):
+            for index, when in FROZEN.items():
+                if run.params[index].requires_grad is (t in when):
+                    run.freeze(index, t in when)
+            grads = [None if t in FROZEN.get(index, ()) else grad for index, grad in enumerate(step.grads)]
+            run.step(grads, lr=step.lr)
+        return run
+
+    def begun(stop: int) -> OptimizerRun:
+        return run_from(OptimizerRun(subject, problem.starts, frozen=[1]), 0, stop)
+
+    plain = begun(len(problem.steps))
+    for stop in (0, 2, 4, 7, 9, 10):
+        for thawed in (False, True):
+            fresh = run_from(begun(stop).resumed(thawed=thawed), stop)
+            what = "with all parameters thawed" if thawed else "with the same parameters frozen"
+            fresh.assert_same(plain, f"resumed {what} after {stop} updates", of=UNTOUCHED)
+
+
+@check("P22", hint="state or hyperparameters of groups that were not there at first are kept, or loaded, otherwise")
+def check_groups_added_later_resume_exactly(subject: OptimizerSubject) -> None:
+    """After groups were added, it continues from a checkpoint bit for bit, and so it does if more are added then."""
+    problem = hostile_problem(subject, [(4, 3), (6,), (4, 3), (6,)], missing=False)
+    later: dict[int, tuple[int, dict[str, Any]]] = {3: (2, {"lr": 0.05, **dict(subject.perturbed)}), 6: (3, {})}
+
+    def run_all(resumes: Sequence[int] = (), *, extended: bool = False) -> OptimizerRun:
+        run = OptimizerRun(subject, problem.starts, groups=[([0, 1], {})])
+        for t, step in enumerate(problem.steps):
+            if t in later:
+                index, own = later[t]
+                run.add_group([index], **own)
+            if t in resumes:
+                run = run.resumed(extended=extended)
+            there = {0, 1, *(index for began, (index, _) in later.items() if began <= t)}
+            run.step([grad if index in there else None for index, grad in enumerate(step.grads)])
+        return run
+
+    plain = run_all()
+    for resumes in ((3,), (5,), (4, 6, 9)):
+        for extended in (False, True):
+            what = "in an optimizer to which the groups are added" if extended else "in one made with all groups"
+            run_all(resumes, extended=extended).assert_same(plain, f"resumed {what}", of=UNTOUCHED)

@@ -156,8 +156,7 @@ def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
     for t, step in enumerate(problem.steps):
         frozen = t in (0, 1, 6, 7) and subject.traits.counter == "parameter"
         if run.params[1].requires_grad is frozen:
-            run.params[1].requires_grad_(not frozen)
-            run.note(f"params[1].requires_grad_({not frozen})")
+            run.freeze(1, frozen)
         step_both(run, reference, [step.grads[0], None if frozen else step.grads[1]], lr=step.lr)
 
 

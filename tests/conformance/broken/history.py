@@ -3,7 +3,7 @@
 import torch
 
 from broken import fault, fault_in
-from broken.textbook import AdamW
+from broken.textbook import AdamW, Lion
 
 VECTOR = 8
 """How many elements a kernel updates at once; those that are left over are rounded otherwise."""
@@ -92,3 +92,29 @@ class CountsInTheDefaultDtype(AdamW):
             self.state[p]["step"] = torch.tensor(0.0)
             self.state[p].update({name: self.zeros(p) for name in self.names})
         return self.state[p]
+
+
+@fault_in("P21", AdamW, "state_dict")
+def SavesWhatTrains(self):
+    """The state of parameters that are frozen at the moment is left out of a checkpoint."""
+    saved = AdamW.state_dict(self)
+    params = [p for group in self.param_groups for p in group["params"]]
+    trains = [index for index, p in enumerate(params) if p.requires_grad]
+    return {**saved, "state": {index: state for index, state in saved["state"].items() if index in trains}}
+
+
+@fault("P22", "lion")
+class KeepsAddedMemoriesApart(Lion):
+    """The memory of parameters that are added later is an attribute, which no checkpoint holds."""
+
+    apart = None
+
+    def add_param_group(self, param_group):
+        super().add_param_group(param_group)
+        if self.apart is not None:
+            self.apart.update({p: {"exp_avg": torch.zeros_like(p)} for p in self.param_groups[-1]["params"]})
+
+    def state_of(self, p):
+        if self.apart is None:
+            self.apart = {}
+        return self.apart[p] if p in self.apart else super().state_of(p)
