@@ -10,8 +10,10 @@ import torch
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import working_paths
+from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, crowded_problem, hostile_problem
+from optreg.conformance.harness.problems import Problem, Step, crowded_problem, hostile_problem
+from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 UNTOUCHED = "in the run that was left alone it is"
@@ -66,7 +68,7 @@ def check_looking_at_a_run_does_not_change_it(subject: OptimizerSubject) -> None
                 run.take(step)
                 look, code = LOOKS[t % len(LOOKS)]
                 look(run)
-                run.note(code)
+                run.note(code, outside=True)
             run.assert_same(plain, f"looked at after every update, {name}", of=UNTOUCHED)
 
 
@@ -92,7 +94,8 @@ def _crowds_resume(subject: OptimizerSubject, dtypes: Sequence[torch.dtype]) -> 
                 if t in (2, 4, 7, 8):
                     run = run.resumed()
                 run.take(step)
-            run.assert_same(plain, f"resumed four times, {name}", of=UNTOUCHED)
+            reference = ReferenceRun(subject, problem.starts, dtype).run(problem)
+            run.assert_same(plain, f"resumed four times, {name}", of=UNTOUCHED, reference=reference)
 
 
 FROZEN = {1: range(4), 2: range(6, 9)}
@@ -103,25 +106,29 @@ FROZEN = {1: range(4), 2: range(6, 9)}
 def check_a_partly_frozen_run_resumes_exactly(subject: OptimizerSubject) -> None:
     """Saved while parameters are frozen, at first or later on, it continues bit for bit, frozen or thawed."""
     problem = hostile_problem(subject, [(4, 3), (4, 3), (6,)], missing=False)
+    steps = [
+        Step(step.lr, [None if t in FROZEN.get(index, ()) else grad for index, grad in enumerate(step.grads)])
+        for t, step in enumerate(problem.steps)
+    ]
+    reference = ReferenceRun(subject, problem.starts).run(Problem(problem.starts, steps))
 
-    def run_from(run: OptimizerRun, start: int, stop: int = len(problem.steps)) -> OptimizerRun:
-        for t, step in enumerate(problem.steps[start:stop], start):
+    def run_from(run: OptimizerRun, start: int, stop: int) -> OptimizerRun:
+        for t in range(start, stop):
             for index, when in FROZEN.items():
                 if run.params[index].requires_grad is (t in when):
                     run.freeze(index, t in when)
-            grads = [None if t in FROZEN.get(index, ()) else grad for index, grad in enumerate(step.grads)]
-            run.step(grads, lr=step.lr)
+            run.take(steps[t])
         return run
 
     def begun(stop: int) -> OptimizerRun:
         return run_from(OptimizerRun(subject, problem.starts, frozen=[1]), 0, stop)
 
-    plain = begun(len(problem.steps))
+    plain = begun(len(steps))
     for stop in (0, 2, 4, 7, 9, 10):
         for thawed in (False, True):
-            fresh = run_from(begun(stop).resumed(thawed=thawed), stop)
+            fresh = run_from(begun(stop).resumed(thawed=thawed), stop, len(steps))
             what = "with all parameters thawed" if thawed else "with the same parameters frozen"
-            fresh.assert_same(plain, f"resumed {what} after {stop} updates", of=UNTOUCHED)
+            fresh.assert_same(plain, f"resumed {what} after {stop} updates", of=UNTOUCHED, reference=reference)
 
 
 @check("P22", hint="state or hyperparameters of groups that were not there at first are kept, or loaded, otherwise")
@@ -129,6 +136,13 @@ def check_groups_added_later_resume_exactly(subject: OptimizerSubject) -> None:
     """After groups were added, it continues from a checkpoint bit for bit, and so it does if more are added then."""
     problem = hostile_problem(subject, [(4, 3), (6,), (4, 3), (6,)], missing=False)
     later: dict[int, tuple[int, dict[str, Any]]] = {3: (2, {"lr": 0.05, **dict(subject.perturbed)}), 6: (3, {})}
+
+    def there(t: int, step: Step) -> list[Array | None]:
+        since = {index: began for began, (index, _) in later.items()}
+        return [grad if t >= since.get(index, 0) else None for index, grad in enumerate(step.grads)]
+
+    groups = [([0, 1], {}), *(([index], own) for index, own in later.values())]
+    reference = ReferenceRun(subject, problem.starts, groups=groups)
 
     def run_all(resumes: Sequence[int] = (), *, extended: bool = False) -> OptimizerRun:
         run = OptimizerRun(subject, problem.starts, groups=[([0, 1], {})])
@@ -138,12 +152,14 @@ def check_groups_added_later_resume_exactly(subject: OptimizerSubject) -> None:
                 run.add_group([index], **own)
             if t in resumes:
                 run = run.resumed(extended=extended)
-            there = {0, 1, *(index for began, (index, _) in later.items() if began <= t)}
-            run.step([grad if index in there else None for index, grad in enumerate(step.grads)])
+            run.step(there(t, step))
         return run
 
     plain = run_all()
+    for t, step in enumerate(problem.steps):
+        reference.step(there(t, step))
     for resumes in ((3,), (5,), (4, 6, 9)):
         for extended in (False, True):
             what = "in an optimizer to which the groups are added" if extended else "in one made with all groups"
-            run_all(resumes, extended=extended).assert_same(plain, f"resumed {what}", of=UNTOUCHED)
+            run = run_all(resumes, extended=extended)
+            run.assert_same(plain, f"resumed {what}", of=UNTOUCHED, reference=reference)

@@ -131,17 +131,17 @@ class OptimizerRun:
         return returned
 
     def note(self, code: str, *, outside: bool = False) -> None:
-        """Record anything else that was done, as code; `outside` if neither to the parameters nor to the optimizer."""
+        """Record anything else that was done, as code; `outside` if neither to values nor to the optimizer."""
         self.recording.events.append(Line(code, outside=outside))
 
     def freeze(self, index: int, frozen: bool = True) -> None:
         """Freeze a parameter, or thaw it; its gradient stays as it is."""
         self.params[index].requires_grad_(not frozen)
-        self.note(f"params[{index}].requires_grad_({not frozen})")
+        self.note(f"params[{index}].requires_grad_({not frozen})", outside=True)
 
     def add_group(self, members: Sequence[int], **changes: Any) -> None:
         """Add a group of some of the parameters, with hyperparameters of its own."""
-        self.note(self._extend(members, changes))
+        self.recording.events.append(Line(self._extend(members, changes), added=(members, changes)))
         self.added.append((members, changes))
 
     def _extend(self, members: Sequence[int], changes: Mapping[str, Any]) -> str:
