@@ -45,7 +45,8 @@ EXPECTED = {
         **SHARED,
         **LAID,
         **dict.fromkeys(
-            ["D15", "D17", "P12"], "fused raises TypeError where some parameters have their first gradient late"
+            ["D15", "D17", "M32", "P12", "P18", "P19", "P20"],
+            "fused raises TypeError where some parameters have their first gradient late",
         ),
     },
     "torch.Adam": {**SHARED, **HALF, **LAID},
@@ -54,7 +55,9 @@ EXPECTED = {
         **SHARED,
         **HALF,
         **dict.fromkeys([*FOLLOWING, "M03", "D05", "D06", "D09", "D15", "D17", "D18", "P12"], NADAM),
-        **dict.fromkeys(["P01", "P02", "P05", "P06", "P07", "P10", "P15", "P16", "P17"], NADAM_RESUME),
+        **dict.fromkeys(
+            ["P01", "P02", "P05", "P06", "P07", "P10", "P15", "P16", "P17", "P19", "P20", "P21", "P22"], NADAM_RESUME
+        ),
     },
     "torch.RAdam": {**SHARED, **HALF},
     "torch.Adamax": {**SHARED},

@@ -31,6 +31,7 @@ CHAPTERS = (
     Chapter("E", "optimizer", "precision"),
     Chapter("C", "optimizer", "closures"),
     Chapter("P", "optimizer", "saving"),
+    Chapter("P", "optimizer", "history"),
     Chapter("F", "optimizer", "cost"),
     Chapter("K", "optimizer", "contract"),
     Chapter("X", "optimizer", "scheduled"),

@@ -1,6 +1,6 @@
 """Conditions: why a check does not apply to a subject, for checks in more than one chapter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,3 +28,12 @@ def runs(subject: OptimizerSubject, **options: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+def working_paths(subject: OptimizerSubject) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The default path and every other that runs here: its name, for a sentence, and the options that select it."""
+    yield "by default", {}
+    for name, options in subject.paths.items():
+        cannot = name == "capturable" and subject.device == "cpu"
+        if options and not cannot and runs(subject.apart(), **options):
+            yield f"on the path {name}", options

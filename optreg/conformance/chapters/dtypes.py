@@ -8,13 +8,15 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import runs
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Array, Layout
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, rounding
-from optreg.conformance.results.verdict import Failed
+from optreg.conformance.results.verdict import Failed, NotApplicable
+from optreg.conformance.subjects.settings import decay_rates, fits
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
@@ -228,6 +230,64 @@ def check_another_default_dtype(subject: OptimizerSubject) -> None:
                 step_both(run, reference, step.grads, lr=step.lr)
     finally:
         torch.set_default_dtype(before)
+
+
+COUNTS = {torch.bfloat16: 600, torch.float16: 3000}
+"""More updates than a number of this dtype can count one by one: it stands still at 256, or at 2048."""
+
+
+@check("D20", hint="the count is kept in the parameter's dtype, and stands still at 256 in bfloat16, 2048 in float16")
+def check_counting_goes_on_in_low_precision(subject: OptimizerSubject) -> None:
+    """Updates of bfloat16 and float16 parameters are counted beyond what their dtype can count one by one."""
+    taken = [dtype for dtype in COUNTS if runs(subject.apart(), dtype=dtype)]
+    if not taken:
+        raise NotApplicable("it takes neither bfloat16 nor float16 parameters")
+    for dtype in taken:
+        _late_update(subject, COUNTS[dtype], dtype, f"the {dtype} parameter")
+
+
+@check("D21", Tier.SHOULD, hint="the count is created without `dtype=`, in the default dtype, and stands still there")
+def check_counting_goes_on_under_another_default_dtype(subject: OptimizerSubject) -> None:
+    """Updates are counted beyond what the default dtype can count one by one."""
+    before = torch.get_default_dtype()
+    try:
+        for default, updates in COUNTS.items():
+            torch.set_default_dtype(default)
+            _late_update(subject, updates, torch.float32, f"under the default dtype {default}, the parameter", default)
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _late_update(
+    subject: OptimizerSubject, updates: int, dtype: torch.dtype, what: str, default: torch.dtype | None = None
+) -> None:
+    """Compare the first update that moves the parameter, after so many that do not, because their gradients are zero.
+
+    All decay rates are so close to 1 that corrections still depend on the count. From zero, and without weight decay,
+    the parameter is then the update itself, with the relative precision of its dtype.
+    """
+    slow = {**subject.hostile, "weight_decay": 0.0}
+    for name in decay_rates(subject.reference):
+        value = subject.hostile[name]
+        slow[name] = (0.9999,) * len(value) if isinstance(value, tuple) else 0.9999
+    settings = {name: value for name, value in slow.items() if name in subject.editable}
+    if not fits(subject.reference, {**subject.hostile, **settings}):
+        raise NotApplicable("its reference does not accept decay rates of 0.9999")
+    shape = (4, 3) if subject.ndim == 2 else (12,)
+    random = np.random.default_rng(5)
+    grad = np.asarray(random.uniform(0.5, 2.0, shape) * random.choice([-1.0, 1.0], shape))
+    run, reference = side_by_side(subject, Problem([np.zeros(shape)], []), dtype=dtype, **settings)
+    if default is not None:
+        run.note(f"torch.set_default_dtype({default})", outside=True)
+    run.step([np.zeros(shape)])
+    for _ in range(updates - 1):
+        run.step_again()
+    for _ in range(updates):
+        reference.step([np.zeros(shape)])
+    for each in (run, reference):
+        each.step([grad])
+    expected = reference.values()[0]
+    run.assert_close(0, expected, 0.05 * np.abs(expected), f"{what} after {updates} updates", step=updates + 1)
 
 
 @check("D13", hint="a norm, mean or flag over many elements enters every update")

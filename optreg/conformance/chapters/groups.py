@@ -1,6 +1,5 @@
 """Groups: each param group has its own hyperparameters and acts independently of the others."""
 
-from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +8,9 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.harness.code import literal
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, a_parameter, hostile_problem, shapes_for
+from optreg.conformance.harness.problems import a_parameter, hostile_problem, shapes_for
 from optreg.conformance.harness.recording import NEW_OPTIMIZER
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, rounding
@@ -46,20 +44,13 @@ def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     for name, value in [("lr", 0.25), *dict(subject.perturbed).items()]:
         changes: list[dict[str, Any]] = [{}, {name: value}]
-        run = OptimizerRun(subject, problem.starts, groups=list(zip([[0], [1]], changes, strict=True)))
-        references = _one_each(subject, problem, changes)
+        run, reference = side_by_side(subject, problem, groups=list(zip([[0], [1]], changes, strict=True)))
         for t, step in enumerate(problem.steps, start=1):
             run.step(step.grads)
-            for index, reference in enumerate(references):
-                reference.step([step.grads[index]])
-                what = f"with {name}={value!r} in group 1, parameter {index}"
-                run.assert_close(index, reference.values()[0], reference.bound(0), what, step=t)
-
-
-def _one_each(subject: OptimizerSubject, problem: Problem, settings: Sequence[Mapping[str, Any]]) -> list[ReferenceRun]:
-    """The references of parameters that have different hyperparameters."""
-    pairs = zip(problem.starts, settings, strict=True)
-    return [ReferenceRun(subject, [start], **each) for start, each in pairs]
+            reference.step(step.grads)
+            for index, expected in enumerate(reference.values()):
+                what, bound = f"with {name}={value!r} in group 1, parameter {index}", reference.bound(index)
+                run.assert_close(index, expected, bound, what, step=t, reference=reference)
 
 
 @check("G03", hint="lists, buffers or counts are made once for all parameters, and not for those that are added later")
@@ -67,20 +58,22 @@ def check_a_group_added_later(subject: OptimizerSubject) -> None:
     """A group added after some updates starts fresh, with its own hyperparameters; the others continue."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     own = {"lr": 0.25, **dict(subject.perturbed)}
-    first, second = _one_each(subject, problem, [{}, own])
+    first, second = ReferenceRun(subject, problem.starts[:1]), ReferenceRun(subject, problem.starts[1:], **own)
+    reference = ReferenceRun(subject, problem.starts, groups=[([0], {}), ([1], own)])
     run = OptimizerRun(subject, problem.starts, groups=[([0], {})])
-    for t, step in enumerate(problem.steps):
-        if t == 4:
-            kept = subject.group_arguments(own)
-            run.optimizer.add_param_group({"params": [run.params[1]], **kept})
-            items = "".join(f", {key!r}: {literal(value)}" for key, value in kept.items())
-            run.note(f"optimizer.add_param_group({{'params': [params[1]]{items}}})")
-        run.step([step.grads[0], step.grads[1] if t >= 4 else None])
-        first.step([step.grads[0]])
-        run.assert_close(0, first.values()[0], first.bound(0), "the older parameter", step=t + 1)
-        if t >= 4 and subject.traits.counter != "optimizer":  # else the new one's count continues that of the others
-            second.step([step.grads[1]])
-            run.assert_close(1, second.values()[0], second.bound(0), "the parameter added later", step=t + 1)
+    for t, step in enumerate(problem.steps, start=1):
+        if t == 5:
+            run.add_group([1], **own)
+        grads = [step.grads[0], step.grads[1] if t >= 5 else None]
+        for each in (run, reference):
+            each.step(grads)
+        first.step(grads[:1])
+        bound = first.bound(0)
+        run.assert_close(0, first.values()[0], bound, "the older parameter", step=t, reference=reference)
+        if t >= 5 and subject.traits.counter != "optimizer":  # else the new one's count continues that of the others
+            second.step(grads[1:])
+            bound = second.bound(0)
+            run.assert_close(1, second.values()[0], bound, "the parameter added later", step=t, reference=reference)
 
 
 @check("G04", still=True, hint="`add_param_group` is overridden without torch's check")
@@ -167,7 +160,7 @@ def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) ->
     for step in problem.steps:
         step_both(run, reference, step.grads)
     follow(subject, problem)
-    subject.assert_true(np.isfinite(reference.total_lr), "no learning rate")
+    subject.assert_true(np.all(np.isfinite(reference.total_lrs)), "no learning rate")
 
 
 @check("G11", hint="the constructor consumes the parameters before torch does, or iterates twice over a generator")
@@ -205,12 +198,11 @@ def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
     others = list(dict(subject.perturbed).items())
     changes: list[dict[str, Any]] = [{}, {"lr": 0.25}, dict(others[:1]), {}, dict(others), dict(others[-1:])]
     members: list[list[int]] = [[], [0], [1], [2], [3], [4]]
-    run = OptimizerRun(subject, problem.starts, groups=list(zip(members, changes, strict=True)))
-    references = _one_each(subject, problem, changes[1:])
+    run, reference = side_by_side(subject, problem, groups=list(zip(members, changes, strict=True)))
     for t, step in enumerate(problem.steps, start=1):
         grads = [None if index == 2 else grad for index, grad in enumerate(step.grads)]
         run.step(grads)
-        for index, each in enumerate(references):
-            each.step([grads[index]])
-            what = f"the parameter of group {index + 1} of six"
-            run.assert_close(index, each.values()[0], each.bound(0), what, step=t)
+        reference.step(grads)
+        for index, expected in enumerate(reference.values()):
+            what, bound = f"the parameter of group {index + 1} of six", reference.bound(index)
+            run.assert_close(index, expected, bound, what, step=t, reference=reference)

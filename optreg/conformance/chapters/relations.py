@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import unless_elementwise, unless_it_can_maximize
+from optreg.conformance.chapters.conditions import unless_elementwise, unless_it_can_maximize, working_paths
 from optreg.conformance.harness.following import no_common_state
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, Step, hostile_problem
+from optreg.conformance.harness.problems import Problem, Step, crowded_problem, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
 from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import NotApplicable
@@ -156,6 +156,22 @@ def check_parameters_are_independent(subject: OptimizerSubject) -> None:
     for index, start in enumerate(problem.starts):
         expected = OptimizerRun(subject, [start]).run(problem.only([index])).values()[0]
         together.assert_close(index, expected, bound, f"parameter {index} among others", of="its run alone")
+
+
+@check("M32", Tier.SHOULD, needs=unless_elementwise, hint="elements are rounded by their place in a pack of parameters")
+def check_many_small_parameters_are_independent(subject: OptimizerSubject) -> None:
+    """Among many small parameters, each has the same bits as in an optimizer of its own, on every path."""
+    if subject.traits.random:
+        raise NotApplicable("it is declared to draw random numbers")
+    problem = crowded_problem(subject, missing=subject.traits.counter == "parameter")
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        for name, options in working_paths(subject):
+            together = OptimizerRun(subject, problem.starts, dtype=dtype, **options).run(problem)
+            alone = [
+                OptimizerRun(subject, [start], dtype=dtype, **options).run(problem.only([index])).tensors()[0]
+                for index, start in enumerate(problem.starts)
+            ]
+            together.assert_same(alone, f"among others in {dtype}, {name}", of="alone it is")
 
 
 @check("M27", Tier.SHOULD, hint="the declared trait `eps` and the denominator disagree")

@@ -27,7 +27,8 @@ def _assert_continues(
     """Assert that a run ends as the uninterrupted one does, after all updates of a problem from `start` on."""
     for each in (run, fresh):
         each.run(problem, start)
-    fresh.assert_same(run, what, of=of)
+    reference = ReferenceRun(run.subject, problem.starts, run.recording.dtype).run(problem)
+    fresh.assert_same(run, what, of=of, reference=reference)
 
 
 @check("P01", hint="a value that later updates need is kept outside `state` and `param_groups`, or is not restored")
@@ -81,10 +82,13 @@ def check_resuming_several_groups(subject: OptimizerSubject) -> None:
     for step in problem.steps[:4]:
         run.step(step.grads)
     fresh = run.resumed(groups=[(each, {}) for each in members])
+    reference = ReferenceRun(subject, problem.starts, groups=run.groups)
+    for step in problem.steps[:4]:
+        reference.step(step.grads)
     for t, step in enumerate(problem.steps[4:8], start=5):
-        fresh.step(step.grads)
-        run.step(step.grads)
-        fresh.assert_same(run, "resumed in three groups", step=t, of=UNINTERRUPTED)
+        for each_run in (fresh, run, reference):
+            each_run.step(step.grads)
+        fresh.assert_same(run, "resumed in three groups", step=t, of=UNINTERRUPTED, reference=reference)
 
 
 @check("P03", hint="`load_state_dict` pops from the dict that it is given, or writes to it")
@@ -142,10 +146,11 @@ def check_the_checkpoints_hyperparameters_win(subject: OptimizerSubject) -> None
     problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts).run(problem, 0, 4)
     fresh = run.resumed(lr=0.9, **dict(subject.perturbed))
+    reference = ReferenceRun(subject, problem.starts).run(problem, 0, 4)
     for step in problem.steps[4:8]:
-        fresh.step(step.grads)
-        run.step(step.grads)
-    fresh.assert_same(run, "loaded over other hyperparameters", of=UNINTERRUPTED)
+        for each in (fresh, run, reference):
+            each.step(step.grads)
+    fresh.assert_same(run, "loaded over other hyperparameters", of=UNINTERRUPTED, reference=reference)
 
 
 REFUSALS = (ValueError, RuntimeError)
@@ -202,9 +207,7 @@ def check_an_older_checkpoint_means_the_defaults(subject: OptimizerSubject) -> N
         for name in ("maximize", "foreach", "fused", "capturable", "differentiable"):
             group.pop(name, None)
     fresh = run.resumed(saved)
-    fresh.run(problem, 4)
-    run.run(problem, 4)
-    fresh.assert_same(run, "resumed from an older checkpoint", of=UNINTERRUPTED)
+    _assert_continues(fresh, run, problem, 4, "resumed from an older checkpoint")
 
 
 @check("P11", hint="state is keyed by a parameter's position in a list instead of by the parameter")
@@ -224,7 +227,8 @@ def check_state_is_kept_by_parameter(subject: OptimizerSubject) -> None:
         if subject.traits.counter == "parameter":
             compare(run, reference)
         if t >= 3:
-            fresh.assert_same(run, "resumed with parameters that are late", step=t + 1, of=UNINTERRUPTED)
+            what = "resumed with parameters that are late"
+            fresh.assert_same(run, what, step=t + 1, of=UNINTERRUPTED, reference=reference)
 
 
 @check("P12", needs=unless_several_paths, hint="the paths keep different state, under other names or in another form")

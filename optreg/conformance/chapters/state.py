@@ -63,10 +63,12 @@ def check_no_gradient_is_not_a_zero_gradient(subject: OptimizerSubject) -> None:
         run.run(Problem(problem.starts, gap))
         run.assert_close(1, before, 0.0, "the parameter after a gap", of="the run before it")
         return
-    gapped = OptimizerRun(subject, problem.starts).run(Problem(problem.starts, [*steps[:3], *gap, *steps[3:]]))
+    whole = Problem(problem.starts, [*steps[:3], *gap, *steps[3:]])
+    gapped, reference = OptimizerRun(subject, whole.starts).run(whole), ReferenceRun(subject, whole.starts).run(whole)
     plain = OptimizerRun(subject, problem.starts[1:]).run(problem.only([1]))
     bound = between_runs(len(steps))
-    gapped.assert_close(1, plain.values()[0], bound, "the parameter after a gap", of="the run without it")
+    expected, what = plain.values()[0], "the parameter after a gap"
+    gapped.assert_close(1, expected, bound, what, of="the run without it", reference=reference)
 
 
 @check("S04", hint="the update assumes that at least one parameter has a gradient")
@@ -156,8 +158,7 @@ def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
     for t, step in enumerate(problem.steps):
         frozen = t in (0, 1, 6, 7) and subject.traits.counter == "parameter"
         if run.params[1].requires_grad is frozen:
-            run.params[1].requires_grad_(not frozen)
-            run.note(f"params[1].requires_grad_({not frozen})")
+            run.freeze(1, frozen)
         step_both(run, reference, [step.grads[0], None if frozen else step.grads[1]], lr=step.lr)
 
 

@@ -32,8 +32,10 @@ class Rule:
     """A factor of the decay, besides the learning rate; 0 omits the learning rate."""
     decay_of: Literal["all", "matrices"] = "all"
     first_count: int = 1
-    counting: Literal["parameter", "group", "parameters"] = "parameter"
-    """Updates are counted for each parameter, for all together, or for all once per parameter."""
+    counting: Literal["parameter", "group", "all", "parameters"] = "parameter"
+    """What is counted: a parameter's updates, those with any gradient in its group, all, or all once per parameter."""
+    last_count: int | None = None
+    """The count at which counting stops."""
     gap: Literal["skip", "zero", "decay", "last"] = "skip"
     """The effect of a missing gradient."""
     zeros: Literal["follow", "skip"] = "follow"
@@ -53,6 +55,8 @@ class Rule:
     """The gradient, or the whole update, has the wrong sign."""
     rate: Literal["group", "before", "first"] = "group"
     """The learning rate of this update, of the update before, or of the first."""
+    decay_rate: Literal["own", "first group", "constructor"] = "own"
+    """The learning rate by which weights decay: that of the update, of the first group, or of the constructor."""
     resume: Literal["exact", "afresh", "count lost", "means lost", "counted", "uncounted"] = "exact"
 
 
@@ -83,7 +87,16 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "a step count that begins one too early (t + 1)": {"first_count": 2},
     "updates counted for the group instead of for each parameter (if that is intended, declare counter=group)":
         {"counting": "group"},
+    "updates counted for the group or for all, with or without gradients, instead of for each parameter (if that is "
+    "intended, declare counter=group or counter=optimizer)":
+        {"counting": "all"},
+    "one count for all parameters, kept outside the state and the groups, where no checkpoint contains it":
+        {"counting": "all", "resume": "count lost"},
+    "one count for the parameters of a group, kept outside the state and the group, where no checkpoint contains it":
+        {"counting": "group", "resume": "count lost"},
     "one count for all parameters, which each of them increments": {"counting": "parameters"},
+    "a step count that stands still at 256, as a bfloat16 does": {"last_count": 256},
+    "a step count that stands still at 2048, as a float16 does": {"last_count": 2048},
     "a missing gradient treated as zero": {"gap": "zero"},
     "weight decay of parameters without a gradient": {"gap": "decay"},
     "the last gradient used again when one is missing": {"gap": "last"},
@@ -93,6 +106,8 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "no weight decay": {"decay": "none"},
     "decay of the parameter after its update instead of before": {"decay_first": False},
     "decay that is not multiplied by the learning rate": {"decay_by": 0.0},
+    "decay by the first group's learning rate instead of the group's own": {"decay_rate": "first group"},
+    "decay by the constructor's learning rate instead of the group's": {"decay_rate": "constructor"},
     "decay that is applied twice": {"decay_by": 2.0},
     "decay with the wrong sign": {"decay_by": -1.0},
     "decay only of parameters with two or more dimensions": {"decay_of": "matrices"},
@@ -119,6 +134,23 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "a step count that is incremented when the run is resumed": {"resume": "counted"},
     "a step count that is decremented when the run is resumed": {"resume": "uncounted"},
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The hyperparameters that a run begins with.
+
+    Args:
+        made: what the optimizer was constructed with.
+        own: each parameter's, as its group has them.
+        groups: the place of each parameter's group.
+        first: the first group's.
+    """
+
+    made: Mapping[str, Any]
+    own: Sequence[Mapping[str, Any]]
+    groups: Sequence[int]
+    first: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -149,29 +181,43 @@ class _Memory:
             self.t += {"counted": 1, "uncounted": -1}.get(way, 0)
 
 
-def play(rule: Rule, starts: Sequence[Array], moves: Sequence[Move], settings: Mapping[str, Any]) -> list[Array]:
+def play(rule: Rule, starts: Sequence[Array], moves: Sequence[Move], setting: Setting) -> list[Array]:
     """The parameters after some updates by a rule of the family."""
     begin = rule.first_count - 1
     memories = [_Memory(start, begin) for start in starts]
-    h, together = dict(settings), begin
-    first_lr = moves[0].changes.get("lr", settings["lr"])
-    before = first_lr
+    own, first = [dict(each) for each in setting.own], dict(setting.first)
+    first_rates = [moves[0].changes.get("lr", each["lr"]) for each in own]
+    before, counts = list(first_rates), dict.fromkeys(setting.groups, begin)
     with np.errstate(all="ignore"):
         for move in moves:
-            h.update(move.changes)
-            lr = {"group": h["lr"], "before": before, "first": first_lr}[rule.rate]
-            before = h["lr"]
-            together += rule.counting == "group" and any(grad is not None for grad in move.grads)
-            for memory, given in zip(memories, move.grads, strict=True):
+            for h in (first, *own):
+                h.update(move.changes)
+            if move.resumes and rule.resume in {"afresh", "count lost"}:
+                counts = dict.fromkeys(counts, begin)
+            _count_together(rule, counts, setting.groups, move.grads)
+            for index, (memory, given) in enumerate(zip(memories, move.grads, strict=True)):
+                h, place = own[index], setting.groups[index]
+                lr = {"group": h["lr"], "before": before[index], "first": first_rates[index]}[rule.rate]
+                before[index] = h["lr"]
                 if move.resumes:
                     memory.resume(rule.resume, begin)
                 grad = _gradient(rule, memory, given, h, lr)
                 if grad is None:
                     continue
-                together += rule.counting == "parameters"
-                memory.t = memory.t + 1 if rule.counting == "parameter" else together
-                _update(rule, memory, grad, h, lr)
+                if rule.counting == "parameters":
+                    counts = {each: count + 1 for each, count in counts.items()}
+                t = memory.t + 1 if rule.counting == "parameter" else counts[place]
+                memory.t = t if rule.last_count is None else min(t, rule.last_count)
+                decay_lr = {"own": lr, "first group": first["lr"], "constructor": setting.made["lr"]}[rule.decay_rate]
+                _update(rule, memory, grad, h, lr, decay_lr)
     return [memory.theta for memory in memories]
+
+
+def _count_together(rule: Rule, counts: dict[int, int], groups: Sequence[int], grads: Sequence[Array | None]) -> None:
+    """Count an update in every group, or in those that have a gradient, if that is how the rule counts."""
+    present = {place for place, grad in zip(groups, grads, strict=True) if grad is not None}
+    for place in counts:
+        counts[place] += rule.counting == "all" or (rule.counting == "group" and place in present)
 
 
 def _gradient(rule: Rule, memory: _Memory, given: Array | None, h: Mapping[str, Any], lr: float) -> Array | None:
@@ -186,7 +232,7 @@ def _gradient(rule: Rule, memory: _Memory, given: Array | None, h: Mapping[str, 
     return np.zeros_like(memory.theta) if rule.gap == "zero" else None
 
 
-def _update(rule: Rule, memory: _Memory, g: Array, h: Mapping[str, Any], lr: float) -> None:
+def _update(rule: Rule, memory: _Memory, g: Array, h: Mapping[str, Any], lr: float, decay_lr: float) -> None:
     """One update of one parameter."""
     beta1, beta2 = _betas(h)
     mean1, mean2 = (beta1, beta2) if rule.swapped == "nowhere" else (beta2, beta1)
@@ -194,7 +240,7 @@ def _update(rule: Rule, memory: _Memory, g: Array, h: Mapping[str, Any], lr: flo
         beta1, beta2 = mean1, mean2
     theta, decay = memory.theta, h.get("weight_decay", 0.0)
     decay = 0.0 if rule.decay_of == "matrices" and theta.ndim < 2 else decay
-    shrink = (lr * rule.decay_by if rule.decay_by else 1.0) * decay if rule.decay == "decoupled" else 0.0
+    shrink = (decay_lr * rule.decay_by if rule.decay_by else 1.0) * decay if rule.decay == "decoupled" else 0.0
     g = -g if rule.ascend == "gradient" else g
     coupled = rule.decay_by * decay * theta if rule.decay == "coupled" else 0.0
     if rule.begins == "gradient" and memory.fresh:

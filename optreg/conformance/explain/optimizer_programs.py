@@ -75,12 +75,14 @@ class _Part:
         subject = self.recording.subject
         params, settings = "params", made.settings if made else None
         groups = made.groups if made and made.groups is not None else self.recording.groups
-        if groups is not None and not self.alone:
+        if groups is not None:
             texts = []
             for members, changes in groups:
+                kept = [self.members.index(i) for i in members if i in self.members]
                 items = {name: literal(value) for name, value in subject.group_arguments(changes).items()}
                 own = "".join(f", {name!r}: {value}" for name, value in items.items())
-                texts.append(f"{{'params': [{', '.join(f'params[{i}]' for i in members)}]{own}}}")
+                if kept or not self.alone:
+                    texts.append(f"{{'params': [{', '.join(f'params[{i}]' for i in kept)}]{own}}}")
             params = f"[{', '.join(texts)}]"
         return f"optimizer = {call(subject, params, self.recording.settings if settings is None else settings)}"
 

@@ -3,7 +3,7 @@
 import copy
 import io
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -68,6 +68,8 @@ class OptimizerRun:
         self.params = [Parameter(layout(subject.tensor(start, dtype))) for start in starts]
         for index in frozen:
             self.params[index].requires_grad_(False)
+        self.added: list[tuple[Sequence[int], Mapping[str, Any]]] = []
+        """The groups that were added later, as in `groups`."""
         subject.activity.recording = self.recording
         self.optimizer = subject.make(self._grouped(), **self.settings)
 
@@ -129,8 +131,25 @@ class OptimizerRun:
         return returned
 
     def note(self, code: str, *, outside: bool = False) -> None:
-        """Record anything else that was done, as code; `outside` if neither to the parameters nor to the optimizer."""
+        """Record anything else that was done, as code; `outside` if neither to values nor to the optimizer."""
         self.recording.events.append(Line(code, outside=outside))
+
+    def freeze(self, index: int, frozen: bool = True) -> None:
+        """Freeze a parameter, or thaw it; its gradient stays as it is."""
+        self.params[index].requires_grad_(not frozen)
+        self.note(f"params[{index}].requires_grad_({not frozen})", outside=True)
+
+    def add_group(self, members: Sequence[int], **changes: Any) -> None:
+        """Add a group of some of the parameters, with hyperparameters of its own."""
+        self.recording.events.append(Line(self._extend(members, changes), added=(members, changes)))
+        self.added.append((members, changes))
+
+    def _extend(self, members: Sequence[int], changes: Mapping[str, Any]) -> str:
+        """Add a group, and return how, as code."""
+        own = self.subject.group_arguments(changes)
+        self.optimizer.add_param_group({"params": [self.params[i] for i in members], **own})
+        items = "".join(f", {name!r}: {literal(value)}" for name, value in own.items())
+        return f"optimizer.add_param_group({{'params': [{', '.join(f'params[{i}]' for i in members)}]{items}}})"
 
     def remake(self, params: Any, code: str) -> None:
         """Construct the optimizer again from parameters or groups in another form, which `code` states."""
@@ -138,7 +157,14 @@ class OptimizerRun:
         self.optimizer = self.subject.make(params, **self.settings)
 
     def resumed(
-        self, saved: Any = None, *, way: str = "state_dict", groups: Groups | None = None, **settings: Any
+        self,
+        saved: Any = None,
+        *,
+        way: str = "state_dict",
+        groups: Groups | None = None,
+        extended: bool = False,
+        thawed: bool = False,
+        **settings: Any,
     ) -> "OptimizerRun":
         """A fresh optimizer on copies of the parameters, resumed from a checkpoint.
 
@@ -146,21 +172,33 @@ class OptimizerRun:
             saved: the checkpoint; taken now, if not given.
             way: how it gets there: `"state_dict"` as a copy in memory, or through a `"file"`.
             groups: the groups of the fresh optimizer; this one's, if not given.
+            extended: groups that were added later are added to the fresh optimizer too, before it loads; otherwise it
+                is constructed with them.
+            thawed: no copy of a parameter is frozen; otherwise those are whose originals are.
             settings: what the fresh optimizer is constructed with instead of this one's settings.
         """
         if saved is None:
             state = self.optimizer.state_dict()
             saved = copy.deepcopy(state) if way == "state_dict" else _through_a_file(state)
+        if groups is None and self.added and not extended:
+            groups = [*(self.groups or ()), *self.added]
         groups = self.groups if groups is None else groups
+        frozen = [] if thawed else [i for i, param in enumerate(self.params) if not param.requires_grad]
         made = {**self.settings, **settings}
-        fresh = OptimizerRun(self.subject, self.values(), dtype=self.recording.dtype, groups=groups, **made)
+        fresh = OptimizerRun(
+            self.subject, self.values(), dtype=self.recording.dtype, groups=groups, frozen=frozen, **made
+        )
         for param, old in zip(fresh.params, self.params, strict=True):
             with torch.no_grad():
                 param.copy_(old)
+        extensions = [fresh._extend(*group) for group in self.added] if extended else []
+        fresh.added = list(self.added)
         fresh.optimizer.load_state_dict(saved)
         helper = [THROUGH_A_FILE] if way == "file" else []
-        copies = "params = [torch.nn.Parameter(p.detach().clone()) for p in params]"
-        code = [*helper, f"saved = {WAYS[way]}", copies, NEW_OPTIMIZER, "optimizer.load_state_dict(saved)"]
+        copied = "p.detach().clone(), p.requires_grad" if frozen else "p.detach().clone()"
+        copies = f"params = [torch.nn.Parameter({copied}) for p in params]"
+        loading = "optimizer.load_state_dict(saved)"
+        code = [*helper, f"saved = {WAYS[way]}", copies, NEW_OPTIMIZER, *extensions, loading]
         line = Line("\n".join(code), resumes=True, settings=fresh.settings, groups=groups)
         fresh.recording = replace(self.recording, events=[*self.recording.events, line])
         return fresh

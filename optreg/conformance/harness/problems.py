@@ -78,6 +78,27 @@ def hostile_problem(
     return Problem([np.asarray(random.normal(size=shape)) for shape in shapes], updates)
 
 
+CROWD = (3, 1, 7, 10, 33, 64, 1, 3, 7, 10, 3, 33, 1, 7, 10, 3)
+"""The sizes of many small parameters, most of which no vector of a processor divides."""
+
+LATE = {4: 3, 9: 6}
+"""The parameters of a crowd whose first gradient is late, and the update that brings it."""
+
+
+def crowded_problem(subject: OptimizerSubject, *, missing: bool = True) -> Problem:
+    """Many small parameters; two have their first gradient late, and one gradient in eight is `missing` later on."""
+    shapes = [(size, 1) if subject.ndim == 2 else (size,) for size in CROWD]
+    problem = hostile_problem(subject, shapes, missing=False, exponents=(-3.0, 1.0), seed=19)
+    absent = np.random.default_rng(19).random((STEPS, len(CROWD))) < 0.125
+    steps = [
+        Step(
+            step.lr, [None if missing and (t < LATE.get(i, 0) or absent[t, i]) else g for i, g in enumerate(step.grads)]
+        )
+        for t, step in enumerate(problem.steps)
+    ]
+    return Problem(problem.starts, steps)
+
+
 def dyadic_problem() -> Problem:
     """Parameters and gradients that are small multiples of a power of two, so that their sums and halves are exact."""
     random, shape = np.random.default_rng(3), (4, 3)

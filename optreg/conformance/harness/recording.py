@@ -39,8 +39,10 @@ class Line:
     settings: Mapping[str, Any] | None = None
     """What a new optimizer is constructed with, if not with the settings of the first one."""
     groups: Groups | None = None
+    added: tuple[Sequence[int], Mapping[str, Any]] | None = None
+    """The group that was added, as in `Groups`."""
     outside: bool = False
-    """It changes neither the parameters nor the optimizer."""
+    """It changes neither the parameters' values nor the optimizer."""
 
 
 Event = Update | Line

@@ -17,14 +17,32 @@ class ReferenceRun:
 
     A state's scale is the largest magnitude that its coordinate has had. If the decay is coupled to the gradient, the
     allowed error of a parameter enters the state too.
+
+    Args:
+        subject: the optimizer whose reference it is.
+        starts: the parameters' initial values.
+        dtype: the dtype of the run beside it, whose rounding is allowed for.
+        groups: the parameters of each group, and what the group overrides: `[([0, 2], {"lr": 0.1}), ...]`.
+        settings: hyperparameters; hostile values for all others.
     """
 
     def __init__(
-        self, subject: OptimizerSubject, starts: Sequence[Array], dtype: torch.dtype = torch.float64, **settings: Any
+        self,
+        subject: OptimizerSubject,
+        starts: Sequence[Array],
+        dtype: torch.dtype = torch.float64,
+        *,
+        groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None,
+        **settings: Any,
     ) -> None:
         self.subject, self.dtype = subject, dtype
         self.settings = {name: _plain(settings.get(name, value)) for name, value in subject.hostile.items()}
-        self.references = [subject.reference(**self.settings) for _ in starts]
+        changes = {index: own for members, own in groups or () for index in members}
+        own = [
+            {name: _plain(changes.get(i, {}).get(name, v)) for name, v in self.settings.items()}
+            for i in range(len(starts))
+        ]
+        self.references = [subject.reference(**each) for each in own]
         pairs = zip(self.references, starts, strict=True)
         self.runs = [reference.trajectory(np.array(start, dtype=np.float64)) for reference, start in pairs]
         self.now = [next(run) for run in self.runs]
@@ -32,9 +50,9 @@ class ReferenceRun:
         self.peak = [np.abs(theta) for theta, _ in self.now]
         self.state_peaks = [{name: np.abs(value) for name, value in state.items()} for _, state in self.now]
         self.gradients = [np.zeros_like(theta) for theta, _ in self.now]
-        self.total_lr, self.t = 0.0, 0
+        self.total_lrs, self.t = [0.0 for _ in starts], 0
         coupled = decay_of(subject.reference, self.settings, subject.ndim) == "coupled"
-        self.coupling = float(self.settings["weight_decay"]) if coupled else 0.0
+        self.couplings = [float(each["weight_decay"]) if coupled else 0.0 for each in own]
 
     def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "ReferenceRun":
         """Make the updates `start` to `stop - 1` of a problem."""
@@ -53,6 +71,7 @@ class ReferenceRun:
             reference = self.references[index]
             for name, value in changes.items():
                 setattr(reference, name, _plain(value))
+            self.total_lrs[index] += abs(float(reference.lr))
             if grad is None:
                 continue
             self.started[index] = True
@@ -62,7 +81,6 @@ class ReferenceRun:
             peaks = self.state_peaks[index]
             for name, value in state.items():
                 peaks[name] = np.maximum(peaks.get(name, 0.0), np.abs(value))
-        self.total_lr += abs(float(self.references[0].lr)) if self.references else 0.0
         return self
 
     def values(self) -> list[Array]:
@@ -77,15 +95,15 @@ class ReferenceRun:
         """S; one for the whole parameter if its elements are coupled, since an error in one then reaches the others."""
         peak = self.peak[index]
         largest = peak if self.subject.traits.elementwise else np.full_like(peak, peak.max(initial=0.0))
-        return np.asarray(np.maximum(largest, 1.0) + self.total_lr)
+        return np.asarray(np.maximum(largest, 1.0) + self.total_lrs[index])
 
     def state_bound(self, index: int, name: str) -> Array:
         """How far each element of a state may be from the reference."""
         scale = self.state_peaks[index][name]
         if not self.subject.traits.elementwise:
             scale = np.full_like(scale, scale.max(initial=0.0))
-        if self.coupling:
-            pull = self.coupling * self._scale(index)
+        if self.couplings[index]:
+            pull = self.couplings[index] * self._scale(index)
             scale = scale + pull + 2 * (self.gradients[index] + pull) * pull
         return np.asarray(rounding(self.dtype, self.t) * scale)
 

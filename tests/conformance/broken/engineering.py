@@ -133,6 +133,13 @@ def DecayFromTheDefaults(self, group, p, g):
     return AdamW.decay(self, {**group, "weight_decay": self.defaults["weight_decay"]}, p, g)
 
 
+@fault_in("G02", AdamW, "decay")
+def DecaysByTheFirstGroupsRate(self, group, p, g):
+    """Weight decay goes by the learning rate of the first group."""
+    p.mul_(1 - self.param_groups[0]["lr"] * group["weight_decay"])
+    return g
+
+
 @fault_in("G03", AdamW, "add_param_group", "after")
 def AddingForgets(self, param_group):
     """Adding a group forgets the state of the others."""
@@ -390,6 +397,21 @@ def CountsInAnAttribute(self, group, state):
     self.counts = getattr(self, "counts", {})
     self.counts[id(state)] = self.counts.get(id(state), 0) + 1
     return self.counts[id(state)]
+
+
+@fault("P01", "adamw")
+class CountsOutsideTheState(AdamW):
+    """One count for all parameters is an attribute, which no checkpoint holds."""
+
+    t = 0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.t += 1
+        return super().step(closure)
+
+    def count(self, group, state):
+        return self.t
 
 
 @fault_in("P01", Lion, "state_of")

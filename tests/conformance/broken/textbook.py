@@ -31,7 +31,7 @@ class Textbook(torch.optim.Optimizer):
     def state_of(self, p):
         state = self.state[p]
         if not state:
-            state["step"] = torch.tensor(0.0)
+            state["step"] = torch.tensor(0.0, dtype=torch.float32)
             for name in self.names:
                 state[name] = self.zeros(p)
         return state

@@ -1,5 +1,5 @@
 """All broken plugins."""
 
-from broken import FAULTS, declarations, engineering, mathematics, precision, schedules, usage
+from broken import FAULTS, declarations, engineering, history, mathematics, precision, schedules, usage
 
-__all__ = ["FAULTS", "declarations", "engineering", "mathematics", "precision", "schedules", "usage"]
+__all__ = ["FAULTS", "declarations", "engineering", "history", "mathematics", "precision", "schedules", "usage"]

@@ -1,0 +1,102 @@
+"""Likely causes: the cause that is named is the one that holds, and the program shows it."""
+
+import numpy as np
+import pytest
+from broken.zoo import FAULTS
+
+from optreg.conformance import Status
+from optreg.conformance.chapters import find
+from optreg.conformance.explain.optimizer_causes import likely
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import hostile_problem
+from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.running.check import judge_subject
+
+
+def subject(name):
+    return next(fault for fault in FAULTS if fault.name == name).subject()
+
+
+def finding(name, check):
+    verdict = judge_subject(subject(name), find(check))
+    assert verdict.status is Status.FAILED
+    return verdict.finding
+
+
+OUTSIDE = "matches one count for all parameters, kept outside the state and the groups, where no checkpoint contains it"
+FIRST_GROUP = "matches decay by the first group's learning rate instead of the group's own"
+
+
+@pytest.mark.parametrize("check", ["G02", "G03", "G12"])
+def test_a_decay_by_the_first_groups_rate_is_named(check):
+    assert finding("DecaysByTheFirstGroupsRate", check).likely == FIRST_GROUP
+
+
+def test_a_decay_by_the_first_groups_rate_is_not_a_missing_decay_even_where_that_rate_is_zero():
+    broken = subject("DecaysByTheFirstGroupsRate")
+    problem = hostile_problem(broken, [(6,), (4, 3)], missing=False)
+    groups = [([0], {"lr": 0.0}), ([1], {"lr": 0.25})]
+    run = OptimizerRun(broken, problem.starts, groups=groups)
+    reference = ReferenceRun(broken, problem.starts, groups=groups)
+    for step in problem.steps:
+        for each in (run, reference):
+            each.step(step.grads)
+    assert likely(run.recording, run.values(), reference) == FIRST_GROUP
+
+
+@pytest.mark.parametrize("check", ["M02", "S01", "S03", "S09", "G12", "P01", "P02", "P07", "P11", "P17", "P19", "P22"])
+def test_a_count_outside_the_state_is_not_one_for_the_group_that_could_be_declared(check):
+    assert finding("CountsOutsideTheState", check).likely == OUTSIDE
+
+
+@pytest.mark.parametrize("check", ["M02", "S01", "P11"])
+def test_a_count_for_the_group_that_checkpoints_contain_is_told_to_be_declared(check):
+    assert "if that is intended, declare counter=group" in finding("CountsByGroup", check).likely
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "cause"),
+    [
+        ("NoDecay", "M05", "no weight decay"),
+        ("FirstMomentBeginsWithTheGradient", "M04", "a mean that begins as the first gradient instead of at zero"),
+        ("MomentumIsASum", "M02", "means to which the gradient is added without the factor 1 - beta"),
+        ("RMSpropStaleSquares", "M02", "a denominator without the current gradient"),
+        ("FirstGroupForAll", "G02", "the first group's hyperparameters in every group"),
+        ("DecayFromTheDefaults", "G02", "the constructor's weight_decay, whatever is in the group"),
+        ("KeepsTheLastGradient", "S09", "the last gradient used again when one is missing"),
+        ("NoGradientIsZero", "S03", "a missing gradient treated as zero"),
+        ("CountsInFloat16", "M31", "a step count that stands still at 2048, as a float16 does"),
+        ("CountsInAnAttribute", "P11", "a step count that is reset when the run is resumed"),
+        ("MemoryInAnAttribute", "P02", "a run that starts over when it is resumed"),
+    ],
+)
+def test_of_the_mistakes_that_match_the_one_that_holds_is_named(name, check, cause):
+    assert finding(name, check).likely == f"matches {cause}"
+
+
+def test_another_default_is_not_taken_for_the_precision_of_float32():
+    assert finding("OtherDefaults", "M22").likely == find("M22").hint
+
+
+def test_what_is_in_float32_is_still_told():
+    assert "in float32" in finding("StateInFloat32", "M06").likely
+
+
+def test_a_program_of_one_parameter_has_the_hyperparameters_of_its_group():
+    program = finding("DecayFromTheDefaults", "G02").snippet
+    assert "[{'params': [params[0]], 'weight_decay': 0.075}]" in program
+
+
+def test_a_reference_in_groups_follows_each_groups_hyperparameters():
+    broken = subject("DecaysByTheFirstGroupsRate")
+    starts, grads = [np.ones(3), np.ones(3)], [np.full(3, 0.5), np.full(3, 0.5)]
+    own = {"lr": 0.25, "weight_decay": 0.5}
+    both = ReferenceRun(broken, starts, groups=[([0], {}), ([1], own)])
+    alone = [ReferenceRun(broken, starts[:1]), ReferenceRun(broken, starts[:1], **own)]
+    for _ in range(3):
+        both.step(grads)
+        for each in alone:
+            each.step(grads[:1])
+    for index, each in enumerate(alone):
+        assert np.array_equal(both.values()[index], each.values()[0])
+        assert np.array_equal(both.bound(index), each.bound(0))
