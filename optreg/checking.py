@@ -62,7 +62,8 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
         *_wrong_values(document, (section,), name, plugin, settings),
     ]
     right = {} if problems or any(_is_faulty(value) for value in settings.values()) else settings
-    return Component(name, registration, _complete(plugin, right)), problems
+    where = document.where((section, "name"))
+    return Component(name, registration, _complete(plugin, right), where), problems
 
 
 def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[Rule, ...], list[Problem]]:
