@@ -9,7 +9,7 @@ from typing import Any
 from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, UnknownPluginError, did_you_mean
-from optreg.hyperparameters import complaints, defaults, names
+from optreg.hyperparameters import complaints, defaults, names, taken
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.spec import Component, Pairs, Rule, Spec
@@ -56,7 +56,7 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
     if registration is None:
         return None, problems
     name, plugin = data["name"], registration.plugin
-    settings = {key: value for key, value in data.items() if key != "name"}
+    settings = _taken(plugin, {key: value for key, value in data.items() if key != "name"})
     problems = [
         *_unknown_keys(document, (section,), name, settings, _names(plugin)),
         *_wrong_values(document, (section,), name, plugin, settings),
@@ -119,6 +119,7 @@ def _check_rule(
     settings = {key: value for key, value in item.items() if key not in CRITERIA}
     if optimizer is not None:
         name, plugin = optimizer.name, optimizer.registration.plugin
+        settings = _taken(plugin, settings)
         problems += _unknown_keys(document, path, name, settings, _names(plugin), also=CRITERIA)
         problems += _wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
     return Rule(tuple(asked), tuple(settings.items()), document.where(path)), problems
@@ -178,6 +179,13 @@ def _parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
 def _names(plugin: OptimizerPlugin | SchedulePlugin) -> list[str]:
     """The names of a component's settings, as declared."""
     return [name for part in _parts(plugin) for name in names(part)]
+
+
+def _taken(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings in the form that their types ask for."""
+    for part in _parts(plugin):
+        settings = taken(part, settings)
+    return settings
 
 
 def _complete(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> Pairs:

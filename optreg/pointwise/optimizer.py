@@ -130,7 +130,8 @@ class Pointwise(Checkpointed):
         """
         merged = {**self.defaults, **param_group}
         for part in (self.reference, self.options):
-            check_hyperparameters(part, {f.name: merged[f.name] for f in fields(part)}, type(self).__name__)
+            checked = check_hyperparameters(part, {f.name: merged[f.name] for f in fields(part)}, type(self).__name__)
+            param_group.update((name, checked[name]) for name in checked.keys() & param_group.keys())
         if self._constructed_with is None or not self.param_groups:
             super().add_param_group(param_group)
         else:

@@ -439,3 +439,19 @@ def test_groups_are_not_each_compared_with_all_before(monkeypatch):
 
     assert tries(torch.optim.AdamW) > 200**2 / 2
     assert tries(AdamW) < 10 * 200
+
+
+@pytest.mark.parametrize("cls", [Adam, AdamW, Lion])
+def test_betas_may_be_a_list_and_are_a_tuple_in_every_group(cls):
+    betas, seen = [0.5, 0.75], [0.25, 0.5]
+    weights = [param() for _ in range(3)]
+    optimizer = cls([{"params": weights[:1]}, {"params": weights[1:2], "betas": seen}], betas=betas)
+    optimizer.add_param_group({"params": weights[2:], "betas": [0.0, 0.5]})
+    betas[0] = seen[0] = 7.0  # nobody else's list
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.75), (0.25, 0.5), (0.0, 0.5)]
+    twin = cls([{"params": (other := param())}], betas=(0.5, 0.75))
+    for weight in (*weights, other):
+        weight.grad = torch.tensor([1.0, -2.0])
+    optimizer.step()
+    twin.step()
+    assert torch.equal(weights[0], other)
