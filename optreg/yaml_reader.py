@@ -7,6 +7,7 @@ large or nested too deeply. PyYAML's parser hands over one event at a time, so t
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -74,12 +75,17 @@ def read_file(path: str | os.PathLike[str]) -> Document:
     """Read a YAML file.
 
     Raises:
-        SpecError: the file cannot be read, is too large, or is not UTF-8 text.
+        SpecError: the file cannot be read, is too large, or is not UTF-8 text; or it is a pipe, a terminal or another
+            device, which may never end.
     """
     source = os.fsdecode(path)
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _fatal(Position(source), "is a pipe or a device, which may never end; write the spec to a file")
+            raw = file.read(MAX_BYTES + 1) or b""  # None if there is nothing yet
+    except SpecError:
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _fatal(Position(source), f"cannot be read: {reason}") from error
@@ -95,6 +101,11 @@ def read_file(path: str | os.PathLike[str]) -> Document:
         where = Position(source, before.count(b"\n") + 1, column)
         raise _fatal(where, f"is not UTF-8 text (byte 0x{raw[error.start]:02x}); save it as UTF-8") from error
     return read_text(text, source)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer too, and a terminal without becoming its process's own."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def read_text(text: str, source: str) -> Document:
