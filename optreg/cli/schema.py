@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -28,8 +30,7 @@ def make_schema(registry: Registry) -> dict[str, Any]:
     """The schema; broken plugins are left out and reported on standard error."""
     optimizers = _described(registry, Kind.OPTIMIZER)
     schedulers = _described(registry, Kind.SCHEDULER)
-    described = {**optimizers, **schedulers}.values()
-    nested = {name: value for each in described for name, value in each["$defs"].items()}
+    nested = {name: value for each in (*optimizers, *schedulers) for name, value in each.settings["$defs"].items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "optreg spec",
@@ -45,27 +46,60 @@ def make_schema(registry: Registry) -> dict[str, Any]:
             },
             "scheduler": _section(schedulers),
         },
-        "allOf": [_rules_of(name, described) for name, described in optimizers.items()],
+        "allOf": [_rules_of(described) for described in optimizers],
         **({"$defs": nested} if nested else {}),
     }
 
 
-def _described(registry: Registry, kind: Kind) -> dict[str, dict[str, Any]]:
-    """The settings of the working plugins of a kind, under every name of each plugin."""
-    described: dict[str, dict[str, Any]] = {}
+@dataclass(frozen=True)
+class Described:
+    """A plugin in the schema."""
+
+    names: list[str]
+    """The spellings that an editor offers: the author's, bare if that leads here, and qualified."""
+    pattern: str
+    """What every spelling matches that leads here."""
+    settings: dict[str, Any]
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """A component that has one of the plugin's names."""
+        return {"properties": {"name": {"pattern": self.pattern}}, "required": ["name"]}
+
+
+def _described(registry: Registry, kind: Kind) -> list[Described]:
+    """The working plugins of a kind."""
+    described: list[Described] = []
     bare = registry.usable(kind)
     for entry in registry.entries(kind):
         if registry.hidden_by(entry):
             continue
         load = registry.optimizer if kind is Kind.OPTIMIZER else registry.scheduler
         try:
-            settings = _describe(entry, load(entry.qualified).plugin)
+            plugin = load(entry.qualified).plugin
+            settings = _describe(entry, plugin)
         except PluginError as error:
             click.echo(f"left out: {error}", err=True)
             continue
-        for name in (entry.name, entry.qualified) if entry in bare else (entry.qualified,):
-            described[name] = settings
+        qualified = f"{entry.distribution}/{plugin.name}"
+        names = [plugin.name, qualified] if entry in bare else [qualified]
+        described.append(Described(names, _pattern(entry, may_be_bare=entry in bare), settings))
     return described
+
+
+def _pattern(entry: Entry, *, may_be_bare: bool) -> str:
+    """A regular expression of every spelling that `Entries.find` takes for an entry: `Warmup-Cosine`."""
+    distribution = _spellings(entry.distribution, {"-": "[-_.]+"})
+    name = _spellings(entry.name, {"_": r"[-_\s]+"})
+    return rf"^({distribution}/){'?' if may_be_bare else ''}\s*{name}\s*$"
+
+
+def _spellings(text: str, separators: dict[str, str]) -> str:
+    """A regular expression of a text in capitals and small letters, and with any form of its separators."""
+    return "".join(
+        separators.get(letter) or (f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else re.escape(letter))
+        for letter in text
+    )
 
 
 def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[str, Any]:
@@ -84,18 +118,15 @@ def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[st
     return {"description": text, "properties": properties, "required": required, "$defs": nested}
 
 
-def _section(plugins: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _section(plugins: list[Described]) -> dict[str, Any]:
     """A component, whose name determines the other keys."""
+    names = [name for described in plugins for name in described.names]
     return {
         "type": "object",
         "required": ["name"],
-        "properties": {"name": {"enum": list(plugins)}},
-        "allOf": [{"if": _named(name), "then": _settings(described)} for name, described in plugins.items()],
+        "properties": {"name": {"anyOf": [{"enum": names}, *({"pattern": each.pattern} for each in plugins)]}},
+        "allOf": [{"if": described.named, "then": _settings(described.settings)} for described in plugins],
     }
-
-
-def _named(name: str) -> dict[str, Any]:
-    return {"properties": {"name": {"const": name}}, "required": ["name"]}
 
 
 def _settings(described: dict[str, Any]) -> dict[str, Any]:
@@ -107,11 +138,11 @@ def _settings(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rules_of(name: str, described: dict[str, Any]) -> dict[str, Any]:
+def _rules_of(described: Described) -> dict[str, Any]:
     """What a rule may set under an optimizer."""
     criteria = {key: criterion.json_schema for key, criterion in CRITERIA.items()}
-    rule = {"properties": criteria | described["properties"], "additionalProperties": False}
+    rule = {"properties": criteria | described.settings["properties"], "additionalProperties": False}
     return {
-        "if": {"properties": {"optimizer": _named(name)}, "required": ["optimizer"]},
+        "if": {"properties": {"optimizer": described.named}, "required": ["optimizer"]},
         "then": {"properties": {"groups": {"items": rule}}},
     }

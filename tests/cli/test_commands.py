@@ -240,6 +240,47 @@ def test_the_schema_is_one_and_accepts_right_specs_alone(here):
         assert not validator.is_valid(data(wrong)), wrong
 
 
+SPELLINGS = [
+    ("torch.SGD", "linear-warmup"),
+    ("Torch.sgd", "Linear Warmup"),
+    (" torch.sgd ", "LINEAR__WARMUP"),
+    ("optreg/torch.SGD", "optreg/linear_warmup"),
+    ("OptReg/TORCH.SGD", "optreg/ linear-warmup"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "scheduler"), SPELLINGS)
+def test_the_schema_knows_every_spelling_that_validate_takes_and_its_parameters(here, optimizer, scheduler):
+    data = {
+        "optimizer": {"name": optimizer, "momentum": 0.5},
+        "groups": [{"ndim": 1, "momentum": 0.9}],
+        "scheduler": {"name": scheduler, "warmup_steps": 1e2},
+    }
+    (here / "spec.yaml").write_text(json.dumps(data))
+    assert run("validate", "spec.yaml").exit_code == 0
+    validator = jsonschema.Draft202012Validator(make_schema(default_registry()))
+    validator.validate(data)
+    for section in (data["optimizer"], data["groups"][0], data["scheduler"]):
+        section["mommentum"] = 0.5
+        assert not validator.is_valid(data)
+        del section["mommentum"]
+
+
+@pytest.mark.parametrize("name", ["torchSGD", "xtorch.SGD", "torch.SGDx", "torch/SGD", "optre/torch.SGD", "torch.S_GD"])
+def test_the_schema_refuses_a_spelling_that_validate_refuses(here, name):
+    data = {"optimizer": {"name": name}, "scheduler": {"name": "constant"}}
+    (here / "spec.yaml").write_text(json.dumps(data))
+    assert run("validate", "spec.yaml").exit_code == 1
+    assert not jsonschema.Draft202012Validator(make_schema(default_registry())).is_valid(data)
+
+
+def test_the_schema_offers_names_as_their_authors_spell_them():
+    section = make_schema(default_registry())["properties"]["optimizer"]
+    offered = section["properties"]["name"]["anyOf"][0]["enum"]
+    assert {"lion", "optreg/lion", "torch.SGD", "optreg/torch.SGD"} <= {*offered}
+    assert "torch.sgd" not in offered
+
+
 def test_the_schema_accepts_every_spec_of_this_project(request):
     validator = jsonschema.Draft202012Validator(make_schema(default_registry()))
     specs = sorted((request.config.rootpath / "specs").glob("**/*.yaml"))
