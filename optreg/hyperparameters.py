@@ -169,6 +169,8 @@ def _complaint(owner: str, path: Path, kind: str, message: str, value: object) -
     hint = ""
     if isinstance(value, str) and kind in {"float_type", "int_type", "bool_type"}:
         hint = "; remove the quotes" if _is_number(value) else ""
+    elif isinstance(value, str) and kind == "tuple_type" and "," in value:
+        hint = f"; write a list: [{value.strip(' ()[]')}]"
     message = message.removeprefix("Input should be ")
     return Complaint(path, f"{owner}: {name} must be {message}, not {_shown(value)}{hint}")
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import yaml
 
 from optreg.errors import Path, Position, Problem, SpecError
+from optreg.remedies import for_unreadable
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 16
@@ -310,7 +311,7 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
     """Copy foreign data into dicts, tuples and Python's own scalars."""
     if len(path) > MAX_DEPTH:
         raise SpecError([Problem(None, f"{dotted(path[:3])}...: is nested deeper than {MAX_DEPTH} levels")])
-    if value is None or isinstance(value, bool):
+    if value is None or value is FAULTY or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return str.__str__(value)  # of a subclass, the text alone
@@ -319,10 +320,10 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
     if isinstance(value, Mapping):
         wrong = [key for key in value if not isinstance(key, str)]
         problems += [Problem(None, f"{dotted(path)}: the key {key!r} must be a string") for key in wrong]
-        named = {key: item for key, item in value.items() if isinstance(key, str)}
-        return {str.__str__(key): _plain(item, (*path, key), problems) for key, item in named.items()}
+        named = [key for key in value if isinstance(key, str)]
+        return {str.__str__(key): _plain_item(value, key, (*path, key), problems) for key in named}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return tuple(_plain(item, (*path, i), problems) for i, item in enumerate(value))
+        return tuple(_plain_item(value, place, (*path, place), problems) for place in range(len(value)))
     if isinstance(value, Integral):
         if abs(int(value)) < 10**MAX_DIGITS:
             return int(value)
@@ -336,3 +337,13 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
         fault = f"{type(value).__name__} is not a plain value"
     problems.append(Problem(None, f"{dotted(path)}: {fault}"))
     return FAULTY
+
+
+def _plain_item(container: Any, key: Any, path: Path, problems: list[Problem]) -> Any:
+    """The copy of one item of foreign data, which may fail to give it, as OmegaConf does if a value is missing."""
+    try:
+        item = container[key]
+    except Exception as error:
+        problems.append(Problem(None, f"{dotted(path)}: {for_unreadable(error)}"))
+        return FAULTY
+    return _plain(item, path, problems)
