@@ -208,11 +208,12 @@ def check_hyperparameters(reference: type, settings: Mapping[str, Any], owner: s
         SpecError: (a `ValueError`) a name is unknown, or a value is missing, of the wrong type or out of range.
     """
     owner = owner or reference.__name__
-    plain = taken(reference, {name: _plain(value) for name, value in settings.items()})
+    settings = taken(reference, settings)
+    plain = {name: _plain(value) for name, value in settings.items()}
     problems = [Problem(None, complaint.message) for complaint in complaints(reference, plain, owner)]
     if problems:
         raise SpecError(problems)
-    return {**defaults(reference), **taken(reference, settings)}
+    return {**defaults(reference), **settings}
 
 
 def _plain(value: Any) -> Any:

@@ -180,6 +180,17 @@ def test_explain_with_a_model_prints_the_groups(here, factory):
     assert "(frozen)\t1\t20\tnot trained" in output
 
 
+def test_explain_counts_frozen_parameters_apart_and_keeps_the_groups_that_have_no_others(here):
+    (here / "my_model.py").write_text(MODEL + "half = Zoo.make()\nhalf[1].requires_grad_(False)\n")
+    (here / "good.yaml").write_text(GOOD.replace('"*.bias"', '"1.*"'))
+    output = run("explain", "good.yaml", "--model", "my_model:half").output
+    assert output.splitlines()[-3:] == [
+        "(all others)\t2\t16\t(the defaults)",
+        "match: 1.*\t0\t0\tweight_decay=0.0",
+        "(frozen)\t2\t25\tnot trained",
+    ]
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [
