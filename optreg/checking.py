@@ -9,9 +9,10 @@ from typing import Any
 from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, UnknownPluginError, did_you_mean
-from optreg.hyperparameters import complaints, defaults, names
+from optreg.hyperparameters import complaints, defaults, names, taken
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
+from optreg.remedies import CLASS_KEYS, for_class, for_unknown_key, placeholders
 from optreg.spec import Component, Pairs, Rule, Spec
 from optreg.yaml_reader import FAULTY, Document
 
@@ -52,17 +53,20 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
     if not isinstance(data, dict):
         message = f"'{section}' must be a mapping: 'name: ...' and the hyperparameters"
         return None, [document.problem((section,), message)]
+    data, unset = _without_placeholders(document, (section,), data)
     registration, problems = _find(document, kind, registry, data)
     if registration is None:
-        return None, problems
+        return None, [*unset, *problems]
     name, plugin = data["name"], registration.plugin
-    settings = {key: value for key, value in data.items() if key != "name"}
+    settings = _taken(plugin, {key: value for key, value in data.items() if key != "name"})
     problems = [
+        *unset,
         *_unknown_keys(document, (section,), name, settings, _names(plugin)),
         *_wrong_values(document, (section,), name, plugin, settings),
     ]
     right = {} if problems or any(_is_faulty(value) for value in settings.values()) else settings
-    return Component(name, registration, _complete(plugin, right)), problems
+    where = document.where((section, "name"))
+    return Component(name, registration, _complete(plugin, right), where), problems
 
 
 def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[Rule, ...], list[Problem]]:
@@ -93,6 +97,11 @@ def _find(
     name, path = data.get("name"), (kind.value, "name")
     if name is FAULTY:
         return None, []
+    foreign = next((key for key in CLASS_KEYS if key in data), None)
+    if foreign is not None and "name" not in data:
+        remedy = for_class(data[foreign], [entry.name for entry in registry.usable(kind)])
+        message = f"'{foreign}' names a class, but a spec names a plugin; {remedy} and the hyperparameters beside it"
+        return None, [document.problem((kind.value, foreign), message, key=True)]
     if not isinstance(name, str):
         choices = ", ".join(entry.name for entry in registry.usable(kind))
         said = "must be a string" if "name" in data else "is missing"
@@ -101,6 +110,15 @@ def _find(
         return registry.optimizer(name) if kind is Kind.OPTIMIZER else registry.scheduler(name), []
     except UnknownPluginError as error:
         return None, [document.problem(path, str(error))]
+
+
+def _without_placeholders(
+    document: Document, path: Path, data: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The data without the values that are still to come, and a problem for each."""
+    told = dict(placeholders(data))
+    problems = [document.problem((*path, key), message) for key, message in told.items()]
+    return {key: FAULTY if key in told else value for key, value in data.items()}, problems
 
 
 def _check_rule(
@@ -116,8 +134,11 @@ def _check_rule(
     if not asked:
         problems.append(document.problem(path, f"the rule has no criterion; add one of: {', '.join(CRITERIA)}"))
     settings = {key: value for key, value in item.items() if key not in CRITERIA}
+    settings, unset = _without_placeholders(document, path, settings)
+    problems += unset
     if optimizer is not None:
         name, plugin = optimizer.name, optimizer.registration.plugin
+        settings = _taken(plugin, settings)
         problems += _unknown_keys(document, path, name, settings, _names(plugin), also=CRITERIA)
         problems += _wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
     return Rule(tuple(asked), tuple(settings.items()), document.where(path)), problems
@@ -142,7 +163,7 @@ def _unknown_keys(
     """Keys that the plugin `owner` does not have; keys in `also` are allowed too."""
     for key in keys:
         if key not in known:
-            message = f"{owner} has no parameter '{key}'{did_you_mean(key, [*also, *known])}"
+            message = f"{owner} has no parameter '{key}'{for_unknown_key(key, keys[key], [*also, *known])}"
             yield document.problem((*path, key), message, key=True)
 
 
@@ -177,6 +198,13 @@ def _parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
 def _names(plugin: OptimizerPlugin | SchedulePlugin) -> list[str]:
     """The names of a component's settings, as declared."""
     return [name for part in _parts(plugin) for name in names(part)]
+
+
+def _taken(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings in the form that their types ask for."""
+    for part in _parts(plugin):
+        settings = taken(part, settings)
+    return settings
 
 
 def _complete(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> Pairs:

@@ -7,14 +7,21 @@ the page `docs/groups.md` derive from it.
 import functools
 import re
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from fnmatch import translate
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from optreg import lazy_types
+
+PATIENCE: Final = 2.0
+"""The seconds that the regular expressions of a rule may take for all names; right ones take milliseconds."""
+
+_SPECIAL = re.compile(r"[*?\[\]]")
+"""The characters that may mean something in a glob."""
 
 _warnings_become_errors = threading.Lock()
 
@@ -33,10 +40,11 @@ Matcher = Callable[[NamedParameter], bool]
 
 
 class Need(Enum):
-    """What a criterion needs from the model; the value says what is missing and what to pass instead."""
+    """What a criterion needs from the model; the value is its word in messages."""
 
-    NAMES = "names, but the parameters have none; pass the model or model.named_parameters()"
-    MODULES = "module types, but only parameters were given; pass the model itself"
+    NAMES = "names"
+    MODULES = "module types"
+    DIMENSIONS = "numbers of dimensions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,7 @@ class Criterion:
         says: one sentence for the JSON Schema and the documentation.
         fault: what is wrong with an item of the right form; None if nothing is.
         need: what the model must provide besides the parameters themselves.
+        affixes: the plain text that a name must begin and end with to match an item; None if nothing can be said.
     """
 
     key: str
@@ -75,6 +84,7 @@ class Criterion:
     says: str
     fault: Callable[[Any], str | None] = lambda item: None
     need: Need | None = None
+    affixes: Callable[[Any], tuple[str, str]] | None = None
 
     @property
     def json_schema(self) -> dict[str, Any]:
@@ -90,8 +100,16 @@ def matcher(asked: Mapping[str, tuple[Any, ...]]) -> Matcher:
 
 
 def _glob(globs: tuple[str, ...]) -> Callable[[str], bool]:
+    plain = frozenset(glob for glob in globs if not _SPECIAL.search(glob))
+    if len(plain) == len(globs):  # to compile thousands of names takes longer than all else
+        return plain.__contains__
     pattern = re.compile("|".join(map(translate, globs)))
     return lambda text: pattern.match(text) is not None
+
+
+def _glob_affixes(glob: str) -> tuple[str, str]:
+    pieces = _SPECIAL.split(glob)
+    return pieces[0], pieces[-1]
 
 
 def _match(globs: tuple[str, ...]) -> Matcher:
@@ -100,8 +118,22 @@ def _match(globs: tuple[str, ...]) -> Matcher:
 
 
 def _regex(patterns: tuple[str, ...]) -> Matcher:
-    searches = [re.compile(pattern).search for pattern in patterns]
-    return lambda parameter: any(search(parameter.name) for search in searches)
+    """Searches that raise TimeoutError once they have taken `PATIENCE` seconds together."""
+    import regex  # unlike `re`, it can be told to stop
+
+    searches = [regex.compile(pattern).search for pattern in patterns]
+    left = PATIENCE
+
+    def found(parameter: NamedParameter) -> bool:
+        nonlocal left
+        start = time.perf_counter()
+        answer = any(search(parameter.name, timeout=left) for search in searches)
+        left -= time.perf_counter() - start
+        if left <= 0:
+            raise TimeoutError
+        return answer
+
+    return found
 
 
 def _ndim(numbers: tuple[int, ...]) -> Matcher:
@@ -119,11 +151,14 @@ def _type(globs: tuple[str, ...]) -> Matcher:
 
 
 def _regex_fault(pattern: str) -> str | None:
+    import regex
+
     try:
         with _warnings_become_errors, warnings.catch_warnings():  # filters are shared by all threads
             warnings.simplefilter("error", FutureWarning)  # for instance of `[[a]`, whose meaning will change
-            re.compile(pattern)
-    except (re.error, RecursionError, OverflowError, FutureWarning) as error:
+            re.compile(pattern)  # the language is Python's own; `regex` takes more
+        regex.compile(pattern)
+    except (re.error, regex.error, RecursionError, OverflowError, FutureWarning) as error:
         return f"is not a regular expression: {error}"
     return None
 
@@ -135,7 +170,12 @@ CRITERIA = {
     row.key: row
     for row in (
         Criterion(
-            "match", TEXTS, _match, "Globs on the parameter's name; one must match. * crosses dots.", need=Need.NAMES
+            "match",
+            TEXTS,
+            _match,
+            "Globs on the parameter's name; one must match. * crosses dots.",
+            need=Need.NAMES,
+            affixes=_glob_affixes,
         ),
         Criterion(
             "regex",
@@ -145,7 +185,13 @@ CRITERIA = {
             fault=_regex_fault,
             need=Need.NAMES,
         ),
-        Criterion("ndim", DIMENSIONS, _ndim, "Numbers of dimensions; one must be the parameter's."),
+        Criterion(
+            "ndim",
+            DIMENSIONS,
+            _ndim,
+            "Numbers of dimensions; one must be the parameter's.",
+            need=Need.DIMENSIONS,
+        ),
         Criterion(
             "type",
             TEXTS,

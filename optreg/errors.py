@@ -9,6 +9,22 @@ from dataclasses import dataclass
 SHOWN = 50
 """How many problems one message lists; a file of garbage has thousands."""
 
+_OTHER_WORDS = {
+    "learning_rate": "lr",
+    "wd": "weight_decay",
+    "l2": "weight_decay",
+    "beta1": "betas",
+    "beta2": "betas",
+    "b1": "betas",
+    "b2": "betas",
+    "epsilon": "eps",
+    "warmup": "warmup_steps",
+    "num_warmup_steps": "warmup_steps",
+    "num_training_steps": "total_steps",
+    "max_steps": "total_steps",
+}
+"""What other libraries call some hyperparameters, and what the field calls them most often."""
+
 Path = tuple[str | int, ...]
 """Where a value is in a document: `("groups", 0, "match")`."""
 
@@ -126,8 +142,11 @@ def plugin_code(failure: str) -> Iterator[None]:
 
 
 def closest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most similar to `word`, if any is similar enough."""
-    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)
+    """The choice that means the same as `word`, or is most similar to it if any is similar enough."""
+    choices = list(choices)
+    if (same := _OTHER_WORDS.get(word.lower())) in choices:
+        return same
+    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0.6)), None)
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Param groups: ordered rules put every trainable parameter of a model into exactly one group."""
+"""Param groups: ordered rules put every parameter of a model into exactly one group."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optreg import lazy_types
-from optreg.criteria import CRITERIA, NamedParameter, Need, matcher
+from optreg.criteria import CRITERIA, NamedParameter, Need
 from optreg.errors import Problem, SpecError
-from optreg.spec import Rule
+from optreg.matching import Matching
+from optreg.spec import Component, Rule
+from optreg.traits import OptimizerTraits
+
+SHOWN_MEMBERS = 5
+"""How many parameters one message names; a model has thousands."""
 
 
 @dataclass(slots=True)
@@ -23,6 +28,16 @@ class Member:
     def name(self) -> str:
         """The first name; empty if the parameter was given without one."""
         return self.names[0] if self.names else ""
+
+    @property
+    def told(self) -> str:
+        """The parameter in a message: its name, or its shape if it has none."""
+        return f"'{self.name}'" if self.names else f"one of shape {tuple(self.param.shape)}"
+
+    @property
+    def can_train(self) -> bool:
+        """Whether it can ever have a gradient."""
+        return self.param.is_floating_point() or self.param.is_complex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,51 +55,96 @@ class Group:
 
 
 def partition(model: "lazy_types.Model", rules: Sequence[Rule]) -> list[Group]:
-    """Sort a model's trainable parameters into groups: the first matching rule wins, unmatched parameters come first.
+    """Sort a model's parameters into groups: the first matching rule wins, unmatched parameters come first.
 
-    Frozen parameters (`requires_grad=False`) are in no group, but count as matches of a rule.
+    Frozen parameters (`requires_grad=False`) are in the groups that the rules give them: without a gradient they cost
+    nothing, and they train as soon as they are thawed. Parameters that can never have a gradient, such as quantized
+    weights in integers, are in no group, but count as matches of a rule.
 
     Args:
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
         rules: in order of precedence.
 
     Returns:
-        The group of unmatched parameters, if there are any, then one group for each rule, in the order of rules;
-        a rule whose parameters are all frozen has no group.
+        The group of unmatched parameters, if there are any, then one group for each rule, in the order of rules.
 
     Raises:
-        SpecError: a rule matches nothing, needs names or modules that the model does not provide, or disagrees
-            with another about a tied parameter; or there is nothing to train.
+        SpecError: a rule matches nothing, needs names, modules or dimensions that the model does not provide, takes too
+            long, or disagrees with another about a tied parameter; or there is nothing to train.
     """
     members = _members(model)
     problems = list(_unanswerable(members, rules))
     if problems:
         raise SpecError(problems)
-    matchers = [matcher(rule.criteria) for rule in rules]
+    matching = Matching(rules)
     chosen: dict[int | None, list[Member]] = {}
     hits = [0] * len(rules)
     for member in members:
-        claims = [
-            [index for index, matches in enumerate(matchers) if matches(parameter)] for parameter in _aliases(member)
-        ]
+        claims = [matching.of(parameter) for parameter in _aliases(member)]
         for index in set().union(*claims):
             hits[index] += 1
         explicit = sorted({claim[0] for claim in claims if claim})
         if len(explicit) > 1:
             problems.append(_tied(member, claims, rules))
-        if member.param.requires_grad:
-            chosen.setdefault(explicit[0] if explicit else None, []).append(member)
-        elif explicit:
-            chosen.setdefault(explicit[0], [])
+        group = chosen.setdefault(explicit[0] if explicit else None, [])
+        if member.can_train:
+            group.append(member)
     for index, rule in enumerate(rules):
         if index not in chosen:
             problems.append(_unmatched(index, rule, hits[index], members))
     if problems:
         raise SpecError(problems)
-    if not any(chosen.values()):
+    if not any(member.param.requires_grad for member in members):
         raise SpecError([Problem(None, "no parameter of the model has requires_grad=True; there is nothing to train")])
     order: list[int | None] = [None, *range(len(rules))]
     return [Group(None if i is None else rules[i], tuple(chosen[i])) for i in order if chosen.get(i)]
+
+
+def fitting(groups: Sequence[Group], optimizer: Component) -> list[Group]:
+    """The groups without the frozen parameters that the optimizer, as its plugin declares, does not take.
+
+    Args:
+        groups: what `partition` returned.
+        optimizer: the component whose plugin's traits say what it takes.
+
+    Raises:
+        SpecError: the optimizer does not take a parameter that is to be trained.
+    """
+    traits = optimizer.registration.plugin.traits
+    assert isinstance(traits, OptimizerTraits)
+    unfit = {id(member): reason for group in groups for member in group.members if (reason := _unfit(member, traits))}
+    refused = [
+        f"{member.told} {unfit[id(member)]}"
+        for group in groups
+        for member in group.members
+        if id(member) in unfit and member.param.requires_grad
+    ]
+    if refused:
+        more = f" and {len(refused) - SHOWN_MEMBERS} more" if len(refused) > SHOWN_MEMBERS else ""
+        message = (
+            f"{optimizer.name} {_takes(traits)}, but {', '.join(refused[:SHOWN_MEMBERS])}{more}; "
+            "freeze them, or pass the named parameters that it takes in place of the model"
+        )
+        raise SpecError([optimizer.problem(message)])
+    kept = [Group(group.rule, tuple(each for each in group.members if id(each) not in unfit)) for group in groups]
+    return [group for group in kept if group.members]
+
+
+def _unfit(member: Member, traits: OptimizerTraits) -> str | None:
+    """Why an optimizer of these traits does not take a parameter; None if it does."""
+    if traits.ndim and member.param.ndim not in traits.ndim:
+        return f"has {member.param.ndim}"
+    if traits.complex_params is False and member.param.is_complex():
+        return "is complex"
+    return None
+
+
+def _takes(traits: OptimizerTraits) -> str:
+    """What an optimizer of these traits takes."""
+    real = "real parameters" if traits.complex_params is False else "parameters"
+    if not traits.ndim:
+        return f"takes {real} alone"
+    return f"takes {real} of {' or '.join(map(str, traits.ndim))} dimensions"
 
 
 def _members(model: "lazy_types.Model") -> list[Member]:
@@ -119,12 +179,30 @@ def _aliases(member: Member) -> list[NamedParameter]:
 
 def _unanswerable(members: list[Member], rules: Sequence[Rule]) -> Iterable[Problem]:
     """Rules that need what the model, in the form given, does not provide."""
-    provided = {Need.NAMES: all(each.names for each in members), Need.MODULES: all(each.owners for each in members)}
+    lacking = _lacking(members)
     for rule in rules:
         needs = {CRITERIA[key].need for key in rule.criteria}
-        for need in Need:
-            if need in needs and not provided[need]:
-                yield Problem(rule.where, f"the rule '{rule}' asks for {need.value}")
+        for need, remedy in lacking.items():
+            if need in needs:
+                yield Problem(rule.where, f"the rule '{rule}' asks for {need.value}, but {remedy}")
+
+
+def _lacking(members: list[Member]) -> dict[Need, str]:
+    """What the model, in the form given, does not provide, each with the reason and what to do instead.
+
+    The marks of FSDP's parameters are torch's own. Where torch gives them other names, nothing is lacking.
+    """
+    lacking: dict[Need, str] = {}
+    if not all(member.names for member in members):
+        lacking[Need.NAMES] = "the parameters have none; pass the model or model.named_parameters()"
+    if not all(member.owners for member in members):
+        lacking[Need.MODULES] = "only parameters were given; pass the model itself"
+    if any(getattr(member.param, "_fsdp_flattened", False) for member in members):
+        lacking[Need.DIMENSIONS] = "FSDP has flattened the parameters; ask for names or module types"
+    if flat := next((each for each in members if getattr(each.param, "_is_flat_param", False)), None):
+        reason = f"FSDP has flattened the parameters into {flat.told}; wrap the model with use_orig_params=True"
+        lacking = dict.fromkeys(Need, reason)
+    return lacking
 
 
 def _tied(member: Member, claims: list[list[int]], rules: Sequence[Rule]) -> Problem:

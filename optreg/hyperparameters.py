@@ -89,7 +89,12 @@ def _refuse_inexpressible(name: str, default: Any) -> None:
 
 def names(reference: type) -> list[str]:
     """The names of the hyperparameters, as declared."""
-    return [field.name for field in dataclasses.fields(reference)]
+    return list(_names(reference))
+
+
+@functools.cache
+def _names(reference: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(reference))
 
 
 def defaults(reference: type) -> dict[str, Any]:
@@ -101,6 +106,34 @@ def defaults(reference: type) -> dict[str, Any]:
         elif field.default_factory is not dataclasses.MISSING:
             given[field.name] = field.default_factory()
     return {name: _plain(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def taken(reference: type, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in the form that the types ask for: a tuple for a list, the integer 10000 for the float `1e4`.
+
+    Only a whole number below 2^53, which a float holds exactly, is taken for an integer. Values that have no such form
+    are unchanged.
+    """
+    types = _types(reference)
+    return {name: _taken(types[name], value) if name in types else value for name, value in settings.items()}
+
+
+@functools.cache
+def _types(reference: type) -> dict[str, Any]:
+    try:
+        return get_type_hints(reference)
+    except Exception as error:
+        raise PluginError(f"cannot use the fields of '{_name(reference)}': {type(error).__name__}: {error}") from error
+
+
+def _taken(hint: Any, value: Any) -> Any:
+    choices = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+    if isinstance(value, list | tuple):
+        sequence = next((choice for choice in choices if get_origin(choice) in {tuple, list}), None)
+        inner = [argument for argument in get_args(sequence) if argument is not ...] or [Any]
+        return tuple(_taken(inner[min(place, len(inner) - 1)], item) for place, item in enumerate(value))
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= 2**53
+    return int(value) if is_whole and int in choices and float not in choices else value
 
 
 def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iterator[Complaint]:
@@ -147,6 +180,8 @@ def _complaint(owner: str, path: Path, kind: str, message: str, value: object) -
     hint = ""
     if isinstance(value, str) and kind in {"float_type", "int_type", "bool_type"}:
         hint = "; remove the quotes" if _is_number(value) else ""
+    elif isinstance(value, str) and kind == "tuple_type" and "," in value:
+        hint = f"; write a list: [{value.strip(' ()[]')}]"
     message = message.removeprefix("Input should be ")
     return Complaint(path, f"{owner}: {name} must be {message}, not {_shown(value)}{hint}")
 
@@ -173,6 +208,8 @@ def _shown(value: object) -> str:
 def check_hyperparameters(reference: type, settings: Mapping[str, Any], owner: str | None = None) -> dict[str, Any]:
     """Return `settings` completed with the defaults of `reference`, or raise one error that lists every problem.
 
+    A list is returned as a tuple, and a float with a whole value as an integer where the type is one.
+
     Args:
         reference: a dataclass whose typed, bounded fields are the hyperparameters.
         settings: values by name. A one-element tensor is checked as the number it holds, and returned unchanged.
@@ -182,6 +219,7 @@ def check_hyperparameters(reference: type, settings: Mapping[str, Any], owner: s
         SpecError: (a `ValueError`) a name is unknown, or a value is missing, of the wrong type or out of range.
     """
     owner = owner or reference.__name__
+    settings = taken(reference, settings)
     plain = {name: _plain(value) for name, value in settings.items()}
     problems = [Problem(None, complaint.message) for complaint in complaints(reference, plain, owner)]
     if problems:

@@ -50,10 +50,8 @@ class PureSchedule:
             dataclass(frozen=True)(cls)
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
-        check_hyperparameters(self.reference, vars(self), type(self).__name__)
+        for name, value in check_hyperparameters(self.reference, vars(self), type(self).__name__).items():
+            object.__setattr__(self, name, value)
 
     def __call__(self, step: int) -> float:
         """The multiplier at `step`."""

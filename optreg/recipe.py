@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, overload
 
 from optreg import lazy_types
+from optreg.added_groups import name_added_groups
 from optreg.entries import Entry, Kind
-from optreg.groups import partition
+from optreg.errors import PluginError, SpecError
+from optreg.groups import fitting, partition
 from optreg.loading import Source, load_component, load_spec
+from optreg.meta import refuse_idle_steps
 from optreg.overrides import Overrides
 from optreg.registry import Registry, default_registry
 from optreg.spec import Component, Rule, Spec
@@ -63,7 +66,7 @@ class Recipe:
             model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
 
         Raises:
-            SpecError: the rules of param groups do not fit the model.
+            SpecError: the rules or the optimizer do not fit the model, or a constructor fails.
             PluginError: an implementation cannot be imported.
         """
         optimizer = _optimizer(self.spec.optimizer, self.spec.groups, model)
@@ -103,8 +106,8 @@ def build(
         registry: where plugins are looked up, and whose observers are notified; by default, everything installed.
 
     Raises:
-        SpecError: the spec is wrong, or its rules do not fit the model; every problem is listed with its position
-            and what to write instead.
+        SpecError: the spec is wrong, its rules or its optimizer do not fit the model, or a constructor fails; every
+            problem is listed with its position and what to write instead.
         PluginError: a plugin that the spec names is broken.
     """
     recipe = Recipe(load_spec(spec, overrides, registry=registry), registry)
@@ -151,9 +154,10 @@ def scheduler(name: str, optimizer: "lazy_types.Optimizer", **settings: Any) -> 
 def _optimizer(
     component: Component, rules: Sequence[Rule], model: "lazy_types.Model", tensors: Mapping[str, Any] | None = None
 ) -> "lazy_types.Optimizer":
-    groups = [group.as_param_group() for group in partition(model, rules)]
-    implementation = component.registration.implementation()
-    built: lazy_types.Optimizer = implementation(groups, **component.settings | dict(tensors or {}))
+    groups = [group.as_param_group() for group in fitting(partition(model, rules), component)]
+    built: lazy_types.Optimizer = _made(component, groups, **component.settings | dict(tensors or {}))
+    name_added_groups(built, model)
+    refuse_idle_steps(built)
     return built
 
 
@@ -164,5 +168,23 @@ def _scheduler(component: Component, optimizer: "lazy_types.Optimizer") -> "lazy
 
     implementation = component.registration.implementation()
     if isinstance(implementation, type) and issubclass(implementation, LRScheduler):
-        return implementation(optimizer, **component.settings)
-    return ScheduleLR(optimizer, implementation(**component.settings))
+        scheduler: LRScheduler = _made(component, optimizer, **component.settings)
+        return scheduler
+    return ScheduleLR(optimizer, _made(component, **component.settings))
+
+
+def _made(component: Component, *arguments: Any, **settings: Any) -> Any:
+    """The component's implementation, constructed.
+
+    Raises:
+        SpecError: the constructor fails; what it raised is the cause.
+        PluginError: the implementation cannot be imported.
+    """
+    implementation = component.registration.implementation()
+    try:
+        return implementation(*arguments, **settings)
+    except PluginError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{component.name} of {component.entry.origin} cannot be built: {type(error).__name__}: {error}"
+        raise SpecError([component.problem(what)]) from error

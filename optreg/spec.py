@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optreg.entries import Entry
-from optreg.errors import Position
+from optreg.errors import Position, Problem
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -22,6 +22,7 @@ class Component:
     name: str
     registration: Registration[OptimizerPlugin] | Registration[SchedulePlugin]
     pairs: Pairs
+    where: Position | None = field(default=None, compare=False)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -32,6 +33,10 @@ class Component:
     def entry(self) -> Entry:
         """The distribution and version that the plugin comes from."""
         return self.registration.entry
+
+    def problem(self, message: str) -> Problem:
+        """A problem at the component's place; the message names the section where there is no place."""
+        return Problem(self.where, message if self.where else f"{self.entry.kind}: {message}")
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a section of a spec, as plain data."""

@@ -7,6 +7,7 @@ large or nested too deeply. PyYAML's parser hands over one event at a time, so t
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -15,6 +16,7 @@ from typing import Any, Final
 import yaml
 
 from optreg.errors import Path, Position, Problem, SpecError
+from optreg.remedies import for_unreadable
 
 MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 16
@@ -74,12 +76,17 @@ def read_file(path: str | os.PathLike[str]) -> Document:
     """Read a YAML file.
 
     Raises:
-        SpecError: the file cannot be read, is too large, or is not UTF-8 text.
+        SpecError: the file cannot be read, is too large, or is not UTF-8 text; or it is a pipe, a terminal or another
+            device, which may never end.
     """
     source = os.fsdecode(path)
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise _fatal(Position(source), "is a pipe or a device, which may never end; write the spec to a file")
+            raw = file.read(MAX_BYTES + 1) or b""  # None if there is nothing yet
+    except SpecError:
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise _fatal(Position(source), f"cannot be read: {reason}") from error
@@ -95,6 +102,11 @@ def read_file(path: str | os.PathLike[str]) -> Document:
         where = Position(source, before.count(b"\n") + 1, column)
         raise _fatal(where, f"is not UTF-8 text (byte 0x{raw[error.start]:02x}); save it as UTF-8") from error
     return read_text(text, source)
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe without a writer too, and a terminal without becoming its process's own."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
 
 
 def read_text(text: str, source: str) -> Document:
@@ -299,7 +311,7 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
     """Copy foreign data into dicts, tuples and Python's own scalars."""
     if len(path) > MAX_DEPTH:
         raise SpecError([Problem(None, f"{dotted(path[:3])}...: is nested deeper than {MAX_DEPTH} levels")])
-    if value is None or isinstance(value, bool):
+    if value is None or value is FAULTY or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return str.__str__(value)  # of a subclass, the text alone
@@ -308,10 +320,10 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
     if isinstance(value, Mapping):
         wrong = [key for key in value if not isinstance(key, str)]
         problems += [Problem(None, f"{dotted(path)}: the key {key!r} must be a string") for key in wrong]
-        named = {key: item for key, item in value.items() if isinstance(key, str)}
-        return {str.__str__(key): _plain(item, (*path, key), problems) for key, item in named.items()}
+        named = [key for key in value if isinstance(key, str)]
+        return {str.__str__(key): _plain_item(value, key, (*path, key), problems) for key in named}
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        return tuple(_plain(item, (*path, i), problems) for i, item in enumerate(value))
+        return tuple(_plain_item(value, place, (*path, place), problems) for place in range(len(value)))
     if isinstance(value, Integral):
         if abs(int(value)) < 10**MAX_DIGITS:
             return int(value)
@@ -325,3 +337,13 @@ def _plain(value: Any, path: Path, problems: list[Problem]) -> Any:
         fault = f"{type(value).__name__} is not a plain value"
     problems.append(Problem(None, f"{dotted(path)}: {fault}"))
     return FAULTY
+
+
+def _plain_item(container: Any, key: Any, path: Path, problems: list[Problem]) -> Any:
+    """The copy of one item of foreign data, which may fail to give it, as OmegaConf does if a value is missing."""
+    try:
+        item = container[key]
+    except Exception as error:
+        problems.append(Problem(None, f"{dotted(path)}: {for_unreadable(error)}"))
+        return FAULTY
+    return _plain(item, path, problems)

@@ -49,18 +49,23 @@ def _rate(rates: Curve, t: int) -> str:
 
 
 def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
-    """The param groups of a model as rows: rule, tensors, parameters, settings."""
-    from optreg.groups import partition
+    """The param groups of a model as rows: rule, tensors and parameters that are trained, settings."""
+    from optreg.groups import fitting, partition
 
     rows: list[tuple[object, ...]] = []
-    for group in partition(model, spec.groups):
-        count = sum(member.param.numel() for member in group.members)
+    for group in fitting(partition(model, spec.groups), spec.optimizer):
+        trained = [member.param for member in group.members if member.param.requires_grad]
         settings = ", ".join(f"{key}={value}" for key, value in group.rule.settings.items()) if group.rule else ""
-        rows.append((group.rule or "(all others)", len(group.members), f"{count:,}", settings or "(the defaults)"))
+        rows.append((group.rule or "(all others)", *_sizes(trained), settings or "(the defaults)"))
     frozen = [param for param in model.parameters() if not param.requires_grad]
     if frozen:
-        rows.append(("(frozen)", len(frozen), f"{sum(param.numel() for param in frozen):,}", "not trained"))
+        rows.append(("(frozen)", *_sizes(frozen), "not trained"))
     return rows
+
+
+def _sizes(params: list[Any]) -> tuple[object, ...]:
+    """How many tensors there are, and how many numbers in them."""
+    return len(params), f"{sum(param.numel() for param in params):,}"
 
 
 def _load_model(place: str) -> Any:

@@ -1,6 +1,8 @@
 """`optreg schema`: a JSON Schema of what is installed, so that editors can complete and check specs."""
 
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -46,8 +48,7 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
         limit: seconds that a plugin may take to load.
     """
     optimizers, schedulers = _described(registry, limit)
-    described = {**optimizers, **schedulers}.values()
-    nested = {name: value for each in described for name, value in each["$defs"].items()}
+    nested = {name: value for each in (*optimizers, *schedulers) for name, value in each.settings["$defs"].items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "optreg spec",
@@ -63,30 +64,64 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
             },
             "scheduler": _section(schedulers),
         },
-        "allOf": [_rules_of(name, described) for name, described in optimizers.items()],
+        "allOf": [_rules_of(described) for described in optimizers],
         **({"$defs": nested} if nested else {}),
     }
 
 
-def _described(registry: Registry, limit: float) -> tuple[dict[str, dict[str, Any]], ...]:
-    """The settings of the working optimizers, and of the schedules, under every name of each."""
+@dataclass(frozen=True)
+class Described:
+    """A plugin in the schema."""
+
+    names: list[str]
+    """The spellings that an editor offers: the author's, bare if that leads here, and qualified."""
+    pattern: str
+    """What every spelling matches that leads here."""
+    settings: dict[str, Any]
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """A component that has one of the plugin's names."""
+        return {"properties": {"name": {"pattern": self.pattern}}, "required": ["name"]}
+
+
+def _described(registry: Registry, limit: float) -> tuple[list[Described], ...]:
+    """The working optimizers, and the working schedules."""
     kinds = (Kind.OPTIMIZER, Kind.SCHEDULER)
     entries = [entry for kind in kinds for entry in registry.entries(kind) if not registry.hidden_by(entry)]
     bare = {kind: registry.usable(kind) for kind in kinds}
-    described: dict[Kind, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
-    for entry, settings in zip(entries, in_quarantine(describe, entries, limit=limit, imports=["numpy"]), strict=True):
-        if isinstance(settings, Failure):
-            click.echo(f"left out: {printable(settings)}", err=True)
+    described: dict[Kind, list[Described]] = {kind: [] for kind in kinds}
+    for entry, found in zip(entries, in_quarantine(describe, entries, limit=limit, imports=["numpy"]), strict=True):
+        if isinstance(found, Failure):
+            click.echo(f"left out: {printable(found)}", err=True)
             continue
-        for name in (entry.name, entry.qualified) if entry in bare[entry.kind] else (entry.qualified,):
-            described[entry.kind][name] = settings
+        name, settings = found
+        may_be_bare = entry in bare[entry.kind]
+        names = [*([name] if may_be_bare else []), f"{entry.distribution}/{name}"]
+        described[entry.kind].append(Described(names, _pattern(entry, may_be_bare=may_be_bare), settings))
     return tuple(described.values())
 
 
-def describe(registry: Registry, entry: Entry) -> dict[str, Any]:
-    """The task in quarantine: the schema of an entry's settings."""
+def describe(registry: Registry, entry: Entry) -> tuple[str, dict[str, Any]]:
+    """The task in quarantine: an entry's name as its author spells it, and the schema of its settings."""
     load = registry.optimizer if entry.kind is Kind.OPTIMIZER else registry.scheduler
-    return _describe(entry, load(entry.qualified).plugin)
+    plugin = load(entry.qualified).plugin
+    return plugin.name, _describe(entry, plugin)
+
+
+def _pattern(entry: Entry, *, may_be_bare: bool) -> str:
+    """A regular expression of every spelling that `Entries.find` takes for an entry: `Warmup-Cosine`."""
+    distribution = _spellings(entry.distribution, {"-": "[-_.]+"})
+    name = _spellings(entry.name, {"_": r"[-_\s]+"})
+    return rf"^({distribution}/){'?' if may_be_bare else ''}\s*{name}\s*$"
+
+
+def _spellings(text: str, separators: dict[str, str]) -> str:
+    """A regular expression of a text in capitals and small letters, and with any form of its separators."""
+    return "".join(
+        separators.get(letter) or (f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else re.escape(letter))
+        for letter in text
+    )
 
 
 def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[str, Any]:
@@ -109,18 +144,15 @@ def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[st
     }
 
 
-def _section(plugins: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _section(plugins: list[Described]) -> dict[str, Any]:
     """A component, whose name determines the other keys."""
+    names = [name for described in plugins for name in described.names]
     return {
         "type": "object",
         "required": ["name"],
-        "properties": {"name": {"enum": list(plugins)}},
-        "allOf": [{"if": _named(name), "then": _settings(described)} for name, described in plugins.items()],
+        "properties": {"name": {"anyOf": [{"enum": names}, *({"pattern": each.pattern} for each in plugins)]}},
+        "allOf": [{"if": described.named, "then": _settings(described.settings)} for described in plugins],
     }
-
-
-def _named(name: str) -> dict[str, Any]:
-    return {"properties": {"name": {"const": name}}, "required": ["name"]}
 
 
 def _settings(described: dict[str, Any]) -> dict[str, Any]:
@@ -132,11 +164,11 @@ def _settings(described: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rules_of(name: str, described: dict[str, Any]) -> dict[str, Any]:
+def _rules_of(described: Described) -> dict[str, Any]:
     """What a rule may set under an optimizer."""
     criteria = {key: criterion.json_schema for key, criterion in CRITERIA.items()}
-    rule = {"properties": criteria | described["properties"], "additionalProperties": False}
+    rule = {"properties": criteria | described.settings["properties"], "additionalProperties": False}
     return {
-        "if": {"properties": {"optimizer": _named(name)}, "required": ["optimizer"]},
+        "if": {"properties": {"optimizer": described.named}, "required": ["optimizer"]},
         "then": {"properties": {"groups": {"items": rule}}},
     }

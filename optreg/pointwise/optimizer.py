@@ -72,6 +72,9 @@ class Pointwise(Checkpointed):
     options: ClassVar[type[PointwiseOptions]] = PointwiseOptions
     """The dataclass of the execution options. A group may override each."""
 
+    _constructed_with: set[int] | None = None
+    """In the constructor, the ids of the parameters that are in groups already."""
+
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if cls.update_fused is not None and cls.options is PointwiseOptions:
@@ -89,7 +92,9 @@ class Pointwise(Checkpointed):
         for name in given.keys() & options.keys():
             raise TypeError(f"{type(self).__name__} got two values for '{name}'")
         self._begin()
+        self._constructed_with = set()
         super().__init__(params, {**self._complete({**given, **options}), **self.marks})
+        self._constructed_with = None
 
     def _complete(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The validated settings, with defaults filled in."""
@@ -125,8 +130,29 @@ class Pointwise(Checkpointed):
         """
         merged = {**self.defaults, **param_group}
         for part in (self.reference, self.options):
-            check_hyperparameters(part, {f.name: merged[f.name] for f in fields(part)}, type(self).__name__)
-        super().add_param_group(param_group)
+            checked = check_hyperparameters(part, {f.name: merged[f.name] for f in fields(part)}, type(self).__name__)
+            param_group.update((name, checked[name]) for name in checked.keys() & param_group.keys())
+        if self._constructed_with is None or not self.param_groups:
+            super().add_param_group(param_group)
+        else:
+            self._add_beside_the_last(param_group, self._constructed_with)
+
+    def _add_beside_the_last(self, param_group: dict[str, Any], taken: set[int]) -> None:
+        """Add a group as torch does, which compares each with all before it: for 2,000 groups it takes half a second.
+
+        `taken` has the ids of the parameters in all groups but the last, and gets those of the last.
+        """
+        groups = self.param_groups
+        taken.update(map(id, groups[-1]["params"]))
+        self.param_groups = groups[-1:]
+        try:
+            super().add_param_group(param_group)
+        finally:
+            self.param_groups = groups
+        if taken.isdisjoint(map(id, param_group["params"])):
+            groups.append(param_group)
+        else:
+            super().add_param_group(param_group)  # which refuses it
 
     @overload
     def step(self, closure: None = None) -> None: ...

@@ -180,6 +180,17 @@ def test_explain_with_a_model_prints_the_groups(here, factory):
     assert "(frozen)\t1\t20\tnot trained" in output
 
 
+def test_explain_counts_frozen_parameters_apart_and_keeps_the_groups_that_have_no_others(here):
+    (here / "my_model.py").write_text(MODEL + "half = Zoo.make()\nhalf[1].requires_grad_(False)\n")
+    (here / "good.yaml").write_text(GOOD.replace('"*.bias"', '"1.*"'))
+    output = run("explain", "good.yaml", "--model", "my_model:half").output
+    assert output.splitlines()[-3:] == [
+        "(all others)\t2\t16\t(the defaults)",
+        "match: 1.*\t0\t0\tweight_decay=0.0",
+        "(frozen)\t2\t25\tnot trained",
+    ]
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [
@@ -238,6 +249,47 @@ def test_the_schema_is_one_and_accepts_right_specs_alone(here):
     ):
         assert wrong != GOOD
         assert not validator.is_valid(data(wrong)), wrong
+
+
+SPELLINGS = [
+    ("torch.SGD", "linear-warmup"),
+    ("Torch.sgd", "Linear Warmup"),
+    (" torch.sgd ", "LINEAR__WARMUP"),
+    ("optreg/torch.SGD", "optreg/linear_warmup"),
+    ("OptReg/TORCH.SGD", "optreg/ linear-warmup"),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "scheduler"), SPELLINGS)
+def test_the_schema_knows_every_spelling_that_validate_takes_and_its_parameters(here, optimizer, scheduler):
+    data = {
+        "optimizer": {"name": optimizer, "momentum": 0.5},
+        "groups": [{"ndim": 1, "momentum": 0.9}],
+        "scheduler": {"name": scheduler, "warmup_steps": 1e2},
+    }
+    (here / "spec.yaml").write_text(json.dumps(data))
+    assert run("validate", "spec.yaml").exit_code == 0
+    validator = jsonschema.Draft202012Validator(make_schema(default_registry()))
+    validator.validate(data)
+    for section in (data["optimizer"], data["groups"][0], data["scheduler"]):
+        section["mommentum"] = 0.5
+        assert not validator.is_valid(data)
+        del section["mommentum"]
+
+
+@pytest.mark.parametrize("name", ["torchSGD", "xtorch.SGD", "torch.SGDx", "torch/SGD", "optre/torch.SGD", "torch.S_GD"])
+def test_the_schema_refuses_a_spelling_that_validate_refuses(here, name):
+    data = {"optimizer": {"name": name}, "scheduler": {"name": "constant"}}
+    (here / "spec.yaml").write_text(json.dumps(data))
+    assert run("validate", "spec.yaml").exit_code == 1
+    assert not jsonschema.Draft202012Validator(make_schema(default_registry())).is_valid(data)
+
+
+def test_the_schema_offers_names_as_their_authors_spell_them():
+    section = make_schema(default_registry())["properties"]["optimizer"]
+    offered = section["properties"]["name"]["anyOf"][0]["enum"]
+    assert {"lion", "optreg/lion", "torch.SGD", "optreg/torch.SGD"} <= {*offered}
+    assert "torch.sgd" not in offered
 
 
 def test_the_schema_accepts_every_spec_of_this_project(request):

@@ -1,4 +1,4 @@
-"""Param groups: ordered rules, every trainable parameter exactly once."""
+"""Param groups: ordered rules, every parameter exactly once."""
 
 import pytest
 import torch
@@ -115,11 +115,23 @@ def test_rules_that_disagree_about_a_tied_parameter_are_an_error():
     assert grouped(tied(), asking(match=("embed.*", "head.*")), asking(ndim=(1,)))[0] == ["embed.weight"]
 
 
-def test_frozen_parameters_are_left_out_and_a_rule_may_match_them_alone():
+def test_frozen_parameters_are_in_the_groups_that_the_rules_give_them():
     model = Small()
+    rules = asking(match=("embed.*",)), asking(ndim=(1,))
+    before = grouped(model, *rules)
     model.embed.requires_grad_(False)
-    assert "embed.weight" not in grouped(model)[None]
-    assert 0 not in grouped(model, asking(match=("embed.*",)))
+    model.block.norm.weight.requires_grad_(False)
+    assert grouped(model, *rules) == before
+    assert before[0] == ["embed.weight"]
+
+
+def test_weights_in_integers_are_in_no_group_and_a_rule_may_match_them_alone():
+    model = Small()
+    model.head.weight = nn.Parameter(torch.ones(5, 4, dtype=torch.uint8), requires_grad=False)
+    assert grouped(model, asking(match=("head.*",)), asking(ndim=(1,))) == {
+        None: ["embed.weight", "block.linear.weight"],
+        1: ["block.norm.weight", "block.norm.bias", "block.linear.bias"],
+    }
 
 
 def test_a_model_with_nothing_to_train_is_an_error():
@@ -165,7 +177,7 @@ rules = st.fixed_dictionaries(
 
 @given(st.lists(rules, max_size=4), st.booleans(), st.sets(st.integers(0, 5), max_size=5))
 @settings(derandomize=True, max_examples=300, deadline=None)
-def test_every_trainable_parameter_is_in_exactly_one_group(chosen, tie, frozen):
+def test_every_parameter_is_in_exactly_one_group_frozen_or_not(chosen, tie, frozen):
     model = tied() if tie else Small()
     for index, param in enumerate(model.parameters()):
         param.requires_grad_(index not in frozen)
@@ -174,7 +186,7 @@ def test_every_trainable_parameter_is_in_exactly_one_group(chosen, tie, frozen):
     except SpecError:
         return
     found = [id(member.param) for group in groups for member in group.members]
-    assert sorted(found) == sorted(id(param) for param in model.parameters() if param.requires_grad)
+    assert sorted(found) == sorted(id(param) for param in model.parameters())
     assert all(group.members for group in groups)
     assert torch.optim.SGD([group.as_param_group() for group in groups], lr=1.0)
 

@@ -2,6 +2,9 @@
 
 import enum
 import os
+import pty
+import subprocess
+import sys
 from decimal import Decimal
 from fractions import Fraction
 
@@ -50,6 +53,25 @@ def test_a_file_without_permission_is_told_so(tmp_path):
             read_file(tmp_path / "secret")
     finally:
         os.seteuid(user)
+
+
+@pytest.mark.parametrize("form", ["a pipe", "a pipe that somebody writes to", "a terminal", "/dev/zero", "/dev/null"])
+def test_a_file_that_may_never_end_is_refused_and_not_waited_for(tmp_path, form):
+    path, ends = tmp_path / "spec", []
+    if form.startswith("a pipe"):
+        os.mkfifo(path)
+        ends = [os.open(path, os.O_RDWR)] if "writes" in form else []
+    elif form == "a terminal":
+        ends = pty.openpty()
+        path = os.ttyname(ends[1])
+    else:
+        path = form
+    command = [sys.executable, "-m", "optreg", "validate", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=15, stdin=subprocess.DEVNULL)
+    for end in ends:
+        os.close(end)
+    assert result.returncode == 1
+    assert result.stderr == f"{path}: is a pipe or a device, which may never end; write the spec to a file\n"
 
 
 @pytest.mark.parametrize("source", [5, None, ["optimizer"], b"run.yaml"])

@@ -161,3 +161,92 @@ def test_a_hidden_observer_is_not_told(site, model, monkeypatch):
     site.install("observer", "raise RuntimeError", group="optreg.hooks", names=["observer"])
     monkeypatch.setenv("OPTREG_BLOCK", "observer")
     assert optreg.build(SPEC, model)
+
+
+@pytest.mark.parametrize("error", ["ValueError('five')", "KeyError('five')", "AssertionError('five')", "SystemExit(5)"])
+def test_whatever_a_constructor_raises_is_told_at_the_components_place(site, model, tmp_path, error):
+    code = f"""
+        from dataclasses import dataclass
+        import torch
+        from optreg import OptimizerPlugin, SchedulePlugin, hookimpl
+
+        @dataclass
+        class Reference:
+            '''One sentence.'''
+            lr: float = 0.1
+
+        @dataclass
+        class Nothing:
+            '''One sentence.'''
+
+        class Implementation(torch.optim.SGD):
+            def __init__(self, params, **settings):
+                raise {error}
+
+        class Schedule:
+            def __init__(self):
+                raise {error}
+
+        @hookimpl
+        def optreg_optimizers():
+            return [OptimizerPlugin(name="odd", implementation="odd:Implementation", reference=Reference)]
+
+        @hookimpl
+        def optreg_schedulers():
+            return [SchedulePlugin(name="odd", implementation="odd:Schedule", reference=Nothing)]
+    """
+    site.install("odd", code, names=["odd"])
+    site.install("odd-too", "", module="nothing", group="optreg.schedulers", names=[])
+    (site.folder / "odd_too-1.0.dist-info/entry_points.txt").write_text("[optreg.schedulers]\nodd = odd\n")
+    kind, said = type(eval(error)), error.split("(")[0]
+    path = tmp_path / "run.yaml"
+    for text, place, distribution in (
+        ("optimizer: {name: odd}\nscheduler: {name: constant}\n", "1:19", "odd"),
+        ("optimizer: {name: lion}\nscheduler:\n  name: odd\n", "3:9", "odd-too"),
+    ):
+        path.write_text(text)
+        with pytest.raises(SpecError) as caught:
+            optreg.build(path, model)
+        assert str(caught.value).startswith(
+            f"{path}:{place}: odd of distribution '{distribution}' 1.0, module 'odd' cannot be built: {said}: "
+        )
+        assert type(caught.value.__cause__) is kind
+
+
+def test_parameters_that_an_optimizer_does_not_take_are_named_at_its_place_before_it_is_imported(site, tmp_path):
+    code = """
+        from dataclasses import dataclass
+        from optreg import OptimizerPlugin, OptimizerTraits, hookimpl
+
+        @dataclass
+        class Reference:
+            '''One sentence.'''
+            lr: float = 0.1
+
+        @hookimpl
+        def optreg_optimizers():
+            return [
+                OptimizerPlugin(
+                    name=name, implementation="no_such_module:Odd", reference=Reference, traits=OptimizerTraits(**traits)
+                )
+                for name, traits in (("flat", {"ndim": (2, 3)}), ("real", {"complex_params": False}))
+            ]
+    """
+    site.install("odd", code, names=["flat", "real"])
+    model = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(6)))
+    model[0].weight = torch.nn.Parameter(torch.ones(2, 2, dtype=torch.complex64))
+    path = tmp_path / "run.yaml"
+    biases = ", ".join(f"'{place}.bias' has 1" for place in range(5))
+    for name, message in (
+        ("flat", f"flat takes parameters of 2 or 3 dimensions, but {biases} and 1 more; freeze them, or pass"),
+        (
+            "real",
+            "real takes real parameters alone, but '0.weight' is complex; freeze them, or pass the named parameters",
+        ),
+    ):
+        path.write_text(f"optimizer:\n  name: {name}\nscheduler: {{name: constant}}\n")
+        with pytest.raises(SpecError) as caught:
+            optreg.build(path, model)
+        assert str(caught.value).startswith(f"{path}:2:9: {message}")
+    with pytest.raises(SpecError, match=r"^optimizer: flat takes .* but one of shape \(2,\) has 1, one of"):
+        optreg.optimizer("flat", list(model.parameters()))

@@ -84,7 +84,10 @@ def test_a_file_a_mapping_and_the_resolved_spec_say_the_same(file):
         ("3e-4", "no", "run.yaml:3:7: 'no' is a boolean to some YAML readers"),
         ("0.95]", "1.0]", "run.yaml:5:16: adamw: betas[1] must be less than 1, not 1.0"),
         ("[0.9, 0.95]", "0.9", "run.yaml:5:10: adamw: betas must be a valid tuple, not 0.9"),
-        ("100_000", "1e5", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 100000.0"),
+        ("100_000", "1e5.5", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not '1e5.5'"),
+        ("100_000", "100.5", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 100.5"),
+        ("100_000", "1e30", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 1e+30"),
+        ("100_000", "-1e3", "run.yaml:12:16: warmup_cosine: total_steps must be greater than or equal to 1, not -1000"),
         ("  total_steps: 100_000\n", "", "run.yaml:10:3: warmup_cosine needs 'total_steps', which has no default; add it"),
         ("100_000", "10", "run.yaml:10:3: warmup_cosine: warmup_steps (20) must not be more than total_steps (10)"),
         ("scheduler:", "shedule:", "run.yaml:1:1: the section 'scheduler' is missing; write 'scheduler:'"),
@@ -173,6 +176,22 @@ def test_overrides_set_values_by_dotted_path(file, overrides):
     assert spec.optimizer.settings["lr"] == 1e-2
     assert spec.groups[0].settings == {"weight_decay": 0.5}
     assert spec.scheduler.settings["min_lr_ratio"] == 0
+
+
+def test_a_whole_number_may_be_written_as_a_float_where_steps_are_wanted(file):
+    spec = load_spec(file(GOOD.replace("100_000", "1e5").replace("warmup_steps: 20", "warmup_steps: 20.0")))
+    assert spec == load_spec(DATA)
+    steps = [spec.scheduler.settings[name] for name in ("warmup_steps", "total_steps")]
+    assert (steps, [type(step) for step in steps]) == ([20, 100_000], [int, int])
+    for overrides in (["scheduler.total_steps=1e4"], {"scheduler.total_steps": 1e4}):
+        total = load_spec(file(GOOD), overrides).scheduler.settings["total_steps"]
+        assert (total, type(total)) == (10_000, int)
+    assert type(load_spec(DATA, {"optimizer.lr": 1e1}).optimizer.settings["lr"]) is float
+
+
+def test_in_a_rule_too_a_whole_number_may_be_written_as_a_float():
+    (rule,) = load_spec({**DATA, "groups": [{"ndim": 1, "seed": 1e3}]}).groups
+    assert (rule.settings["seed"], type(rule.settings["seed"])) == (1000, int)
 
 
 def test_overrides_make_what_is_not_there():

@@ -128,9 +128,8 @@ def test_a_file_that_is_no_text_is_refused(tmp_path, monkeypatch, content, messa
 def test_a_huge_file_is_refused_without_being_read(tmp_path):
     with open(tmp_path / "huge", "wb") as file:
         file.truncate(100_000_000)
-    for path in (tmp_path / "huge", "/dev/zero"):
-        with pytest.raises(SpecError, match="is larger than 256 KiB"):
-            read_file(path)
+    with pytest.raises(SpecError, match="is larger than 256 KiB"):
+        read_file(tmp_path / "huge")
 
 
 @pytest.mark.parametrize(

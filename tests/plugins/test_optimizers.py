@@ -397,3 +397,61 @@ def test_a_step_without_any_gradient_makes_no_state(cls):
 @every_optimizer
 def test_the_declaration_has_the_classes_own_reference_and_options(cls):
     assert (DECLARED[cls].reference, DECLARED[cls].options) == (cls.reference, cls.options)
+
+
+def param():
+    return torch.nn.Parameter(torch.ones(2))
+
+
+A, B, C = param(), param(), param()
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([[A], [B], [A]], "some parameters appear in more than one parameter group"),
+        ([[A], [A]], "some parameters appear in more than one parameter group"),
+        ([[("a", A)], [("b", B)], [("c", A)]], "some parameters appear in more than one parameter group"),
+        ([[("a", A)], [B]], "should be with/without names. cannot add param group without names"),
+        ([[A], [B], [("c", C)]], "should be with/without names. cannot add param group with names"),
+    ],
+)
+def test_groups_that_torch_refuses_are_refused_with_its_words(groups, message):
+    for make in (torch.optim.AdamW, AdamW):
+        with pytest.raises(ValueError, match=message):
+            make([{"params": params} for params in groups])
+
+
+def test_groups_are_not_each_compared_with_all_before(monkeypatch):
+    seen = []
+    plain = torch.Tensor.__hash__
+
+    def counted(tensor):
+        seen.append(tensor)
+        return plain(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "__hash__", counted)
+
+    def tries(make):
+        seen.clear()
+        make([{"params": [param()]} for _ in range(200)])
+        return len(seen)
+
+    assert tries(torch.optim.AdamW) > 200**2 / 2
+    assert tries(AdamW) < 10 * 200
+
+
+@pytest.mark.parametrize("cls", [Adam, AdamW, Lion])
+def test_betas_may_be_a_list_and_are_a_tuple_in_every_group(cls):
+    betas, seen = [0.5, 0.75], [0.25, 0.5]
+    weights = [param() for _ in range(3)]
+    optimizer = cls([{"params": weights[:1]}, {"params": weights[1:2], "betas": seen}], betas=betas)
+    optimizer.add_param_group({"params": weights[2:], "betas": [0.0, 0.5]})
+    betas[0] = seen[0] = 7.0  # nobody else's list
+    assert [group["betas"] for group in optimizer.param_groups] == [(0.5, 0.75), (0.25, 0.5), (0.0, 0.5)]
+    twin = cls([{"params": (other := param())}], betas=(0.5, 0.75))
+    for weight in (*weights, other):
+        weight.grad = torch.tensor([1.0, -2.0])
+    optimizer.step()
+    twin.step()
+    assert torch.equal(weights[0], other)
