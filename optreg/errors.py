@@ -76,6 +76,10 @@ class PluginWarning(UserWarning):
     """An observer (entry-point group `optreg.hooks`) failed; the build itself succeeded."""
 
 
+class StepWarning(UserWarning):
+    """The steps of a scheduler and the updates of its optimizer are out of proportion."""
+
+
 def closest(word: str, choices: Iterable[str]) -> str | None:
     """The choice most similar to `word`, if any is similar enough."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)

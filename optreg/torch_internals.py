@@ -164,8 +164,8 @@ class DirectScheduler(LRScheduler):
         This leaves out torch's check that `optimizer.step()` came first, which also fires if a gradient scaler rightly
         skipped the update.
         """
-        self._step_count = getattr(self, "_step_count", 0) + 1  # trainers read it
         self._update_lr(epoch)
+        self._step_count = getattr(self, "_step_count", 0) + 1  # trainers read it
 
     def _update_lr(self, epoch: int | None = None) -> None:
         self.move_to(self.last_epoch + 1 if epoch is None else epoch)
