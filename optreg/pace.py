@@ -76,8 +76,8 @@ class Pace:
         """Warn that the scheduler is ahead, once."""
         self._tell(
             f"the scheduler has made {step - self.start} steps beside {self.updates} updates of the optimizer, so "
-            f"update number {self.expected} would run at the rate of step {step}. Call scheduler.step() once after each "
-            "optimizer.step(): not for each micro-batch of an accumulated gradient, and not for each process",
+            f"update number {self.expected} would run at the rate of step {step}. Call scheduler.step() once after "
+            "each optimizer.step(): not for each micro-batch of an accumulated gradient, and not for each process",
             frames=4,
         )
 
@@ -86,8 +86,8 @@ class Pace:
         self._tell(
             f"the optimizer has made {self.updates - 1} updates beside {step - self.start} steps of the scheduler, so "
             f"update number {self.expected - 1} runs at the rate of step {step}. Schedules are counted in updates: "
-            "call scheduler.step() after each optimizer.step(), not after each epoch (in Lightning, return the scheduler "
-            "with 'interval': 'step'). If the steps of the spec are meant to be epochs, ignore optreg.StepWarning",
+            "call scheduler.step() after each optimizer.step(), not after each epoch (in Lightning, return the "
+            "scheduler with 'interval': 'step'). If the spec's steps are meant to be epochs, ignore optreg.StepWarning",
             frames=5,  # two of them are torch's
         )
 

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple, Self, overload
 
 from optreg import lazy_types
 from optreg.entries import Entry, Kind
+from optreg.errors import Problem, SpecError
 from optreg.groups import partition
 from optreg.loading import Source, load_component, load_spec
+from optreg.multipliers import ConstantRate, multiplier, no_warmup
 from optreg.overrides import Overrides
 from optreg.registry import Registry, default_registry
 from optreg.spec import Component, Rule, Spec
@@ -38,9 +40,10 @@ class Run(_Pair):
         return type(self)(**{**self._asdict(), "spec": self.spec, **changes})
 
     @property
-    def plugins(self) -> tuple[Entry, Entry]:
-        """Where the optimizer and the scheduler come from: name, distribution, version, module."""
-        return self.spec.optimizer.entry, self.spec.scheduler.entry
+    def plugins(self) -> tuple[Entry, ...]:
+        """Where the optimizer and, if the spec names one, the schedule come from: distribution, version, module."""
+        parts = (self.spec.optimizer, self.spec.scheduler)
+        return tuple(part.entry for part in parts if part is not None)
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ def build(
 
         optimizer, scheduler = optreg.build("configs/run.yaml", model)
 
+    If the spec names no schedule, all rates are constant: the scheduler is a `ScheduleLR` of the multiplier 1.
+
     Args:
         spec: the path of a YAML file, or a mapping of the same shape.
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters; without it, the result is
@@ -138,7 +143,7 @@ def scheduler(name: str, optimizer: "lazy_types.Optimizer", **settings: Any) -> 
     Args:
         name: the plugin's name.
         optimizer: the optimizer whose learning rate it drives.
-        settings: the schedule's hyperparameters.
+        settings: the schedule's hyperparameters, and `warmup_steps` for a linear warm-up before it.
 
     Raises:
         SpecError: a setting is unknown, of the wrong type or out of range.
@@ -157,12 +162,16 @@ def _optimizer(
     return built
 
 
-def _scheduler(component: Component, optimizer: "lazy_types.Optimizer") -> "lazy_types.LRScheduler":
+def _scheduler(component: Component | None, optimizer: "lazy_types.Optimizer") -> "lazy_types.LRScheduler":
     from torch.optim.lr_scheduler import LRScheduler
 
     from optreg.schedule import ScheduleLR
 
+    if component is None:
+        return ScheduleLR(optimizer, ConstantRate())
     implementation = component.registration.implementation()
     if isinstance(implementation, type) and issubclass(implementation, LRScheduler):
+        if component.warmup_steps:
+            raise SpecError([Problem(None, no_warmup(component.name))])
         return implementation(optimizer, **component.settings)
-    return ScheduleLR(optimizer, implementation(**component.settings))
+    return ScheduleLR(optimizer, multiplier(implementation, component))

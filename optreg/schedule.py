@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optreg.multipliers import WarmUp
 from optreg.pace import AGAIN, Pace
 from optreg.protocols import Schedule
 from optreg.torch_internals import DirectScheduler
@@ -206,6 +207,9 @@ def _step_number(step: object) -> int:
 
 def _parameters(schedule: object) -> dict[str, Any] | None:
     """The parameters of a schedule as plain data; None for a bare function, which has none to compare."""
+    if isinstance(schedule, WarmUp):
+        own = {"warmup_steps": schedule.warmup_steps, "begin": schedule.begin}
+        return {"name": "WarmUp", **own, "schedule": _parameters(schedule.schedule)}
     if dataclasses.is_dataclass(schedule) and not isinstance(schedule, type):
         return {"name": type(schedule).__name__, **_plain(dataclasses.asdict(schedule))}
     return None

@@ -8,6 +8,7 @@ from optreg.cli.output import table
 from optreg.entries import Kind
 from optreg.errors import UnknownPluginError
 from optreg.hyperparameters import describe
+from optreg.multipliers import WarmUpSettings
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import default_registry
 
@@ -25,6 +26,9 @@ def command(name: str) -> None:
         if isinstance(plugin, OptimizerPlugin) and describe(plugin.options):
             click.echo(f"\n{inspect.getdoc(plugin.options)}")
             _fields("execution option", plugin.options)
+        if isinstance(plugin, SchedulePlugin) and plugin.takes_warmup:
+            click.echo(f"\n{inspect.getdoc(WarmUpSettings)}")
+            _fields("warm-up", WarmUpSettings)
 
 
 def _found(name: str) -> list[Registration[OptimizerPlugin] | Registration[SchedulePlugin]]:
