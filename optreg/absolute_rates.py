@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from optreg.multipliers import last_step
 from optreg.records import SchedulePlugin
 from optreg.spec import Component
 
@@ -54,5 +55,5 @@ def _rates(plugin: SchedulePlugin, settings: Mapping[str, Any], base_lr: float) 
     """The learning rates at steps up to the last one that the settings name."""
     reference: Any = plugin.reference
     formula = reference(**settings)
-    last = settings.get(plugin.horizon or "") or max((n for n in settings.values() if type(n) is int), default=1000)
+    last = last_step(settings, plugin.horizon) or max((n for n in settings.values() if type(n) is int), default=1000)
     return [float(formula.rate(base_lr, t, _Floats())) for t in {*range(0, last, max(1, last // POINTS)), last}]

@@ -11,7 +11,7 @@ from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, UnknownPluginError, did_you_mean
 from optreg.hyperparameters import complaints, defaults, names
-from optreg.multipliers import WarmUpSettings, no_warmup, parts, shortened
+from optreg.multipliers import WarmUpSettings, last_step, no_warmup, parts, shortened
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.spec import Component, Pairs, Rule, Spec
@@ -78,7 +78,7 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
     ]
     right = {} if problems or any(_is_faulty(value) for value in settings.values()) else settings
     warmup_steps = right.get("warmup_steps") if _takes_warmup(plugin) else None
-    component = Component(name, registration, _complete(plugin, right), warmup_steps)
+    component = Component(name, registration, _complete(plugin, right), warmup_steps=warmup_steps)
     return component, problems or [*_wrong_warmup(document, (section, "warmup_steps"), component)]
 
 
@@ -203,11 +203,12 @@ def _wrong_warmup(document: Document, path: Path, component: Component) -> Itera
     if not isinstance(plugin, SchedulePlugin) or not W:
         return
     end = plugin.horizon
-    if end and type(settings.get(end)) is int and settings[end] < W:
-        message = f"{component.name}: warmup_steps ({W}) must not be more than {end} ({settings[end]})"
+    last = last_step(settings, end)
+    if last is not None and last < W:
+        message = f"{component.name}: warmup_steps ({W}) must not be more than {end} ({last})"
         yield document.problem(path, message)
         return
-    rest, _ = shortened(plugin, settings, W)
+    rest, _ = shortened(settings, end, W)
     for complaint in complaints(plugin.reference, rest, component.name):
         yield document.problem(path, f"{complaint.message}, where {end} is what the warm-up leaves of it")
 

@@ -1,13 +1,13 @@
 """Multipliers: the functions of the step that need no plugin, constant rates and a warm-up before another schedule."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from optreg.protocols import Schedule
 from optreg.ranges import Steps
 from optreg.records import OptimizerPlugin, SchedulePlugin
-from optreg.spec import Component
+from optreg.spec import Component, Pairs
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,32 @@ class WarmUp:
 
     Args:
         warmup_steps: W, updates before the schedule, >= 1.
-        schedule: what follows.
-        begin: the step of the schedule at t = W.
+        implementation: what makes the schedule from its settings.
+        pairs: the schedule's settings, as if nothing preceded it.
+        end: the setting that names its last step, T >= W; None if there is none.
     """
 
     warmup_steps: int
-    schedule: Schedule
-    begin: int = 0
+    implementation: Callable[..., Schedule]
+    pairs: Pairs
+    end: str | None = None
+    _schedule: Schedule = field(init=False, repr=False, compare=False)
+    _begin: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rest, begin = shortened(dict(self.pairs), self.end, self.warmup_steps)
+        object.__setattr__(self, "_schedule", self.implementation(**rest))
+        object.__setattr__(self, "_begin", begin)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The name of the schedule and its settings, with the warm-up, as a spec states them."""
+        return {"name": self.implementation.__name__, "warmup_steps": self.warmup_steps, **dict(self.pairs)}
 
     def __call__(self, step: int) -> float:
         """The line, then the schedule."""
         W = self.warmup_steps
-        return step / W if step < W else self.schedule(step - W + self.begin)
+        return step / W if step < W else self._schedule(step - W + self._begin)
 
 
 def parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
@@ -60,25 +74,31 @@ def parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
     return [plugin.reference, *([WarmUpSettings] if plugin.takes_warmup else [])]
 
 
-def shortened(plugin: SchedulePlugin, settings: dict[str, Any], warmup_steps: int) -> tuple[dict[str, Any], int]:
+def shortened(settings: dict[str, Any], end: str | None, warmup_steps: int) -> tuple[dict[str, Any], int]:
     """The settings of a schedule that follows a warm-up, and the step at which it begins.
 
-    Its last step, if it has one, moves to T - W. If no step is left, it is a schedule of one step, begun at its end.
+    Its last step, the setting `end` if it has one, moves to T - W. If no step is left, it is a schedule of one step,
+    begun at its end.
     """
-    end = plugin.horizon
-    if end is None or type(settings.get(end)) is not int:
+    last = last_step(settings, end)
+    if last is None:
         return settings, 0
-    left = settings[end] - warmup_steps
-    return {**settings, end: max(left, 1)}, 0 if left else 1
+    left = last - warmup_steps
+    return {**settings, str(end): max(left, 1)}, 0 if left else 1
+
+
+def last_step(settings: Mapping[str, Any], end: str | None) -> int | None:
+    """The value of the setting that names a schedule's last step; None if there is none."""
+    last = settings.get(end) if end else None
+    return last if isinstance(last, int) else None
 
 
 def multiplier(implementation: Callable[..., Schedule], component: Component) -> Schedule:
     """A component's pure schedule, after its warm-up if there is one."""
-    plugin, settings, warmup_steps = component.registration.plugin, component.settings, component.warmup_steps
-    if not warmup_steps or not isinstance(plugin, SchedulePlugin):
-        return implementation(**settings)
-    rest, begin = shortened(plugin, settings, warmup_steps)
-    return WarmUp(warmup_steps, implementation(**rest), begin)
+    plugin = component.registration.plugin
+    if not component.warmup_steps or not isinstance(plugin, SchedulePlugin):
+        return implementation(**component.settings)
+    return WarmUp(component.warmup_steps, implementation, component.pairs, plugin.horizon)
 
 
 def no_warmup(name: str) -> str:

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from optreg.multipliers import WarmUp
 from optreg.pace import AGAIN, Pace
 from optreg.protocols import Schedule
-from optreg.torch_internals import DirectScheduler
+from optreg.torch_internals import DirectScheduler, has_stepped
 
 LAST_STEP = 2**53
 """The last step: up to here every step is exact in the float64 in which schedules compute."""
@@ -132,7 +132,7 @@ class ScheduleLR(DirectScheduler):
         self._set_rates()
         if epoch > pace.most:
             pace.most = epoch + AGAIN
-            unseen = not pace.updates and getattr(self.optimizer, "_opt_called", False)  # a wrapper without hooks
+            unseen = not pace.updates and has_stepped(self.optimizer)  # a wrapper that runs no hooks
             if not unseen and self._differs(epoch, pace.expected):
                 pace.tell_too_many(epoch)
 
@@ -208,8 +208,7 @@ def _step_number(step: object) -> int:
 def _parameters(schedule: object) -> dict[str, Any] | None:
     """The parameters of a schedule as plain data; None for a bare function, which has none to compare."""
     if isinstance(schedule, WarmUp):
-        own = {"warmup_steps": schedule.warmup_steps, "begin": schedule.begin}
-        return {"name": "WarmUp", **own, "schedule": _parameters(schedule.schedule)}
+        return {key: _plain(value) for key, value in schedule.parameters.items()}
     if dataclasses.is_dataclass(schedule) and not isinstance(schedule, type):
         return {"name": type(schedule).__name__, **_plain(dataclasses.asdict(schedule))}
     return None

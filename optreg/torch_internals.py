@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode  # documented, by this name alone
 
@@ -146,6 +147,11 @@ def import_compiler() -> None:
 
 
 # Schedulers
+
+
+def has_stepped(optimizer: Optimizer) -> bool:
+    """Whether torch noticed that `optimizer.step` was called since a scheduler was made; False if that is unknown."""
+    return bool(getattr(optimizer, "_opt_called", False))
 
 
 class DirectScheduler(LRScheduler):

@@ -128,9 +128,18 @@ def test_the_checkpoint_of_another_warmup_is_refused(other):
         build({**scheduler, **other}).scheduler.load_state_dict(build(scheduler).scheduler.state_dict())
 
 
-def test_a_bare_function_after_a_warmup_leaves_a_checkpoint_of_plain_data():
-    scheduler = optreg.ScheduleLR(build().optimizer, WarmUp(3, lambda t: 0.5))
-    assert json.loads(json.dumps(scheduler.state_dict())) == scheduler.state_dict()
+def test_a_checkpoint_says_what_the_spec_says():
+    scheduler = {"name": "polynomial", "power": 1.5, "warmup_steps": 4, "total_steps": 11, "min_lr_ratio": 0.0}
+    assert build(scheduler).scheduler.state_dict()["schedule"] == {**scheduler, "name": "Polynomial"}
+
+
+def test_a_plain_class_after_a_warmup_leaves_a_checkpoint_of_plain_data(schedule):
+    schedule(fields="milestones: tuple[PositiveSteps, ...] = (2, 3)", body="return 1 / (1 + step)")
+    run = build({"name": "odd", "warmup_steps": 2})
+    state = run.scheduler.state_dict()
+    assert json.loads(json.dumps(state)) == state
+    assert state["schedule"] == {"name": "Implementation", "warmup_steps": 2, "milestones": [2, 3]}
+    assert [run.scheduler.schedule(t) for t in range(4)] == [0, 0.5, 1, 0.5]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +208,12 @@ def test_a_third_partys_horizon_is_found_by_its_trait_and_its_conditions_hold_fo
         "run.yaml:4:17: trapezoid: decay_steps (4) must not be more than horizon (3), where horizon is what the warm-up "
         "leaves of it"
     )
+
+
+def test_a_schedule_without_a_horizon_begins_after_the_warmup(schedule):
+    schedule(fields="total_steps: PositiveSteps | None = None", body="return 1 / (1 + step)")
+    f = multiplier(name="odd", warmup_steps=2)
+    assert [f(t) for t in range(4)] == [0, 0.5, 1, 0.5]
 
 
 def test_a_third_partys_lr_scheduler_that_does_not_say_so_is_refused_when_it_is_built(schedule):
@@ -341,6 +356,11 @@ def test_a_rate_of_a_rule_that_the_schedule_overrides_is_an_error_at_its_place(l
 )
 def test_a_rate_of_a_rule_that_holds_is_left_alone(lr, scheduler):
     assert optreg.build(under_rules(lr, **scheduler), torch.nn.Linear(2, 2))
+
+
+def test_a_formula_that_floats_cannot_evaluate_says_nothing_about_rules(schedule, site):
+    schedule(fields="total_steps: PositiveSteps = 9\ndef rate(self, base_lr, t, mp): return mp.zeta(2)")
+    assert optreg.load_spec(under_rules(1e-5, name="odd"))
 
 
 def test_explain_shows_the_rates_that_each_group_will_use(file):

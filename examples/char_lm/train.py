@@ -80,9 +80,9 @@ def train(
         sample: how many characters to write at the end.
     """
     plan = optreg.load_spec(spec, overrides)
-    steps = steps or plan.scheduler.settings.get("total_steps")
+    steps = steps or plan.as_dict().get("scheduler", {}).get("total_steps")
     if steps is None:
-        raise click.UsageError(f"the schedule '{plan.scheduler.name}' has no total_steps; say --steps")
+        raise click.UsageError("the spec's schedule has no total_steps; say --steps")
 
     corpus = load_corpus()
     torch.manual_seed(seed)
