@@ -59,7 +59,7 @@ class WarmUp:
     @property
     def parameters(self) -> dict[str, Any]:
         """The name of the schedule and its settings, with the warm-up, as a spec states them."""
-        return {"name": self.implementation.__name__, "warmup_steps": self.warmup_steps, **dict(self.pairs)}
+        return {"name": type(self._schedule).__name__, "warmup_steps": self.warmup_steps, **dict(self.pairs)}
 
     def __call__(self, step: int) -> float:
         """The line, then the schedule."""
@@ -104,6 +104,6 @@ def multiplier(implementation: Callable[..., Schedule], component: Component) ->
 def no_warmup(name: str) -> str:
     """Why a schedule cannot follow a warm-up, in words."""
     return (
-        f"{name} takes no warmup_steps: it is a scheduler with steps of its own, not a function of the step that could "
-        "begin later; choose a schedule that is one"
+        f"{name} takes no warmup_steps: it is an LRScheduler, and only a function of the step can begin later; choose "
+        "another schedule, or leave warmup_steps out"
     )

@@ -77,10 +77,11 @@ class ScheduleLR(DirectScheduler):
     def _before_update(self) -> None:
         """Schedule groups that were added since the last step, and count the update.
 
-        New groups are the last. A scheduler in a SequentialLR is at step -1 until its turn comes.
+        A scheduler in a SequentialLR is at step -1 until its turn comes.
         """
-        if "initial_lr" not in self.optimizer.param_groups[-1] and self.last_epoch >= 0:
-            self._set_rates()
+        groups = self.optimizer.param_groups
+        if "initial_lr" not in groups[-1] and self.last_epoch >= 0 and self._holds():
+            self._set_rates([group for group in groups if "initial_lr" not in group])
         pace = self._pace
         if torch.compiler.is_compiling():  # a traced step that counts would be compiled anew for every count
             pace.stop()
@@ -98,8 +99,11 @@ class ScheduleLR(DirectScheduler):
         return math.isclose(float(group["lr"]), float(expected), rel_tol=1e-6)  # a tensor may be of float32
 
     def _differs(self, step: int, other: int) -> bool:
-        """Whether the schedule has different values at two steps."""
-        return self.schedule(step) != self.schedule(other)
+        """Whether the schedule has different values at two steps, of which the other may lie beyond its end."""
+        try:
+            return self.schedule(step) != self.schedule(other)
+        except Exception:  # a schedule may be undefined there
+            return True
 
     @property
     def base_lrs(self) -> list[float | Tensor]:
@@ -129,16 +133,17 @@ class ScheduleLR(DirectScheduler):
         if epoch != self.last_epoch + 1:
             pace.restart(epoch)
         self.last_epoch = epoch
-        self._set_rates()
+        self._set_rates(self.optimizer.param_groups)
         if epoch > pace.most:
             pace.most = epoch + AGAIN
             unseen = not pace.updates and has_stepped(self.optimizer)  # a wrapper that runs no hooks
             if not unseen and self._differs(epoch, pace.expected):
                 pace.tell_too_many(epoch)
 
-    def _set_rates(self) -> None:
+    def _set_rates(self, groups: Iterable[dict[str, Any]]) -> None:
+        """Set the learning rates of groups to the schedule's value at the current step."""
         factor = self.schedule(self.last_epoch)
-        for group in self.optimizer.param_groups:
+        for group in groups:
             rate = group["lr"]
             if "initial_lr" not in group:
                 group["initial_lr"] = float(rate)

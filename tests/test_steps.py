@@ -185,6 +185,13 @@ def test_schedulers_that_wait_in_a_sequence_or_follow_another_are_silent():
         sequence.step()
 
 
+def test_a_schedule_that_is_undefined_beyond_its_end_does_not_stop_an_update():
+    run = build()
+    scheduler = optreg.ScheduleLR(run.optimizer, lambda t: 1 / (t < 10))
+    with pytest.warns(StepWarning, match="200 updates beside 0 steps"):
+        go(optreg.Run(run.optimizer, scheduler, run.spec), "u", 300)
+
+
 def test_an_optimizer_whose_hooks_never_run_is_not_judged():
     class Bare(torch.optim.Optimizer):
         """As accelerate wraps an optimizer: without a constructor."""
@@ -253,3 +260,19 @@ def test_an_added_group_is_scheduled_from_its_first_update(tensor):
     assert seen == [pytest.approx([factor, 0.5 * factor, 0.25 * factor]) for factor in factors]
     assert run.scheduler.base_lrs == [1.0, 0.5, 0.25]
     assert (run.optimizer.param_groups[1]["lr"] is rates[0]) == tensor
+
+
+def test_a_group_that_is_added_in_a_sequence_is_scheduled_by_the_one_whose_turn_it_is():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    parts = [optreg.ScheduleLR(optimizer, f) for f in (lambda t: 0.5, lambda t: 1 / (4 + t))]
+    sequence = SequentialLR(optimizer, parts, milestones=[2])
+    seen = []
+    optimizer.register_step_post_hook(
+        lambda optimizer, *_: seen.append([group["lr"] for group in optimizer.param_groups])
+    )
+    for t in range(5):
+        if t == 3:
+            optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": 2.0})
+        optimizer.step()
+        sequence.step()
+    assert seen == [[0.5], [0.5], [0.25], [0.2, 0.4], [1 / 6, 2 / 6]]

@@ -149,7 +149,7 @@ def test_a_plain_class_after_a_warmup_leaves_a_checkpoint_of_plain_data(schedule
         ("name: linear\n  warmup_steps: -1\n  total_steps: 10", "4:17: linear: warmup_steps must be greater than or equal to 0, not -1"),
         ("name: linear\n  warmup_steps: ten\n  total_steps: 10", "4:17: linear: warmup_steps must be a valid integer, not 'ten'"),
         ("name: linear\n  warmup_step: 1\n  total_steps: 10", "4:3: linear has no parameter 'warmup_step'; did you mean 'warmup_steps'?"),
-        ("name: torch.StepLR\n  step_size: 3\n  warmup_steps: 1", "5:3: torch.StepLR takes no warmup_steps: it is a scheduler with steps of its own"),
+        ("name: torch.StepLR\n  step_size: 3\n  warmup_steps: 1", "5:3: torch.StepLR takes no warmup_steps: it is an LRScheduler, and only a function of the step can begin later"),
         ("name: torch.StepLR\n  step_size: 3\n  warmup_steps: no", "5:17: 'no' is a boolean to some YAML readers"),
         ("null", "2:12: 'scheduler' must be a mapping: 'name: ...' and the hyperparameters; for constant rates, leave the section out"),
     ],
