@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Position,
         Problem,
         SpecError,
+        StepWarning,
         UnknownPluginError,
     )
     from optreg.execution import FusedPointwiseOptions, PointwiseOptions
@@ -46,7 +47,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "optreg.entries": ("Entry", "Kind"),
     "optreg.errors": (
-        "OptregError", "PluginError", "PluginWarning", "Position", "Problem", "SpecError", "UnknownPluginError",
+        "OptregError", "PluginError", "PluginWarning", "Position", "Problem", "SpecError", "StepWarning",
+        "UnknownPluginError",
     ),
     "optreg.execution": ("FusedPointwiseOptions", "PointwiseOptions"),
     "optreg.hookspecs": ("hookimpl",),
@@ -72,7 +74,7 @@ __all__ = [
     "Kind", "NoOptions", "NonNegative", "OptimizerPlugin", "OptimizerReference", "OptimizerTraits", "OptregError",
     "PluginError", "PluginWarning", "Pointwise", "PointwiseOptions", "Position", "Positive", "PositiveSteps",
     "Problem", "PureSchedule", "RateReference", "Recipe", "Registration", "Registry", "Rule", "Run", "Schedule",
-    "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits", "Spec", "SpecError", "Steps",
+    "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits", "Spec", "SpecError", "StepWarning", "Steps",
     "UnknownPluginError", "__version__", "build", "check_hyperparameters", "default_registry", "hookimpl", "load_spec",
     "optimizer", "scheduler",
 ]  # fmt: skip

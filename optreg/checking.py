@@ -6,10 +6,12 @@ Every function returns the record it could make of its part, and the problems it
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from optreg.absolute_rates import overridden
 from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, UnknownPluginError, did_you_mean
 from optreg.hyperparameters import complaints, defaults, names, taken
+from optreg.multipliers import WarmUpSettings, last_step, no_warmup, parts, shortened
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.remedies import CLASS_KEYS, for_class, for_unknown_key, placeholders
@@ -36,15 +38,21 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
     rules, in_rules = check_rules(document, optimizer)
     scheduler, in_scheduler = check_component(document, Kind.SCHEDULER, registry)
     problems += [*in_optimizer, *in_rules, *in_scheduler]
-    if optimizer is None or scheduler is None or problems:
+    if optimizer is None or problems:
         return None, problems
-    return Spec(optimizer, scheduler, rules), []
+    spec = Spec(optimizer, scheduler, rules)
+    return spec, [*_overridden_rates(document, spec)]
 
 
 def check_component(document: Document, kind: Kind, registry: Registry) -> tuple[Component | None, list[Problem]]:
-    """The component of the section that its kind names; if its settings are wrong, with the plugin's defaults."""
+    """The component of the section that its kind names; if its settings are wrong, with the plugin's defaults.
+
+    A spec needs no scheduler.
+    """
     section = kind.value
     if section not in document.data:
+        if kind is Kind.SCHEDULER:
+            return None, []
         message = f"the section '{section}' is missing; write '{section}:' and below it 'name: ...'"
         return None, [document.problem((), message)]
     data = document.data[section]
@@ -52,6 +60,8 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
         return None, []
     if not isinstance(data, dict):
         message = f"'{section}' must be a mapping: 'name: ...' and the hyperparameters"
+        if kind is Kind.SCHEDULER:
+            message += "; for constant rates, leave the section out"
         return None, [document.problem((section,), message)]
     data, unset = _without_placeholders(document, (section,), data)
     registration, problems = _find(document, kind, registry, data)
@@ -59,14 +69,20 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
         return None, [*unset, *problems]
     name, plugin = data["name"], registration.plugin
     settings = _taken(plugin, {key: value for key, value in data.items() if key != "name"})
-    problems = [
-        *unset,
+    problems = [*unset]
+    if kind is Kind.SCHEDULER and "warmup_steps" not in _names(plugin):
+        refused = settings.pop("warmup_steps", FAULTY)
+        if not _is_faulty(refused):
+            problems.append(document.problem((section, "warmup_steps"), no_warmup(name), key=True))
+    problems += [
         *_unknown_keys(document, (section,), name, settings, _names(plugin)),
         *_wrong_values(document, (section,), name, plugin, settings),
     ]
     right = {} if problems or any(_is_faulty(value) for value in settings.values()) else settings
+    warmup_steps = right.get("warmup_steps") if _takes_warmup(plugin) else None
     where = document.where((section, "name"))
-    return Component(name, registration, _complete(plugin, right), where), problems
+    component = Component(name, registration, _complete(plugin, right), warmup_steps, where)
+    return component, problems or [*_wrong_warmup(document, (section, "warmup_steps"), component)]
 
 
 def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[Rule, ...], list[Problem]]:
@@ -88,6 +104,17 @@ def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[
         elif item is not FAULTY:
             problems.append(document.problem(path, "a rule must be a mapping of criteria and settings"))
     return tuple(rules), problems
+
+
+def _overridden_rates(document: Document, spec: Spec) -> Iterator[Problem]:
+    """Learning rates of rules that the schedule overrides."""
+    base_lr = spec.optimizer.settings.get("lr")
+    for index, rule in enumerate(spec.groups):
+        group_lr = rule.settings.get("lr")
+        if spec.scheduler and isinstance(base_lr, int | float) and isinstance(group_lr, int | float):
+            told = overridden(spec.scheduler, base_lr, group_lr)
+            if told:
+                yield document.problem(("groups", index, "lr"), told)
 
 
 def _find(
@@ -177,7 +204,7 @@ def _wrong_values(
 ) -> Iterator[Problem]:
     """What is wrong with the values of settings; given `inherited` ones, only what these settings cause."""
     faulty = {key for key, value in settings.items() if _is_faulty(value)}
-    for part in _parts(plugin):
+    for part in parts(plugin):
         values = own = {key: settings[key] for key in names(part) if key in settings and key not in faulty}
         reported_elsewhere = faulty
         if inherited is not None:
@@ -190,26 +217,43 @@ def _wrong_values(
                 yield document.problem((*path, *complaint.path), complaint.message)
 
 
-def _parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
-    """The dataclasses whose fields are a component's settings."""
-    return [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
+def _wrong_warmup(document: Document, path: Path, component: Component) -> Iterator[Problem]:
+    """What is wrong with a schedule that follows a warm-up."""
+    plugin, settings, W = component.registration.plugin, component.settings, component.warmup_steps
+    if not isinstance(plugin, SchedulePlugin) or not W:
+        return
+    end = plugin.horizon
+    last = last_step(settings, end)
+    if last is not None and last < W:
+        message = f"{component.name}: warmup_steps ({W}) must not be more than {end} ({last})"
+        yield document.problem(path, message)
+        return
+    rest, _ = shortened(settings, end, W)
+    for complaint in complaints(plugin.reference, rest, component.name):
+        yield document.problem(path, f"{complaint.message}, where {end} is what the warm-up leaves of it")
+
+
+def _takes_warmup(plugin: OptimizerPlugin | SchedulePlugin) -> bool:
+    return isinstance(plugin, SchedulePlugin) and plugin.takes_warmup
 
 
 def _names(plugin: OptimizerPlugin | SchedulePlugin) -> list[str]:
     """The names of a component's settings, as declared."""
-    return [name for part in _parts(plugin) for name in names(part)]
+    return [name for part in parts(plugin) for name in names(part)]
 
 
 def _taken(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> dict[str, Any]:
     """The settings in the form that their types ask for."""
-    for part in _parts(plugin):
+    for part in parts(plugin):
         settings = taken(part, settings)
     return settings
 
 
 def _complete(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> Pairs:
-    everything = {key: value for part in _parts(plugin) for key, value in defaults(part).items()} | settings
-    return tuple((name, everything[name]) for name in _names(plugin) if name in everything)
+    """The plugin's own settings with their defaults; a warm-up before a schedule is not one."""
+    own = [part for part in parts(plugin) if part is not WarmUpSettings]
+    everything = {key: value for part in own for key, value in defaults(part).items()} | settings
+    return tuple((name, everything[name]) for part in own for name in names(part) if name in everything)
 
 
 def _is_faulty(value: Any) -> bool:

@@ -141,6 +141,10 @@ def plugin_code(failure: str) -> Iterator[None]:
         raise PluginError(f"{failure}: {raised(error)}") from error
 
 
+class StepWarning(UserWarning):
+    """The steps of a scheduler and the updates of its optimizer are out of proportion."""
+
+
 def closest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that means the same as `word`, or is most similar to it if any is similar enough."""
     choices = list(choices)

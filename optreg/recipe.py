@@ -1,16 +1,17 @@
 """The recipe: a checked spec and a model become an optimizer and its scheduler."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self, overload
 
 from optreg import lazy_types
 from optreg.added_groups import name_added_groups
 from optreg.entries import Entry, Kind
-from optreg.errors import PluginError, SpecError
+from optreg.errors import PluginError, SpecError, raised
 from optreg.groups import fitting, partition
 from optreg.loading import Source, load_component, load_spec
 from optreg.meta import refuse_idle_steps
+from optreg.multipliers import ConstantRate, multiplier, no_warmup
 from optreg.overrides import Overrides
 from optreg.registry import Registry, default_registry
 from optreg.spec import Component, Rule, Spec
@@ -41,9 +42,10 @@ class Run(_Pair):
         return type(self)(**{**self._asdict(), "spec": self.spec, **changes})
 
     @property
-    def plugins(self) -> tuple[Entry, Entry]:
-        """Where the optimizer and the scheduler come from: name, distribution, version, module."""
-        return self.spec.optimizer.entry, self.spec.scheduler.entry
+    def plugins(self) -> tuple[Entry, ...]:
+        """Where the optimizer and, if the spec names one, the schedule come from: distribution, version, module."""
+        parts = (self.spec.optimizer, self.spec.scheduler)
+        return tuple(part.entry for part in parts if part is not None)
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def build(
 
         optimizer, scheduler = optreg.build("configs/run.yaml", model)
 
+    If the spec names no schedule, all rates are constant: the scheduler is a `ScheduleLR` of the multiplier 1.
+
     Args:
         spec: the path of a YAML file, or a mapping of the same shape.
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters; without it, the result is
@@ -141,7 +145,7 @@ def scheduler(name: str, optimizer: "lazy_types.Optimizer", **settings: Any) -> 
     Args:
         name: the plugin's name.
         optimizer: the optimizer whose learning rate it drives.
-        settings: the schedule's hyperparameters.
+        settings: the schedule's hyperparameters, and `warmup_steps` for a linear warm-up before it.
 
     Raises:
         SpecError: a setting is unknown, of the wrong type or out of range.
@@ -155,36 +159,40 @@ def _optimizer(
     component: Component, rules: Sequence[Rule], model: "lazy_types.Model", tensors: Mapping[str, Any] | None = None
 ) -> "lazy_types.Optimizer":
     groups = [group.as_param_group() for group in fitting(partition(model, rules), component)]
-    built: lazy_types.Optimizer = _made(component, groups, **component.settings | dict(tensors or {}))
+    implementation = component.registration.implementation()
+    settings = component.settings | dict(tensors or {})
+    built: lazy_types.Optimizer = _made(component, lambda: implementation(groups, **settings))
     name_added_groups(built, model)
     refuse_idle_steps(built)
     return built
 
 
-def _scheduler(component: Component, optimizer: "lazy_types.Optimizer") -> "lazy_types.LRScheduler":
+def _scheduler(component: Component | None, optimizer: "lazy_types.Optimizer") -> "lazy_types.LRScheduler":
     from torch.optim.lr_scheduler import LRScheduler
 
     from optreg.schedule import ScheduleLR
 
+    if component is None:
+        return ScheduleLR(optimizer, ConstantRate())
     implementation = component.registration.implementation()
     if isinstance(implementation, type) and issubclass(implementation, LRScheduler):
-        scheduler: LRScheduler = _made(component, optimizer, **component.settings)
+        if component.warmup_steps:
+            raise SpecError([component.problem(no_warmup(component.name))])
+        scheduler: LRScheduler = _made(component, lambda: implementation(optimizer, **component.settings))
         return scheduler
-    return ScheduleLR(optimizer, _made(component, **component.settings))
+    return ScheduleLR(optimizer, _made(component, lambda: multiplier(implementation, component)))
 
 
-def _made(component: Component, *arguments: Any, **settings: Any) -> Any:
-    """The component's implementation, constructed.
+def _made(component: Component, make: Callable[[], Any]) -> Any:
+    """What a component's constructor makes.
 
     Raises:
         SpecError: the constructor fails; what it raised is the cause.
-        PluginError: the implementation cannot be imported.
     """
-    implementation = component.registration.implementation()
     try:
-        return implementation(*arguments, **settings)
-    except PluginError:
+        return make()
+    except (KeyboardInterrupt, PluginError):
         raise
-    except (Exception, SystemExit) as error:
-        what = f"{component.name} of {component.entry.origin} cannot be built: {type(error).__name__}: {error}"
+    except BaseException as error:
+        what = f"{component.name} of {component.entry.origin} cannot be built: {raised(error)}"
         raise SpecError([component.problem(what)]) from error

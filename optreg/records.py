@@ -2,7 +2,7 @@
 
 import functools
 import importlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, TypeVar
 
 from optreg.entries import Entry
@@ -61,6 +61,21 @@ class SchedulePlugin:
     implementation: str
     reference: type[ScheduleReference] | type[RateReference]
     traits: ScheduleTraits = field(default_factory=ScheduleTraits)
+
+    @property
+    def horizon(self) -> str | None:
+        """The hyperparameter that names the schedule's last step; None if there is none."""
+        return self.traits.end if self.traits.end in self._names else None
+
+    @property
+    def takes_warmup(self) -> bool:
+        """Whether a warm-up may be put before the schedule: it is a function of the step, and has none of its own."""
+        return self.traits.pure is not False and "warmup_steps" not in self._names
+
+    @property
+    def _names(self) -> list[str]:
+        reference: Any = self.reference
+        return [each.name for each in fields(reference)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,8 @@ class Component:
     name: str
     registration: Registration[OptimizerPlugin] | Registration[SchedulePlugin]
     pairs: Pairs
+    warmup_steps: int | None = None
+    """Updates of linear warm-up before a schedule; None if not stated, or if it has a parameter of that name."""
     where: Position | None = field(default=None, compare=False)
 
     @property
@@ -40,7 +42,8 @@ class Component:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a section of a spec, as plain data."""
-        return {"name": self.name, **_listed(self.pairs)}
+        warmup = {} if self.warmup_steps is None else {"warmup_steps": self.warmup_steps}
+        return {"name": self.name, **warmup, **_listed(self.pairs)}
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,20 @@ class Rule:
 
 @dataclass(frozen=True)
 class Spec:
-    """A checked, complete, immutable description of an optimizer, its param groups and its schedule."""
+    """A checked, complete, immutable description of an optimizer, its param groups and its schedule.
+
+    Without a schedule, `scheduler` is None and all rates are constant.
+    """
 
     optimizer: Component
-    scheduler: Component
+    scheduler: Component | None = None
     groups: tuple[Rule, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The spec as plain data with every default filled in; `load_spec` reads it again."""
         groups = {"groups": [rule.as_dict() for rule in self.groups]} if self.groups else {}
-        return {"optimizer": self.optimizer.as_dict(), **groups, "scheduler": self.scheduler.as_dict()}
+        scheduler = {"scheduler": self.scheduler.as_dict()} if self.scheduler else {}
+        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler}
 
 
 def _listed(pairs: Pairs) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode  # documented, by this name alone
 
@@ -148,6 +149,11 @@ def import_compiler() -> None:
 # Schedulers
 
 
+def has_stepped(optimizer: Optimizer) -> bool:
+    """Whether torch noticed that `optimizer.step` was called since a scheduler was made; False if that is unknown."""
+    return bool(getattr(optimizer, "_opt_called", False))
+
+
 class DirectScheduler(LRScheduler):
     """A scheduler that makes every move in one method, `move_to`.
 
@@ -164,8 +170,8 @@ class DirectScheduler(LRScheduler):
         This leaves out torch's check that `optimizer.step()` came first, which also fires if a gradient scaler rightly
         skipped the update.
         """
-        self._step_count = getattr(self, "_step_count", 0) + 1  # trainers read it
         self._update_lr(epoch)
+        self._step_count = getattr(self, "_step_count", 0) + 1  # trainers read it
 
     def _update_lr(self, epoch: int | None = None) -> None:
         self.move_to(self.last_epoch + 1 if epoch is None else epoch)

@@ -55,6 +55,8 @@ class ScheduleTraits:
         peak: the hyperparameter that names the step at which the multiplier is 1; None if there is none.
         resume: the hyperparameters that apply after loading a checkpoint with different ones: the `"checkpoint"`'s (or
             it is refused), or the `"constructor"`'s, as in torch's LambdaLR. None: the checkpoint's, if it has them.
+        pure: the implementation is a function of the step, which a warm-up can precede, or, if False, an LRScheduler.
+            None: found out when it is built.
     """
 
     drives: tuple[str, ...] = ()
@@ -62,3 +64,4 @@ class ScheduleTraits:
     end: str | None = "total_steps"
     peak: str | None = None
     resume: Literal["checkpoint", "constructor"] | None = "checkpoint"
+    pure: bool | None = None

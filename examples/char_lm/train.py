@@ -118,9 +118,9 @@ def train(
         checkpoint: where to save, and to go on from if it is there.
     """
     plan = optreg.load_spec(spec, overrides)
-    steps = steps or plan.scheduler.settings.get("total_steps")
+    steps = steps or plan.as_dict().get("scheduler", {}).get("total_steps")
     if steps is None:
-        raise click.UsageError(f"the schedule '{plan.scheduler.name}' has no total_steps; say --steps")
+        raise click.UsageError("the spec's schedule has no total_steps; say --steps")
 
     corpus = load_corpus()
     torch.manual_seed(seed)

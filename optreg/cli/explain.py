@@ -26,16 +26,20 @@ def command(spec: str, overrides: tuple[str, ...], model: str | None) -> None:
     resolved = load_spec(spec, overrides)
     rates = curve(resolved)
     steps = [(t, _rate(rates, t), why) for t, why in rates.key_steps().items()]
+    by_group = _rates_by_group(resolved, rates)
     groups = _groups(resolved, _load_model(model)) if model else []
     click.echo(yaml.safe_dump(resolved.as_dict(), sort_keys=False, default_flow_style=None).rstrip())
     click.echo()
-    entries = [resolved.optimizer.entry, resolved.scheduler.entry]
-    table(
-        ("kind", "name", "distribution", "version"),
-        [(entry.kind.value, entry.name, entry.distribution, entry.version) for entry in entries],
-    )
+    entries = [part.entry for part in (resolved.optimizer, resolved.scheduler) if part is not None]
+    rows = [(entry.kind.value, entry.name, entry.distribution, entry.version) for entry in entries]
+    if resolved.scheduler is None:
+        rows.append(("scheduler", "none: all rates are constant", "", ""))
+    table(("kind", "name", "distribution", "version"), rows)
     click.echo()
     table(("step", rates.unit, "which is"), steps)
+    if len(by_group) > 1:
+        click.echo()
+        table((f"{rates.unit} of group", "first", "peak", "last"), by_group)
     if model:
         click.echo()
         table(("group", "tensors", "parameters", "settings"), groups)
@@ -46,6 +50,17 @@ def _rate(rates: Curve, t: int) -> str:
         return f"{rates.at(t):.6g}"
     except StepError as error:
         return f"none: {error}"
+
+
+def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
+    """The first, largest and last learning rate of the default group and of each rule that sets its own, as rows."""
+    bases = [(rule, rule.settings["lr"]) for rule in spec.groups if isinstance(rule.settings.get("lr"), int | float)]
+    rows: list[tuple[object, ...]] = []
+    for group, rates in [("(all others)", default), *((rule, curve(spec, float(base))) for rule, base in bases)]:
+        values = rates.values(rates.points(rates.end))
+        told = (values[0], max(values), values[-1]) if values else ()
+        rows.append((group, *[f"{value:.6g}" for value in told]) if told else (group, "none", "none", "none"))
+    return rows
 
 
 def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:

@@ -13,9 +13,6 @@ from optreg.cli.output import overrides_option
 from optreg.errors import PluginError
 from optreg.loading import load_spec
 
-POINTS = 1000
-"""How many points of a curve are drawn, besides its key steps."""
-
 
 @click.command("plot")
 @click.argument("specs", nargs=-1, required=True)
@@ -40,7 +37,7 @@ def command(specs: tuple[str, ...], output: OutputFile, steps: int | None, overr
     axes = figure.add_subplot()
     for name, rates, at, values in drawn:
         # matplotlib hides labels that begin with an underscore, and reads $ as mathematics
-        label = f"{rates.spec.optimizer.name}, {rates.spec.scheduler.name} ({name})".replace("$", r"\$")
+        label = f"{rates.spec.optimizer.name}, {_schedule(rates)} ({name})".replace("$", r"\$")
         axes.plot(at, values, label=label, linewidth=2)
     unit = " / ".join(dict.fromkeys(rates.unit for _, rates, _, _ in drawn))
     axes.set(xlabel="update", ylabel=unit, title=f"{unit.capitalize()} of each update")
@@ -65,14 +62,18 @@ def _short(files: Sequence[str]) -> list[str]:
 
 def _points(rates: Curve, steps: int | None) -> tuple[list[int], list[float]]:
     """The steps to draw and the rate at each, up to the first step without a rate."""
-    last = steps or rates.end + rates.end // 20 + 1
-    at = sorted({*range(0, last + 1, max(1, last // POINTS)), *(t for t in rates.key_steps() if t <= last), last})
-    values: list[float] = []
-    for t in at:
-        try:
-            values.append(rates.at(t))
-        except StepError as error:
-            if not values:
-                raise PluginError(f"{rates.spec.scheduler.entry.origin} fails at step {t}: {error}") from error
-            break
+    at = rates.points(steps or rates.end + rates.end // 20 + 1)
+    try:
+        rates.at(0)
+    except StepError as error:
+        raise PluginError(f"{rates.origin} fails at step 0: {error}") from error
+    values = rates.values(at)
     return at[: len(values)], values
+
+
+def _schedule(rates: Curve) -> str:
+    """The schedule in words, with the warm-up before it."""
+    scheduler = rates.spec.scheduler
+    if scheduler is None:
+        return "constant rate"
+    return f"warm-up, then {scheduler.name}" if scheduler.warmup_steps else scheduler.name

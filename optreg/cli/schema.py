@@ -14,6 +14,7 @@ from optreg.criteria import CRITERIA
 from optreg.entries import Entry, Kind
 from optreg.errors import printable
 from optreg.hyperparameters import json_schema
+from optreg.multipliers import parts
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry, default_registry
 
@@ -53,7 +54,7 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "optreg spec",
         "type": "object",
-        "required": ["optimizer", "scheduler"],
+        "required": ["optimizer"],
         "additionalProperties": False,
         "properties": {
             "optimizer": _section(optimizers),
@@ -126,11 +127,10 @@ def _spellings(text: str, separators: dict[str, str]) -> str:
 
 def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[str, Any]:
     """The schema of a plugin's settings; the types that it refers to are in `$defs`, under unique names."""
-    parts = [plugin.reference, plugin.options] if isinstance(plugin, OptimizerPlugin) else [plugin.reference]
     properties: dict[str, Any] = {}
     required: list[str] = []
     nested: dict[str, Any] = {}
-    for index, part in enumerate(parts):
+    for index, part in enumerate(parts(plugin)):
         prefix = f"{entry.kind}.{entry.distribution}.{entry.name}.{index}."
         schema = json_schema(part, prefix)
         properties |= schema.get("properties", {})

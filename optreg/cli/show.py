@@ -6,6 +6,7 @@ from optreg.cli.output import description, table
 from optreg.entries import Kind
 from optreg.errors import UnknownPluginError, printable
 from optreg.hyperparameters import describe
+from optreg.multipliers import WarmUpSettings
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import default_registry
 
@@ -23,6 +24,9 @@ def command(name: str) -> None:
         if isinstance(plugin, OptimizerPlugin) and describe(plugin.options):
             click.echo(f"\n{printable(description(plugin.options))}")
             _fields("execution option", plugin.options)
+        if isinstance(plugin, SchedulePlugin) and plugin.takes_warmup:
+            click.echo(f"\n{inspect.getdoc(WarmUpSettings)}")
+            _fields("warm-up", WarmUpSettings)
 
 
 def _found(name: str) -> list[Registration[OptimizerPlugin] | Registration[SchedulePlugin]]:

@@ -105,9 +105,8 @@ def test_thousands_of_unknown_parameters_are_told_in_time_and_cut_short(tmp_path
     path = tmp_path / "spec"
     path.write_text("optimizer:\n  name: adamw\n" + "".join(f"  weight_deca{n}: 1\n" for n in range(11_000)))
     first, *_, last = lines = refused(path).splitlines()
-    assert first.endswith("the section 'scheduler' is missing; write 'scheduler:' and below it 'name: ...'")
-    assert lines[1].endswith("adamw has no parameter 'weight_deca0'; did you mean 'weight_decay'?")
-    assert (len(lines), last) == (51, "... and 10951 more problems")
+    assert first.endswith("adamw has no parameter 'weight_deca0'; did you mean 'weight_decay'?")
+    assert (len(lines), last) == (51, "... and 10950 more problems")
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,8 @@ def test_a_file_a_mapping_and_the_resolved_spec_say_the_same(file):
         ("100_000", "-1e3", "run.yaml:12:16: warmup_cosine: total_steps must be greater than or equal to 1, not -1000"),
         ("  total_steps: 100_000\n", "", "run.yaml:10:3: warmup_cosine needs 'total_steps', which has no default; add it"),
         ("100_000", "10", "run.yaml:10:3: warmup_cosine: warmup_steps (20) must not be more than total_steps (10)"),
-        ("scheduler:", "shedule:", "run.yaml:1:1: the section 'scheduler' is missing; write 'scheduler:'"),
+        ("optimizer:", "optimiser:", "run.yaml:1:1: the section 'optimizer' is missing; write 'optimizer:'"),
+        ("scheduler:", "shedule:", "run.yaml:9:1: there is no section 'shedule'; did you mean 'scheduler'?"),
         ("scheduler:\n", "schedular: 1\nscheduler:\n", "run.yaml:9:1: there is no section 'schedular'; did you mean 'scheduler'?"),
         ("- match", "- mach", "run.yaml:7:5: the rule has no criterion; add one of: match, regex, ndim, type"),
         ('match: ["*.bias", "*norm*"]', 'regex: ["["]', "run.yaml:7:13: is not a regular expression"),
@@ -149,8 +150,8 @@ def test_a_mapping_has_paths_in_place_of_lines():
     assert problems({**DATA, "optimizer": {"name": "lion", "betas": [0.9, 2]}})[0] == (
         "optimizer.betas.1: lion: betas[1] must be less than 1, not 2"
     )
-    assert problems({"optimizer": {"name": "lion"}}) == [
-        "the section 'scheduler' is missing; write 'scheduler:' and below it 'name: ...'"
+    assert problems({"scheduler": {"name": "constant"}}) == [
+        "the section 'optimizer' is missing; write 'optimizer:' and below it 'name: ...'"
     ]
 
 

@@ -15,6 +15,10 @@ from optreg.conformance.subjects.subject import ScheduleSubject
 def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
     """It is a function of the step or a `torch.optim.lr_scheduler.LRScheduler`, and drives any optimizer."""
     settings = subject.ordinary()
+    if subject.traits.pure is not None:
+        kinds = {True: "a function of the step", False: "an LRScheduler"}
+        said = f"it is {kinds[subject.pure]}, and declared to be {kinds[subject.traits.pure]}"
+        subject.assert_true(subject.pure == subject.traits.pure, said)
     if subject.pure:
         schedule = subject.implementation(**subject.own_arguments(settings))
         subject.assert_true(callable(schedule), "what the class constructs is not callable")

@@ -57,7 +57,7 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
             **common, traits=_with(traits, target), options=options
         )
     else:
-        traits = replace(plugin.traits, resume=None) if target.like else plugin.traits
+        traits = replace(plugin.traits, resume=None, pure=None) if target.like else plugin.traits
         subject = ScheduleSubject(**common, traits=_with(traits, target))
     if target.like:
         subject.fixed = _fixed(subject, signature)

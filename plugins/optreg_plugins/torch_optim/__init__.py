@@ -22,7 +22,7 @@ def _schedule(name: str, **traits: Any) -> SchedulePlugin:
         name=f"torch.{name}",
         implementation=f"torch.optim.lr_scheduler:{name}",
         reference=getattr(formulas, name),
-        traits=ScheduleTraits(**traits),
+        traits=ScheduleTraits(pure=False, **traits),
     )
 
 

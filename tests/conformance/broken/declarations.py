@@ -38,9 +38,9 @@ def optimizer(
     plugin(meant, name, sentence, record, entry=entry, module=module)
 
 
-def schedule(meant, name, sentence, implementation=WARMUP, reference=WarmupCosine, *, entry=""):
-    """Add a schedule that is at odds with its formula or its entry point."""
-    traits = ScheduleTraits(peak="warmup_steps")
+def schedule(meant, name, sentence, implementation=WARMUP, reference=WarmupCosine, *, entry="", pure=None):
+    """Add a schedule that is at odds with its formula, its traits or its entry point."""
+    traits = ScheduleTraits(peak="warmup_steps", pure=pure)
     record = SchedulePlugin(name="broken", implementation=implementation, reference=reference, traits=traits)
     plugin(meant, name, sentence, record, entry=entry)
 
@@ -192,3 +192,4 @@ schedule("K16", "ScheduleOtherName", "The entry point has another name than the 
 schedule("L19", "ScheduleRemembers", "A schedule that is a function counts its calls.", "broken.declared:Remembers")
 schedule("L20", "ScheduleOnlyForwards", "A schedule goes on from where it was.", "broken.declared:OnlyForwards")
 schedule("K11", "MakesNoFunction", "It makes something that cannot be called.", "broken.declared:NoFunction")
+schedule("K11", "ClaimsAnLRScheduler", "A function of the step is declared to be an LRScheduler.", pure=False)
