@@ -25,7 +25,7 @@ def command(name: str) -> None:
             click.echo(f"\n{printable(description(plugin.options))}")
             _fields("execution option", plugin.options)
         if isinstance(plugin, SchedulePlugin) and plugin.takes_warmup:
-            click.echo(f"\n{inspect.getdoc(WarmUpSettings)}")
+            click.echo(f"\n{description(WarmUpSettings)}")
             _fields("warm-up", WarmUpSettings)
 
 
