@@ -10,12 +10,13 @@ from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, UnknownPluginError, did_you_mean
 from optreg.hyperparameters import complaints, defaults, names
+from optreg.on_resume import OnResume
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.spec import Component, Pairs, Rule, Spec
 from optreg.yaml_reader import FAULTY, Document
 
-SECTIONS = ("optimizer", "groups", "scheduler")
+SECTIONS = ("optimizer", "groups", "scheduler", "on_resume")
 
 AnyRegistration = Registration[OptimizerPlugin] | Registration[SchedulePlugin]
 
@@ -34,10 +35,11 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
     optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry)
     rules, in_rules = check_rules(document, optimizer)
     scheduler, in_scheduler = check_component(document, Kind.SCHEDULER, registry)
-    problems += [*in_optimizer, *in_rules, *in_scheduler]
+    on_resume, in_choices = check_on_resume(document)
+    problems += [*in_optimizer, *in_rules, *in_scheduler, *in_choices]
     if optimizer is None or scheduler is None or problems:
         return None, problems
-    return Spec(optimizer, scheduler, rules), []
+    return Spec(optimizer, scheduler, rules, on_resume), []
 
 
 def check_component(document: Document, kind: Kind, registry: Registry) -> tuple[Component | None, list[Problem]]:
@@ -84,6 +86,23 @@ def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[
         elif item is not FAULTY:
             problems.append(document.problem(path, "a rule must be a mapping of criteria and settings"))
     return tuple(rules), problems
+
+
+def check_on_resume(document: Document) -> tuple[OnResume, list[Problem]]:
+    """The choices of the section `on_resume`."""
+    section = "on_resume"
+    data = document.data.get(section, {})
+    if data is FAULTY:
+        return OnResume(), []
+    if not isinstance(data, dict):
+        message = f"'{section}' must be a mapping with the keys {', '.join(names(OnResume))}"
+        return OnResume(), [document.problem((section,), message)]
+    choices = {key: value for key, value in data.items() if not _is_faulty(value)}
+    problems = [
+        document.problem((section, *complaint.path), complaint.message, key=complaint.path[0] not in names(OnResume))
+        for complaint in complaints(OnResume, choices, section)
+    ]
+    return OnResume() if problems else OnResume(**choices), problems
 
 
 def _find(

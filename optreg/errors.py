@@ -76,6 +76,17 @@ class PluginWarning(UserWarning):
     """An observer (entry-point group `optreg.hooks`) failed; the build itself succeeded."""
 
 
+class ResumeError(OptregError, ValueError):
+    """A checkpoint does not belong to the run that loads it, or differs from its spec. Nothing of it was loaded.
+
+    The message lists everything that differs, and how to say what is meant.
+    """
+
+
+class ResumeWarning(UserWarning):
+    """A run goes on from a checkpoint, or with a new scheduler, in a way that is seldom meant."""
+
+
 def closest(word: str, choices: Iterable[str]) -> str | None:
     """The choice most similar to `word`, if any is similar enough."""
     return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)), None)

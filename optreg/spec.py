@@ -9,6 +9,7 @@ from typing import Any
 
 from optreg.entries import Entry
 from optreg.errors import Position
+from optreg.on_resume import OnResume
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -67,16 +68,21 @@ class Rule:
 
 @dataclass(frozen=True)
 class Spec:
-    """A checked, complete, immutable description of an optimizer, its param groups and its schedule."""
+    """A checked, complete, immutable description of an optimizer, its param groups and its schedule.
+
+    `on_resume` says what becomes of a checkpoint that differs from it.
+    """
 
     optimizer: Component
     scheduler: Component
     groups: tuple[Rule, ...] = ()
+    on_resume: OnResume = field(default_factory=OnResume)
 
     def as_dict(self) -> dict[str, Any]:
         """The spec as plain data with every default filled in; `load_spec` reads it again."""
         groups = {"groups": [rule.as_dict() for rule in self.groups]} if self.groups else {}
-        return {"optimizer": self.optimizer.as_dict(), **groups, "scheduler": self.scheduler.as_dict()}
+        choices = {"on_resume": chosen} if (chosen := self.on_resume.as_dict()) else {}
+        return {"optimizer": self.optimizer.as_dict(), **groups, "scheduler": self.scheduler.as_dict(), **choices}
 
 
 def _listed(pairs: Pairs) -> dict[str, Any]:

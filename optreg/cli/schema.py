@@ -10,6 +10,7 @@ from optreg.criteria import CRITERIA
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError
 from optreg.hyperparameters import json_schema
+from optreg.on_resume import OnResume
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry, default_registry
 
@@ -44,6 +45,7 @@ def make_schema(registry: Registry) -> dict[str, Any]:
                 "items": {"type": "object", "anyOf": [{"required": [name]} for name in CRITERIA]},
             },
             "scheduler": _section(schedulers),
+            "on_resume": {"description": "What a run does where a checkpoint differs.", **json_schema(OnResume)},
         },
         "allOf": [_rules_of(name, described) for name, described in optimizers.items()],
         **({"$defs": nested} if nested else {}),
