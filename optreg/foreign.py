@@ -21,10 +21,14 @@ MARK = "decoupled_weight_decay"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The keys of an optimizer's groups that are hyperparameters of its algorithm, and those that are options."""
+    """The keys of an optimizer's groups that are hyperparameters of its algorithm, and those that are options.
+
+    A class that is `lenient` loads other settings that are off, and tells by itself what it cannot load.
+    """
 
     hyperparameters: Set[str]
     options: Set[str]
+    lenient: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ def signs_in_groups(
     """What in a checkpoint's groups shows that another algorithm wrote it; nothing if this one may have.
 
     A checkpoint with the same execution options comes from the same library, and its hyperparameters must be the same.
-    Another library's class for the same algorithm may leave out a switch, and add settings, that are off.
+    Another library's class for the same algorithm may leave out a switch that is off.
 
     Args:
         kept: what the optimizer keeps.
@@ -57,7 +61,7 @@ def signs_in_groups(
                 yield f"its group {index} has no '{key}'"
         for key in sorted(saved.keys() - own.keys() - OPTIONS - BOOKKEEPING - kept.options - {MARK}):
             value = saved[key]
-            if _is_setting(value) and (value or same_library):
+            if _is_setting(value) and (value or not kept.lenient):
                 yield f"its group {index} has '{key}': {value}"
         if MARK in own and bool(saved.get(MARK, own[MARK])) != own[MARK]:
             yield f"its group {index} has {MARK}={saved[MARK]}"

@@ -10,11 +10,10 @@ Groups = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A parameter of a checkpoint: its key among the states, its group, its state."""
+    """A parameter of a checkpoint: its group, and its state; None if that has another shape."""
 
-    key: Any
     group: int
-    state: Mapping[str, Any]
+    state: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def match(groups: Groups, state_dict: Mapping[str, Any], *, shaped: bool) -> Mat
     states = state_dict["state"]
     return Match(
         tuple(
-            tuple(Saved(key, index, states.get(key, {})) for key in group["params"])
+            tuple(Saved(index, states.get(key, {})) for key in group["params"])
             for index, group in enumerate(saved_groups)
         )
     )
@@ -68,7 +67,7 @@ def _named(groups: Groups) -> bool:
 
 def _by_name(groups: Groups, state_dict: Mapping[str, Any], shaped: bool) -> Match:
     saved = {
-        name: Saved(key, index, state_dict["state"].get(key, {}))
+        name: Saved(index, state_dict["state"].get(key, {}))
         for index, group in enumerate(state_dict["param_groups"])
         for name, key in zip(group["param_names"], group["params"], strict=True)
     }
@@ -79,14 +78,14 @@ def _by_name(groups: Groups, state_dict: Mapping[str, Any], shaped: bool) -> Mat
     reshaped: set[str] = set()
     if shaped:
         for name in params.keys() & saved.keys():
-            wrong = {key: shape for key, shape in _shapes(saved[name].state) if shape != tuple(params[name].shape)}
+            wrong = {key: shape for key, shape in _shapes(saved[name]) if shape != tuple(params[name].shape)}
             for key, shape in wrong.items():
                 misshapen.append(
                     f"'{name}' has shape {tuple(params[name].shape)}, but the checkpoint's '{key}' of it {shape}"
                 )
                 reshaped.add(name)
     rows = tuple(
-        tuple(saved[name] if name in saved and name not in reshaped else None for name in group["param_names"])
+        tuple(Saved(saved[name].group, None) if name in reshaped else saved.get(name) for name in group["param_names"])
         for group in groups
     )
     missing = [name for name in params if name not in saved]
@@ -100,9 +99,7 @@ def _absent(
     left = list(extra)
     for name in missing:
         shape = tuple(params[name].shape)
-        alike = [
-            other for other in left if not (shapes := dict(_shapes(saved[other].state))) or shape in shapes.values()
-        ]
+        alike = [other for other in left if not (shapes := dict(_shapes(saved[other]))) or shape in shapes.values()]
         likely = _most_similar(name, alike)
         if likely is None:
             yield f"'{name}' is not in the checkpoint"
@@ -121,6 +118,6 @@ def _most_similar(name: str, others: Sequence[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, others[:1000], n=1, cutoff=0.6)), None)
 
 
-def _shapes(state: Mapping[str, Any]) -> Iterable[tuple[str, tuple[int, ...]]]:
+def _shapes(saved: Saved) -> Iterable[tuple[str, tuple[int, ...]]]:
     """The shapes of state tensors; scalars, such as counts, say nothing of the parameter."""
-    return [(key, tuple(value.shape)) for key, value in state.items() if getattr(value, "ndim", 0)]
+    return [(key, tuple(value.shape)) for key, value in (saved.state or {}).items() if getattr(value, "ndim", 0)]

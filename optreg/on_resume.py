@@ -13,8 +13,8 @@ class OnResume:
     """The section `on_resume` of a spec. Every difference is refused unless a field says what is meant.
 
     Args:
-        parameters: `"fresh"` gives fresh state to parameters that the checkpoint lacks or has in another shape, and drops
-            the state of parameters that the model lacks.
+        parameters: `"fresh"` gives fresh state to parameters that the checkpoint lacks or has in another shape, and
+            drops the state of parameters that the model lacks.
         settings: the optimizer's settings in every param group are those of the `"spec"` or of the `"checkpoint"`.
         schedule: `"follow"` takes the spec's schedule from the next update on. `"stretch"` stretches the rest of the
             old curve over the rest of the new horizon. `"branch"` lets the spec's schedule begin anew at the

@@ -172,7 +172,7 @@ def guarded(
     """Make a scheduler of torch, guarded."""
     watch = Watch.of(optimizer)
     watch.before_scheduler(optimizer)
-    scheduler: Guarded = _guarded_class(implementation)(optimizer, **settings)
+    scheduler: Guarded = _guarded_class(implementation)(optimizer, **settings)  # type: ignore[arg-type]  # a class is hashable
     scheduler._optreg_plan = Plan(dict(settings), choice)
     watch.follow(scheduler)
     return scheduler
@@ -188,7 +188,7 @@ def _guarded_class(implementation: Any) -> Any:
 
 def _remake(implementation: type[LRScheduler], plan: Plan) -> LRScheduler:
     """A guarded scheduler without its attributes, for copies and pickles."""
-    guarded_class = _guarded_class(implementation)
+    guarded_class = _guarded_class(implementation)  # type: ignore[arg-type]  # a class is hashable
     made: Guarded = guarded_class.__new__(guarded_class)
     made._optreg_plan = plan
     return made

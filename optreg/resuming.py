@@ -151,7 +151,8 @@ class Resumption:
         return _arranged(optimizer, state_dict, matched, changes)
 
     def _refuse_foreign(self, optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
-        kept = Kept(frozenset(_names(self._plugin.reference)), frozenset(_names(self._plugin.options)))
+        hyperparameters, options = frozenset(_names(self._plugin.reference)), frozenset(_names(self._plugin.options))
+        kept = Kept(hyperparameters, options, lenient=hasattr(optimizer, "state_names"))
         signs = [*signs_in_groups(kept, optimizer.param_groups, state_dict["param_groups"])]
         states = state_dict["state"].values()
         if not signs and any(states):
@@ -181,7 +182,7 @@ class Resumption:
         implementation = self.component.registration.implementation()
         settings = self.component.settings
         kinds = {
-            str(kind): (ndim, kind)
+            f"{ndim} {kind}": (ndim, kind)
             for group, saved in zip(_groups(optimizer), saved_groups, strict=False)
             for kind in [{key: saved[key] for key in settings.keys() & saved.keys()}]
             for ndim in {param.ndim for param in group["params"]}
@@ -338,8 +339,8 @@ def _arranged(
             entries["param_names"] = [*group["param_names"]]
         groups.append(entries)
         for param, saved in zip(group["params"], row, strict=True):
-            state = saved.state if saved else optimizer.state.get(param, {})
-            if state or (saved and saved.key in state_dict["state"]):
+            state = optimizer.state.get(param) if saved is None or saved.state is None else saved.state
+            if state:
                 states[number] = state
             number += 1
     of_params = {key for group in state_dict["param_groups"] for key in group["params"]}

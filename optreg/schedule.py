@@ -137,7 +137,8 @@ class ScheduleLR(DirectScheduler):
         self.base_lrs = resumption.base_lrs(self.optimizer, saved) if resumption else saved
         if resumption and self.on_resume == "checkpoint":
             resumption.adopt_schedule(_parameters(schedule))
-        self.settled = (schedule, course) != (self.schedule, self.course) or self.base_lrs != saved
+        as_saved = (state_dict["schedule"], state_dict.get("course", {}), saved)
+        self.settled = (_parameters(schedule), course.as_dict(), self.base_lrs) != as_saved
         self.schedule, self.course = schedule, course
         self.last_epoch = state_dict["last_epoch"]
         if self.last_epoch >= 0:  # SequentialLR keeps schedulers at -1 until their turn

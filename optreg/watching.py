@@ -33,8 +33,11 @@ class Watch:
         """Whether the scheduler loaded a checkpoint, and no update has been made since."""
         self._schedulers: list[weakref.ref[LRScheduler]] = []
         self._doubt: str | None = None
+        self._begun = False
+        self._rehearsed = False
         optimizer.register_load_state_dict_post_hook(self._note_optimizer)
         optimizer.register_step_pre_hook(self._before_update)
+        optimizer.register_state_dict_post_hook(self._after_saving)
 
     @classmethod
     def of(cls, optimizer: Optimizer) -> "Watch":
@@ -76,13 +79,22 @@ class Watch:
     def _note_optimizer(self, optimizer: Optimizer) -> None:
         """The optimizer loaded a checkpoint. If the scheduler, loaded before, settled other rates, they hold."""
         self.optimizer_loaded = True
+        self._rehearsed = False
         if self.scheduler_loaded:
             for scheduler in self._alive():
                 getattr(scheduler, "settle_rates", lambda: None)()
 
     def _before_update(self, optimizer: Optimizer, *_: Any) -> None:
-        """The run goes on: tell what seems to have been forgotten."""
-        if not (self.optimizer_loaded or self.scheduler_loaded or self._doubt) or is_rehearsal(optimizer):
+        """The run goes on: forget a rehearsal, and tell what seems to have been forgotten."""
+        if not self._begun:
+            if is_rehearsal(optimizer):
+                self._rehearsed = True
+                return
+            self._begun = True
+            if self._rehearsed:
+                self._rehearsed = False
+                optimizer.state.clear()
+        if not (self.optimizer_loaded or self.scheduler_loaded or self._doubt):
             return
         doubt = None if self.scheduler_loaded else self._doubt
         if self.optimizer_loaded and not self.scheduler_loaded and has_made_updates(optimizer):
@@ -93,6 +105,15 @@ class Watch:
         self._doubt = None
         if doubt:
             warnings.warn(doubt, ResumeWarning, stacklevel=4)
+
+    def _after_saving(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any] | None:
+        """After a rehearsal alone, the checkpoint of a class whose state starts at zero says that it has not begun."""
+        if not self._rehearsed or not hasattr(optimizer, "state_names"):
+            return None
+        fresh = {
+            param: {key: _zero(value) for key, value in state.items()} for param, state in state_dict["state"].items()
+        }
+        return {**state_dict, "state": fresh}
 
     def _alive(self) -> list[LRScheduler]:
         return [scheduler for each in self._schedulers if (scheduler := each()) is not None]
@@ -111,8 +132,16 @@ def is_rehearsal(optimizer: Optimizer) -> bool:
 
 
 def has_made_updates(optimizer: Optimizer) -> bool:
-    """Whether an optimizer's state says that it has made an update: a count above zero, or state without counts."""
-    return any("step" not in state or float(state["step"]) > 0 for state in optimizer.state.values() if state)
+    """Whether an optimizer's state says that it has made an update: a count above zero, or anything else if none."""
+    for state in optimizer.state.values():
+        values = [state["step"]] if "step" in state else [value for value in state.values() if value is not None]
+        if any(bool(torch.count_nonzero(torch.as_tensor(value))) for value in values):
+            return True
+    return False
+
+
+def _zero(value: Any) -> Any:
+    return torch.zeros_like(value) if isinstance(value, torch.Tensor) else value
 
 
 def _rates(scheduler: LRScheduler) -> list[float]:
