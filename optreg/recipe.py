@@ -51,6 +51,35 @@ class Run(_Pair):
         """The spec of what runs, with every default filled in, and with the values that a checkpoint brought."""
         return self._resumption.spec(self._declared) if self._resumption else self._declared
 
+    def state_dict(self) -> dict[str, Any]:
+        """The whole run as plain data and tensors, for a checkpoint.
+
+        Returns:
+            `optimizer` and `scheduler`, each its `state_dict()`; `spec`, the spec of what runs, as `optreg.load_spec`
+            reads it; `plugins`, the name, distribution and version of each component.
+        """
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "spec": self.spec.as_dict(),
+            "plugins": [
+                {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
+                for entry in self.plugins
+            ],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a checkpoint of a run: first the optimizer's part, then the scheduler's.
+
+        Args:
+            state_dict: what `state_dict()` returned.
+
+        Raises:
+            ResumeError: it differs in a way that `on_resume` refuses.
+        """
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.scheduler.load_state_dict(state_dict["scheduler"])
+
     def __getnewargs__(self) -> tuple[Any, ...]:
         return (self.optimizer, self.scheduler, self._declared, self._resumption)
 

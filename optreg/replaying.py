@@ -78,7 +78,7 @@ class Guarded(_Scheduler):
             elif plan.choice == "branch":
                 steps = 0
         if resumption and plan.choice == "checkpoint":
-            resumption.adopt_schedule(theirs)
+            resumption.adopt_schedule({key: settings[key] for key in settings.keys() & state_dict.keys()})
         changed = (theirs or unnamed) and plan.choice != "checkpoint"
         if changed or sorted(rates) != sorted(saved_rates):
             self._replay(settings, steps, rates, state_dict.get("_step_count"))

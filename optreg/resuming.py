@@ -1,5 +1,6 @@
 """Resumption: an optimizer that optreg built, compared with every checkpoint that it loads."""
 
+import itertools
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -145,9 +146,12 @@ class Resumption:
         if self.on_resume.parameters == "refuse":
             found["parameters"] += matched.complaints
         changes, adopted = self._settings(optimizer, state_dict, matched, found)
+        changed, schedule = self._schedule(optimizer, state_dict, matched, found)
         if any(found.values()):
             raise refusal(found)
-        self.adopted = adopted
+        self.adopted = adopted[: len(self.stated)]
+        self.adopt_schedule(schedule)
+        changes = [{**one, **other} for one, other in zip(changes, changed, strict=True)]
         return _arranged(optimizer, state_dict, matched, changes)
 
     def _refuse_foreign(self, optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
@@ -203,42 +207,57 @@ class Resumption:
         changes: list[dict[str, Any]] = []
         adopted: list[dict[str, Any]] = []
         differences: list[tuple[int, str, Any, Any]] = []
-        from_schedule: dict[str, Any] = {}
         for index, (group, row) in enumerate(zip(_groups(optimizer), matched.rows, strict=True)):
             sources = [state_dict["param_groups"][place] for place in dict.fromkeys(s.group for s in row if s)]
             change, taken = self._kept_options(group), {}
             stated = self.stated[index] if index < len(self.stated) else {}
             for key, ours in stated.items():
                 values: list[Any] = []
+                differing: list[Any] = []
                 for source in sources:
                     theirs = self._saved(key, source, index)
-                    if theirs is not _NOTHING and plain(theirs) not in values:
-                        values.append(plain(theirs))
-                differing = [theirs for theirs in values if self._part(key, theirs) != self._part(key, ours)]
+                    if theirs is _NOTHING or plain(theirs) in values:
+                        continue
+                    values.append(plain(theirs))
+                    if self._part(key, theirs, source) != self._part(key, ours, source):
+                        differing.append(plain(theirs))
                 if differing and self.on_resume.settings == "spec":
                     change |= _with_rate(sources[0], ours) if key == "lr" else {key: _copy(ours)}
                 elif differing and self.on_resume.settings == "checkpoint" and len(values) == 1:
                     taken[key] = values[0]
                 else:
                     differences += [(index, key, theirs, plain(ours)) for theirs in differing]
-            added = self.schedule_keys[index] if index < len(self.schedule_keys) else {}
-            for key, ours in added.items():
-                for source in sources:
-                    theirs = source.get(key)
-                    if plain(theirs) == plain(ours):
-                        continue
-                    if self.on_resume.schedule in {"follow", "branch"}:
-                        change[key] = _copy(ours)
-                    elif self.on_resume.schedule == "checkpoint" and theirs is not None:
-                        from_schedule[key] = theirs
-                    else:
-                        difference = Difference(f"scheduler.{key}", theirs, ours)
-                        found["schedule"] += [difference] if difference not in found["schedule"] else []
             changes.append(change)
             adopted.append(taken)
         found["settings"] += _told(differences, self.rules, len(optimizer.param_groups))
-        self.adopt_schedule(from_schedule)
         return changes, adopted
+
+    def _schedule(
+        self, optimizer: Optimizer, state_dict: Mapping[str, Any], matched: Match, found: dict[str, list[object]]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The same for what the schedule keeps in the groups, as torch's OneCycleLR does."""
+        changes: list[dict[str, Any]] = []
+        taken: dict[str, Any] = {}
+        known = self.schedule.settings if self.schedule else {}
+        differences: list[Difference] = []
+        for index, row in enumerate(matched.rows):
+            added = self.schedule_keys[index] if index < len(self.schedule_keys) else {}
+            sources = [state_dict["param_groups"][place] for place in dict.fromkeys(s.group for s in row if s)]
+            change: dict[str, Any] = {}
+            for (key, ours), source in itertools.product(added.items(), sources):
+                theirs = source.get(key)
+                if self.on_resume.schedule == "checkpoint" and key in known and theirs is not None:
+                    taken[key] = theirs
+                elif plain(theirs) != plain(ours):
+                    if self.on_resume.schedule in {"follow", "branch"}:
+                        change[key] = _copy(ours)
+                    difference = Difference(f"scheduler.{key}", theirs, ours)
+                    differences += [] if difference in differences else [difference]
+            changes.append(change)
+        follows = any(plain(taken[key]) != plain(known[key]) for key in taken)  # the others are made of these
+        if self.on_resume.schedule not in {"follow", "branch"} and not follows:
+            found["schedule"] += differences
+        return changes, taken
 
     def _kept_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """Execution options as they are: a checkpoint says what is computed, not how."""
@@ -246,20 +265,20 @@ class Resumption:
 
     def _saved(self, key: str, source: Mapping[str, Any], index: int) -> Any:
         """A setting of a group of the checkpoint, before a schedule changed it; `_NOTHING` if none is known."""
-        if key in self.driven and key != "lr":
-            return _NOTHING
         if key == "lr":
-            scheduled = index < len(self.schedule_keys) and "initial_lr" in self.schedule_keys[index]
+            by_schedule = index < len(self.schedule_keys) and "initial_lr" in self.schedule_keys[index]
             rate = source.get("initial_lr", _NOTHING if self.scheduled else source.get("lr", _NOTHING))
-            return _NOTHING if scheduled else rate
-        if "max_momentum" in source and key in {"momentum", "betas"}:  # torch's OneCycleLR and CyclicLR drive it
-            return source.get(key, _NOTHING) if key == "betas" else _NOTHING
-        return source.get(key, _NOTHING)
+            return _NOTHING if by_schedule else rate
+        return _NOTHING if key in self._driven(source) else source.get(key, _NOTHING)
 
-    def _part(self, key: str, value: Any) -> Any:
+    def _driven(self, source: Mapping[str, Any]) -> frozenset[str]:
+        """The settings of a group of the checkpoint that the schedule drives."""
+        return self.driven | ({"momentum"} if "max_momentum" in source else set())  # torch's OneCycleLR and CyclicLR
+
+    def _part(self, key: str, value: Any, source: Mapping[str, Any]) -> Any:
         """What is compared of a value: of betas whose first is driven as momentum, the others."""
         value = plain(value)
-        return value[1:] if key == "betas" and "momentum" in self.driven and isinstance(value, list) else value
+        return value[1:] if key == "betas" and "momentum" in self._driven(source) else value
 
     def base_lrs(self, optimizer: Optimizer, saved: Sequence[Any]) -> list[float]:
         """The base learning rates that a scheduler's checkpoint leads to.
@@ -273,6 +292,11 @@ class Resumption:
         """
         ours = [float(group.get("initial_lr", group["lr"])) for group in _groups(optimizer)]
         theirs = [float(rate) for rate in saved]
+        if not Watch.of(optimizer).optimizer_loaded and len(ours) != len(theirs):
+            raise ResumeError(
+                f"the checkpoint schedules {len(theirs)} param groups, but this optimizer has {len(ours)}; load the "
+                "optimizer's state_dict before the scheduler's, which knows no names"
+            )
         by_schedule = any("initial_lr" in added for added in self.schedule_keys)
         if Watch.of(optimizer).optimizer_loaded or sorted(ours) == sorted(theirs):
             return ours  # settled, or the same in another order
@@ -286,8 +310,7 @@ class Resumption:
             ]
             raise refusal({"settings": _told(differences, self.rules, len(ours))})
         if self.on_resume.settings == "checkpoint":
-            for taken, rate in zip(self.adopted, theirs, strict=False):
-                taken["lr"] = rate
+            self.adopted = [{**taken, "lr": rate} for taken, rate in zip(self.adopted, theirs, strict=False)]
             return theirs
         return ours
 

@@ -128,7 +128,7 @@ class ScheduleLR(DirectScheduler):
         schedule, course = self._resumed(state_dict)
         resumption, watch = Resumption.of(self.optimizer), Watch.of(self.optimizer)
         groups = len(self.optimizer.param_groups)
-        if len(state_dict["base_lrs"]) != groups and not (resumption and watch.optimizer_loaded):
+        if len(state_dict["base_lrs"]) != groups and not resumption:
             raise ValueError(
                 f"the checkpoint schedules {len(state_dict['base_lrs'])} param groups, but this optimizer has "
                 f"{groups}; give it the checkpoint's groups before loading"

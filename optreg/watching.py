@@ -126,7 +126,7 @@ def is_rehearsal(optimizer: Optimizer) -> bool:
     """
     return not optimizer.state and all(
         float(group.get("lr", 1.0)) == 0.0
-        and all(param.grad is None or not torch.count_nonzero(param.grad) for param in group["params"])
+        and all(param.grad is None or _is_zero(param.grad) for param in group["params"])
         for group in optimizer.param_groups
     )
 
@@ -138,6 +138,12 @@ def has_made_updates(optimizer: Optimizer) -> bool:
         if any(bool(torch.count_nonzero(torch.as_tensor(value))) for value in values):
             return True
     return False
+
+
+def _is_zero(grad: torch.Tensor) -> bool:
+    """Whether a gradient is zero; of a distributed one, its part on this device."""
+    local = getattr(grad, "to_local", lambda: grad)()
+    return local.layout is torch.strided and not torch.count_nonzero(local)
 
 
 def _zero(value: Any) -> Any:

@@ -547,6 +547,71 @@ def test_the_section_of_a_file_is_checked_with_positions_and_the_call_wins(tmp_p
         optreg.build(path, on_resume="follow")
 
 
+@order
+def test_a_peak_that_torch_keeps_in_the_groups_follows_the_choice(first):
+    one = started(horizon("torch.OneCycleLR", "total_steps", {"max_lr": 1.0}, 20), Net("a"), 6)
+    new = horizon("torch.OneCycleLR", "total_steps", {"max_lr": 2.0}, 20)
+    run = optreg.build(new, Net("a"), on_resume={"schedule": "follow"})
+    load(run, saved(one), first)
+    assert rates(run) == pytest.approx([curve(new, 7)[6]])
+    run = optreg.build(new, Net("a"), on_resume={"schedule": "checkpoint"})
+    load(run, saved(one), first)
+    assert rates(run) == rates(one)
+    assert run.spec.scheduler.settings["max_lr"] == 1.0
+    load(optreg.build(run.spec, Net("a"), on_resume={"schedule": "refuse"}), saved(run), first)
+    unsaid = horizon("torch.OneCycleLR", "total_steps", {"max_lr": 1.0, "div_factor": 5.0}, 20)
+    with pytest.raises(ResumeError, match=r"scheduler\.initial_lr"):
+        load(optreg.build(unsaid, Net("a"), on_resume={"schedule": "checkpoint"}), saved(one))
+
+
+def test_a_run_saves_and_loads_as_a_whole():
+    run = started(spec(scheduler={"name": "cosine", "total_steps": 9}), Net("a"))
+    state = run.state_dict()
+    assert optreg.load_spec(state["spec"]) == run.spec
+    assert [each["name"] for each in state["plugins"]] == ["adamw", "cosine"]
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    stream.seek(0)
+    other = optreg.build(run.spec, Net("a"))
+    other.load_state_dict(torch.load(stream, weights_only=True))
+    assert rates(other) == rates(run)
+    assert other.optimizer.state_dict()["param_groups"] == run.optimizer.state_dict()["param_groups"]
+
+
+def test_a_scheduler_of_other_groups_is_loaded_after_the_optimizer():
+    for scheduler in ({"name": "cosine", "total_steps": 9}, {"name": "torch.StepLR", "step_size": 2}):
+        one = started(spec(scheduler=scheduler), Net("a"))
+        run = optreg.build(spec(scheduler=scheduler, groups=[{"match": "*.bias"}]), Net("a"))
+        with pytest.raises(ResumeError, match="load the optimizer's state_dict before the scheduler's"):
+            load(run, saved(one), "scheduler")
+        load(run, saved(one))
+        assert rates(run) == rates(one) * 2
+
+
+def test_a_group_that_was_added_later_is_loaded_too():
+    def build():
+        model = Net("a", "b")
+        run = optreg.build(spec(scheduler={"name": "linear", "total_steps": 9}), model.a)
+        run.optimizer.add_param_group({"params": [*model.b.named_parameters(prefix="b")], "lr": 0.5})
+        return run, model
+
+    (one, model), (other, _) = build(), build()
+    train(one, model, 3)
+    load(other, saved(one))
+    assert rates(other) == rates(one)
+    assert other.spec == one.spec
+
+
+def test_a_schedule_and_settings_may_both_change():
+    one = started(horizon("linear", "total_steps", {}, 10), Net("a"), 5)
+    new = {**horizon("linear", "total_steps", {}, 20), "optimizer": {"name": "adamw", "lr": 2.0}}
+    choices = {"schedule": "follow", "settings": "spec"}
+    for first in ("optimizer", "scheduler"):
+        run = optreg.build(new, Net("a"), on_resume=choices)
+        load(run, saved(one), first)
+        assert rates(run) == pytest.approx([1.5])
+
+
 # What was forgotten
 
 
