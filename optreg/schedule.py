@@ -32,7 +32,6 @@ class ScheduleLR(DirectScheduler):
         schedule: the multiplier of the base learning rate as a function of the step.
         last_epoch: the number of the last update made, as torch counts; t continues one after it. The
             default, -1, starts at t = 0.
-
         on_resume: what becomes of a checkpoint of another schedule, for instance with another `total_steps`: the field
             `schedule` of `optreg.OnResume`.
         end: the schedule's parameter that names its last step, which `"stretch"` moves; None if there is none.

@@ -6,6 +6,7 @@ import itertools
 import json
 import pickle
 
+import jsonschema
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, SequentialLR
 
 import optreg
 from optreg import ResumeError, ResumeWarning, SpecError
+from optreg.cli.schema import make_schema
 
 NAMES = ["adam", "adamw", "lion", "momentum", "rmsprop", "torch.SGD", "torch.Adam", "torch.AdamW", "torch.NAdam",
          "torch.RAdam", "torch.Adamax", "torch.Adagrad", "torch.Adadelta", "torch.RMSprop", "torch.Adafactor"]  # fmt: skip
@@ -610,6 +612,15 @@ def test_a_schedule_and_settings_may_both_change():
         run = optreg.build(new, Net("a"), on_resume=choices)
         load(run, saved(one), first)
         assert rates(run) == pytest.approx([1.5])
+
+
+def test_editors_know_the_section():
+    schema = make_schema(optreg.default_registry())
+    right = {key: value for key, value in spec(on_resume={"schedule": "stretch"}).items() if key != "groups"}
+    jsonschema.validate(right, schema)
+    for wrong in ({"schedule": "old"}, {"shedule": "follow"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**right, "on_resume": wrong}, schema)
 
 
 # What was forgotten
