@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         PluginWarning,
         Position,
         Problem,
+        ResumeError,
+        ResumeWarning,
         SpecError,
         StepWarning,
         UnknownPluginError,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from optreg.hookspecs import hookimpl
     from optreg.hyperparameters import check_hyperparameters
     from optreg.loading import load_spec
+    from optreg.on_resume import OnResume
     from optreg.pointwise import Pointwise
     from optreg.protocols import (
         ConstantGradientReference,
@@ -47,13 +50,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "optreg.entries": ("Entry", "Kind"),
     "optreg.errors": (
-        "OptregError", "PluginError", "PluginWarning", "Position", "Problem", "SpecError", "StepWarning",
-        "UnknownPluginError",
+        "OptregError", "PluginError", "PluginWarning", "Position", "Problem", "ResumeError", "ResumeWarning",
+        "SpecError", "StepWarning", "UnknownPluginError",
     ),
     "optreg.execution": ("FusedPointwiseOptions", "PointwiseOptions"),
     "optreg.hookspecs": ("hookimpl",),
     "optreg.hyperparameters": ("check_hyperparameters",),
     "optreg.loading": ("load_spec",),
+    "optreg.on_resume": ("OnResume",),
     "optreg.pointwise": ("Pointwise",),
     "optreg.protocols": (
         "ConstantGradientReference", "OptimizerReference", "RateReference", "Schedule", "ScheduleReference",
@@ -71,12 +75,12 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CheckPlugin", "Component", "ConstantGradientReference", "Decay", "Entry", "Fraction", "FusedPointwiseOptions",
-    "Kind", "NoOptions", "NonNegative", "OptimizerPlugin", "OptimizerReference", "OptimizerTraits", "OptregError",
-    "PluginError", "PluginWarning", "Pointwise", "PointwiseOptions", "Position", "Positive", "PositiveSteps",
-    "Problem", "PureSchedule", "RateReference", "Recipe", "Registration", "Registry", "Rule", "Run", "Schedule",
-    "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits", "Spec", "SpecError", "StepWarning", "Steps",
-    "UnknownPluginError", "__version__", "build", "check_hyperparameters", "default_registry", "hookimpl", "load_spec",
-    "optimizer", "scheduler",
+    "Kind", "NoOptions", "NonNegative", "OnResume", "OptimizerPlugin", "OptimizerReference", "OptimizerTraits",
+    "OptregError", "PluginError", "PluginWarning", "Pointwise", "PointwiseOptions", "Position", "Positive",
+    "PositiveSteps", "Problem", "PureSchedule", "RateReference", "Recipe", "Registration", "Registry", "ResumeError",
+    "ResumeWarning", "Rule", "Run", "Schedule", "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits",
+    "Spec", "SpecError", "StepWarning", "Steps", "UnknownPluginError", "__version__", "build",
+    "check_hyperparameters", "default_registry", "hookimpl", "load_spec", "optimizer", "scheduler",
 ]  # fmt: skip
 
 

@@ -12,13 +12,14 @@ from optreg.entries import Kind
 from optreg.errors import Path, Problem, UnknownPluginError, did_you_mean
 from optreg.hyperparameters import complaints, defaults, names, taken
 from optreg.multipliers import WarmUpSettings, last_step, no_warmup, parts, shortened
+from optreg.on_resume import OnResume
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.remedies import CLASS_KEYS, for_class, for_unknown_key, placeholders
 from optreg.spec import Component, Pairs, Rule, Spec
 from optreg.yaml_reader import FAULTY, Document
 
-SECTIONS = ("optimizer", "groups", "scheduler")
+SECTIONS = ("optimizer", "groups", "scheduler", "on_resume")
 
 AnyRegistration = Registration[OptimizerPlugin] | Registration[SchedulePlugin]
 
@@ -37,10 +38,11 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
     optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry)
     rules, in_rules = check_rules(document, optimizer)
     scheduler, in_scheduler = check_component(document, Kind.SCHEDULER, registry)
-    problems += [*in_optimizer, *in_rules, *in_scheduler]
+    on_resume, in_choices = check_on_resume(document)
+    problems += [*in_optimizer, *in_rules, *in_scheduler, *in_choices]
     if optimizer is None or problems:
         return None, problems
-    spec = Spec(optimizer, scheduler, rules)
+    spec = Spec(optimizer, scheduler, rules, on_resume)
     return spec, [*_overridden_rates(document, spec)]
 
 
@@ -115,6 +117,23 @@ def _overridden_rates(document: Document, spec: Spec) -> Iterator[Problem]:
             told = overridden(spec.scheduler, base_lr, group_lr)
             if told:
                 yield document.problem(("groups", index, "lr"), told)
+
+
+def check_on_resume(document: Document) -> tuple[OnResume, list[Problem]]:
+    """The choices of the section `on_resume`."""
+    section = "on_resume"
+    data = document.data.get(section, {})
+    if data is FAULTY:
+        return OnResume(), []
+    if not isinstance(data, dict):
+        message = f"'{section}' must be a mapping with the keys {', '.join(names(OnResume))}"
+        return OnResume(), [document.problem((section,), message)]
+    choices = {key: value for key, value in data.items() if not _is_faulty(value)}
+    problems = [
+        document.problem((section, *complaint.path), complaint.message, key=complaint.path[0] not in names(OnResume))
+        for complaint in complaints(OnResume, choices, section)
+    ]
+    return OnResume() if problems else OnResume(**choices), problems
 
 
 def _find(

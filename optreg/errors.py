@@ -145,6 +145,17 @@ class StepWarning(UserWarning):
     """The steps of a scheduler and the updates of its optimizer are out of proportion."""
 
 
+class ResumeError(OptregError, ValueError):
+    """A checkpoint does not belong to the run that loads it, or differs from its spec. Nothing of it was loaded.
+
+    The message lists everything that differs, and how to say what is meant.
+    """
+
+
+class ResumeWarning(UserWarning):
+    """A run goes on from a checkpoint, or with a new scheduler, in a way that is seldom meant."""
+
+
 def closest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that means the same as `word`, or is most similar to it if any is similar enough."""
     choices = list(choices)

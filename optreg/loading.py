@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from optreg.checking import check_component, check_rules, check_spec
+from optreg.checking import check_component, check_on_resume, check_rules, check_spec
 from optreg.entries import Kind
 from optreg.errors import Problem, SpecError
+from optreg.on_resume import OnResume
 from optreg.overrides import Overrides, override
 from optreg.registry import Registry, default_registry
 from optreg.spec import Component, Rule, Spec
@@ -18,37 +20,49 @@ Source = str | os.PathLike[str] | Mapping[str, Any] | Spec
 Value = TypeVar("Value")
 
 
-def load_spec(source: Source, overrides: Overrides = (), *, registry: Registry | None = None) -> Spec:
+def load_spec(
+    source: Source,
+    overrides: Overrides = (),
+    *,
+    on_resume: Mapping[str, str] = MappingProxyType({}),
+    registry: Registry | None = None,
+) -> Spec:
     """Read and check a spec.
 
     Args:
         source: the path of a YAML file, or a mapping of the same shape.
         overrides: values to set before checking, by dotted path: `["optimizer.lr=1e-4", "groups.0.lr=0"]`, or a
             mapping from such paths to values.
+        on_resume: choices that win over the section of that name: `{"schedule": "follow"}`.
         registry: where plugins are looked up; by default, everything installed.
 
     Raises:
         SpecError: the spec is wrong; every problem is listed with its position and what to write instead.
         PluginError: a plugin that the spec names is broken.
     """
-    document = override(_read(source), overrides)
+    document = override(override(_read(source), overrides), _dotted(on_resume))
     spec, problems = check_spec(document, registry or default_registry())
     return _settled(spec, [*document.problems, *problems])
 
 
 def load_component(
-    kind: Kind, name: str, settings: Mapping[str, Any], groups: Sequence[Any] = ()
-) -> tuple[Component, tuple[Rule, ...]]:
-    """One component, and for an optimizer the rules of its groups, from Python values.
+    kind: Kind,
+    name: str,
+    settings: Mapping[str, Any],
+    groups: Sequence[Any] = (),
+    on_resume: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Component, tuple[Rule, ...], OnResume]:
+    """One component, for an optimizer the rules of its groups, and what becomes of checkpoints, from Python values.
 
     Raises:
         SpecError: a value is wrong.
         PluginError: the plugin is broken.
     """
-    document = read_mapping({kind.value: {"name": name, **settings}, "groups": groups})
+    document = read_mapping({kind.value: {"name": name, **settings}, "groups": groups, "on_resume": on_resume})
     component, problems = check_component(document, kind, default_registry())
     rules, in_rules = check_rules(document, component)
-    return _settled(component, [*document.problems, *problems, *in_rules]), rules
+    choices, in_choices = check_on_resume(document)
+    return _settled(component, [*document.problems, *problems, *in_rules, *in_choices]), rules, choices
 
 
 def _read(source: Source) -> Document:
@@ -60,6 +74,14 @@ def _read(source: Source) -> Document:
         return read_file(source)
     what = type(source).__name__  # type: ignore[unreachable]  # callers may have no type checker
     raise SpecError([Problem(None, f"a spec is the path of a YAML file, a mapping or a Spec, not {what}")])
+
+
+def _dotted(on_resume: Mapping[str, str]) -> dict[str, Any]:
+    """Choices as overrides."""
+    if not isinstance(on_resume, Mapping):
+        what = type(on_resume).__name__  # type: ignore[unreachable]  # callers may have no type checker
+        raise SpecError([Problem(None, f"on_resume is a mapping such as {{'schedule': 'follow'}}, not {what}")])
+    return {f"on_resume.{key}": value for key, value in on_resume.items()}
 
 
 def _settled(value: Value | None, problems: list[Problem]) -> Value:

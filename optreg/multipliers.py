@@ -1,7 +1,7 @@
 """Multipliers: the functions of the step that need no plugin, constant rates and a warm-up before another schedule."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
 from optreg.protocols import Schedule
@@ -61,6 +61,11 @@ class WarmUp:
         """The name of the schedule and its settings, with the warm-up, as a spec states them."""
         return {"name": type(self._schedule).__name__, "warmup_steps": self.warmup_steps, **dict(self.pairs)}
 
+    def replaced(self, **settings: Any) -> "WarmUp":
+        """The same with other settings, as a spec states them."""
+        warmup_steps = settings.pop("warmup_steps", self.warmup_steps)
+        return replace(self, warmup_steps=warmup_steps, pairs=tuple({**dict(self.pairs), **settings}.items()))
+
     def __call__(self, step: int) -> float:
         """The line, then the schedule."""
         W = self.warmup_steps
@@ -99,6 +104,29 @@ def multiplier(implementation: Callable[..., Schedule], component: Component) ->
     if not component.warmup_steps or not isinstance(plugin, SchedulePlugin):
         return implementation(**component.settings)
     return WarmUp(component.warmup_steps, implementation, component.pairs, plugin.horizon)
+
+
+def parameters(schedule: object) -> dict[str, Any] | None:
+    """The parameters of a schedule as plain data; None for a bare function, which has none to compare."""
+    if isinstance(schedule, WarmUp):
+        return {key: _plain(value) for key, value in schedule.parameters.items()}
+    if is_dataclass(schedule) and not isinstance(schedule, type):
+        return {"name": type(schedule).__name__, **_plain(asdict(schedule))}
+    return None
+
+
+def has_setting(schedule: object, name: str) -> bool:
+    """Whether a schedule has a parameter of this name."""
+    return name in (parameters(schedule) or {})
+
+
+def _plain(value: Any) -> Any:
+    """`value` with lists for tuples, as JSON returns it: a checkpoint may be stored as JSON."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
 
 
 def no_warmup(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, Self, overload
 
 from optreg import lazy_types
@@ -11,8 +12,10 @@ from optreg.errors import PluginError, SpecError, raised
 from optreg.groups import fitting, partition
 from optreg.loading import Source, load_component, load_spec
 from optreg.meta import refuse_idle_steps
-from optreg.multipliers import ConstantRate, multiplier, no_warmup
+from optreg.multipliers import ConstantRate, has_setting, multiplier, no_warmup
+from optreg.on_resume import OnResume
 from optreg.overrides import Overrides
+from optreg.records import SchedulePlugin
 from optreg.registry import Registry, default_registry
 from optreg.spec import Component, Rule, Spec
 
@@ -25,21 +28,68 @@ class _Pair(NamedTuple):
 class Run(_Pair):
     """An optimizer and its scheduler, with the spec they were built from: `optimizer, scheduler = run`."""
 
-    spec: Spec
-    """The spec with every default filled in."""
+    _declared: Spec
+    _resumption: Any
 
-    def __new__(cls, optimizer: "lazy_types.Optimizer", scheduler: "lazy_types.LRScheduler", spec: Spec) -> "Run":
-        """Pair an optimizer with its scheduler, and keep the spec."""
+    def __new__(
+        cls,
+        optimizer: "lazy_types.Optimizer",
+        scheduler: "lazy_types.LRScheduler",
+        spec: Spec,
+        resumption: Any = None,
+    ) -> "Run":
+        """Pair an optimizer with its scheduler, and keep the spec.
+
+        `resumption`, if the optimizer was built by optreg, looks after its checkpoints, in copies of the run too.
+        """
         run = super().__new__(cls, optimizer, scheduler)
-        run.spec = spec
+        run._declared = spec
+        run._resumption = resumption
+        if resumption is not None and optimizer is not None:
+            resumption.attach(optimizer)
         return run
 
+    @property
+    def spec(self) -> Spec:
+        """The spec of what runs, with every default filled in, and with the values that a checkpoint brought."""
+        return self._resumption.spec(self._declared) if self._resumption else self._declared
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole run as plain data and tensors, for a checkpoint.
+
+        Returns:
+            `optimizer` and `scheduler`, each its `state_dict()`; `spec`, the spec of what runs, as `optreg.load_spec`
+            reads it; `plugins`, the name, distribution and version of each component.
+        """
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "spec": self.spec.as_dict(),
+            "plugins": [
+                {"name": entry.name, "distribution": entry.distribution, "version": entry.version}
+                for entry in self.plugins
+            ],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Load a checkpoint of a run: first the optimizer's part, then the scheduler's.
+
+        Args:
+            state_dict: what `state_dict()` returned.
+
+        Raises:
+            ResumeError: it differs in a way that `on_resume` refuses.
+        """
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+        self.scheduler.load_state_dict(state_dict["scheduler"])
+
     def __getnewargs__(self) -> tuple[Any, ...]:
-        return (self.optimizer, self.scheduler, self.spec)
+        return (self.optimizer, self.scheduler, self._declared, self._resumption)
 
     def _replace(self, **changes: Any) -> Self:
         """The run with some of its parts replaced; `spec` is one of them."""
-        return type(self)(**{**self._asdict(), "spec": self.spec, **changes})
+        parts = {**self._asdict(), "spec": self._declared, "resumption": self._resumption}
+        return type(self)(**{**parts, **changes})
 
     @property
     def plugins(self) -> tuple[Entry, ...]:
@@ -71,21 +121,33 @@ class Recipe:
             SpecError: the rules or the optimizer do not fit the model, or a constructor fails.
             PluginError: an implementation cannot be imported.
         """
-        optimizer = _optimizer(self.spec.optimizer, self.spec.groups, model)
-        scheduler = _scheduler(self.spec.scheduler, optimizer)
+        from optreg.resuming import Resumption
+
+        optimizer = _optimizer(self.spec.optimizer, self.spec.groups, model, self.spec.on_resume)
+        scheduler = _scheduler(self.spec.scheduler, optimizer, self.spec.on_resume)
         (self.registry or default_registry()).notify_built(self.spec, optimizer, scheduler)
-        return Run(optimizer, scheduler, self.spec)
+        return Run(optimizer, scheduler, self.spec, Resumption.of(optimizer))
 
 
 @overload
 def build(
-    spec: Source, model: None = None, overrides: Overrides = (), *, registry: Registry | None = None
+    spec: Source,
+    model: None = None,
+    overrides: Overrides = (),
+    *,
+    on_resume: Mapping[str, str] = ...,
+    registry: Registry | None = None,
 ) -> Recipe: ...
 
 
 @overload
 def build(
-    spec: Source, model: "lazy_types.Model", overrides: Overrides = (), *, registry: Registry | None = None
+    spec: Source,
+    model: "lazy_types.Model",
+    overrides: Overrides = (),
+    *,
+    on_resume: Mapping[str, str] = ...,
+    registry: Registry | None = None,
 ) -> Run: ...
 
 
@@ -94,6 +156,7 @@ def build(
     model: "lazy_types.Model | None" = None,
     overrides: Overrides = (),
     *,
+    on_resume: Mapping[str, str] = MappingProxyType({}),
     registry: Registry | None = None,
 ) -> Recipe | Run:
     """Build an optimizer and its learning-rate scheduler from a spec.
@@ -107,6 +170,8 @@ def build(
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters; without it, the result is
             the checked recipe, to be called with a model later.
         overrides: values to set first, by dotted path: `["scheduler.total_steps=5000"]`.
+        on_resume: what becomes of a checkpoint that differs from the spec, by field of `optreg.OnResume`:
+            `{"schedule": "follow"}`. It wins over the spec's section of that name.
         registry: where plugins are looked up, and whose observers are notified; by default, everything installed.
 
     Raises:
@@ -114,12 +179,17 @@ def build(
             problem is listed with its position and what to write instead.
         PluginError: a plugin that the spec names is broken.
     """
-    recipe = Recipe(load_spec(spec, overrides, registry=registry), registry)
+    recipe = Recipe(load_spec(spec, overrides, on_resume=on_resume, registry=registry), registry)
     return recipe if model is None else recipe(model)
 
 
 def optimizer(
-    name: str, model: "lazy_types.Model", *, groups: Sequence[Mapping[str, Any]] = (), **settings: Any
+    name: str,
+    model: "lazy_types.Model",
+    *,
+    groups: Sequence[Mapping[str, Any]] = (),
+    on_resume: Mapping[str, str] = MappingProxyType({}),
+    **settings: Any,
 ) -> "lazy_types.Optimizer":
     """Build an optimizer without YAML: `optreg.optimizer("lion", model, lr=1e-4)`.
 
@@ -127,6 +197,7 @@ def optimizer(
         name: the plugin's name.
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
         groups: rules of param groups, as in a spec: `[{"match": "*.bias", "weight_decay": 0.0}]`.
+        on_resume: what becomes of a checkpoint that differs: `{"settings": "checkpoint"}` (`optreg.OnResume`).
         settings: hyperparameters and execution options. `lr` may be a one-element tensor.
 
     Raises:
@@ -135,52 +206,85 @@ def optimizer(
     """
     tensors = {key: value for key, value in settings.items() if hasattr(value, "numel") and value.numel() == 1}
     plain = {key: value.item() if key in tensors else value for key, value in settings.items()}
-    component, rules = load_component(Kind.OPTIMIZER, name, plain, groups)
-    return _optimizer(component, rules, model, tensors)
+    component, rules, choices = load_component(Kind.OPTIMIZER, name, plain, groups, on_resume)
+    return _optimizer(component, rules, model, choices, tensors)
 
 
-def scheduler(name: str, optimizer: "lazy_types.Optimizer", **settings: Any) -> "lazy_types.LRScheduler":
+def scheduler(
+    name: str,
+    optimizer: "lazy_types.Optimizer",
+    *,
+    on_resume: Mapping[str, str] = MappingProxyType({}),
+    **settings: Any,
+) -> "lazy_types.LRScheduler":
     """Build a scheduler without YAML: `optreg.scheduler("cosine", optimizer, total_steps=100)`.
 
     Args:
         name: the plugin's name.
         optimizer: the optimizer whose learning rate it drives.
+        on_resume: what becomes of a checkpoint of another schedule: `{"schedule": "follow"}` (`optreg.OnResume`).
         settings: the schedule's hyperparameters, and `warmup_steps` for a linear warm-up before it.
 
     Raises:
         SpecError: a setting is unknown, of the wrong type or out of range.
         PluginError: there is no such plugin, or it is broken.
     """
-    component, _ = load_component(Kind.SCHEDULER, name, settings)
-    return _scheduler(component, optimizer)
+    component, _, choices = load_component(Kind.SCHEDULER, name, settings, on_resume=on_resume)
+    return _scheduler(component, optimizer, choices)
 
 
 def _optimizer(
-    component: Component, rules: Sequence[Rule], model: "lazy_types.Model", tensors: Mapping[str, Any] | None = None
+    component: Component,
+    rules: Sequence[Rule],
+    model: "lazy_types.Model",
+    on_resume: OnResume,
+    tensors: Mapping[str, Any] | None = None,
 ) -> "lazy_types.Optimizer":
-    groups = [group.as_param_group() for group in fitting(partition(model, rules), component)]
+    from optreg.resuming import Resumption
+
+    groups = list(fitting(partition(model, rules), component))
+    param_groups = [group.as_param_group() for group in groups]
     implementation = component.registration.implementation()
     settings = component.settings | dict(tensors or {})
-    built: lazy_types.Optimizer = _made(component, lambda: implementation(groups, **settings))
+    built: lazy_types.Optimizer = _made(component, lambda: implementation(param_groups, **settings))
     name_added_groups(built, model)
     refuse_idle_steps(built)
+    Resumption(component, [group.rule for group in groups], on_resume).attach(built)
     return built
 
 
-def _scheduler(component: Component | None, optimizer: "lazy_types.Optimizer") -> "lazy_types.LRScheduler":
+def _scheduler(
+    component: Component | None, optimizer: "lazy_types.Optimizer", on_resume: OnResume
+) -> "lazy_types.LRScheduler":
     from torch.optim.lr_scheduler import LRScheduler
 
+    from optreg.replaying import guarded
+    from optreg.resuming import Resumption
     from optreg.schedule import ScheduleLR
 
     if component is None:
-        return ScheduleLR(optimizer, ConstantRate())
+        return ScheduleLR(optimizer, ConstantRate(), on_resume=on_resume.schedule, end=None)
     implementation = component.registration.implementation()
+    resumption = Resumption.of(optimizer)
+    keys = [frozenset(group) for group in optimizer.param_groups]
+    made: lazy_types.LRScheduler
     if isinstance(implementation, type) and issubclass(implementation, LRScheduler):
         if component.warmup_steps:
             raise SpecError([component.problem(no_warmup(component.name))])
-        scheduler: LRScheduler = _made(component, lambda: implementation(optimizer, **component.settings))
-        return scheduler
-    return ScheduleLR(optimizer, _made(component, lambda: multiplier(implementation, component)))
+        if on_resume.schedule == "stretch":
+            raise _not_stretched(component, "it is not a function of the step")
+        settings, choice = component.settings, on_resume.schedule
+        made = _made(component, lambda: guarded(implementation, optimizer, settings, choice))
+    else:
+        plugin = component.registration.plugin
+        assert isinstance(plugin, SchedulePlugin)
+        end, schedule = plugin.horizon, _made(component, lambda: multiplier(implementation, component))
+        if on_resume.schedule == "stretch" and not (end and has_setting(schedule, end)):
+            raise _not_stretched(component, "it has no end")
+        made = ScheduleLR(optimizer, schedule, on_resume=on_resume.schedule, end=end)
+    if resumption:
+        resumption.scheduler_made(component, optimizer, keys)
+    return made
 
 
 def _made(component: Component, make: Callable[[], Any]) -> Any:
@@ -196,3 +300,8 @@ def _made(component: Component, make: Callable[[], Any]) -> Any:
     except BaseException as error:
         what = f"{component.name} of {component.entry.origin} cannot be built: {raised(error)}"
         raise SpecError([component.problem(what)]) from error
+
+
+def _not_stretched(component: Component, reason: str) -> SpecError:
+    message = f"on_resume.schedule: {component.name} cannot be stretched, because {reason}; choose follow or branch"
+    return SpecError([component.problem(message)])

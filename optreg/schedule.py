@@ -1,6 +1,5 @@
 """ScheduleLR: turns any pure function of the step into a torch `LRScheduler`."""
 
-import dataclasses
 import math
 import operator
 import weakref
@@ -12,10 +11,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optreg.multipliers import WarmUp
+from optreg.course import Course, changed
+from optreg.differences import Difference
+from optreg.multipliers import has_setting, parameters
+from optreg.on_resume import Schedule as OnChange
 from optreg.pace import AGAIN, Pace
 from optreg.protocols import Schedule
+from optreg.resuming import Resumption, refusal
 from optreg.torch_internals import DirectScheduler, has_stepped
+from optreg.watching import Watch
 
 LAST_STEP = 2**53
 """The last step: up to here every step is exact in the float64 in which schedules compute."""
@@ -41,26 +45,47 @@ class ScheduleLR(DirectScheduler):
         schedule: the multiplier of the base learning rate as a function of the step.
         last_epoch: the number of the last update made, as torch counts; t continues one after it. The
             default, -1, starts at t = 0.
+        on_resume: what becomes of a checkpoint of another schedule, for instance with another `total_steps`: the field
+            `schedule` of `optreg.OnResume`.
+        end: the schedule's parameter that names its last step, which `"stretch"` moves; None if there is none.
 
     Raises:
         KeyError: `last_epoch` is given, and a group has no `initial_lr`.
         TypeError: `last_epoch`, or later the step, is not an integer.
-        ValueError: it is negative or too large.
+        ValueError: it is negative or too large; or `on_resume` is `"stretch"`, and the schedule has no end.
     """
 
-    def __init__(self, optimizer: Optimizer, schedule: Schedule, last_epoch: int = -1) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        last_epoch: int = -1,
+        *,
+        on_resume: OnChange = "refuse",
+        end: str | None = "total_steps",
+    ) -> None:
+        if on_resume == "stretch" and not (end and has_setting(schedule, end)):
+            raise ValueError(f"{type(schedule).__name__} has no end that could be moved; choose follow or branch")
         self.schedule = schedule
+        self.course = Course()
+        self.on_resume = on_resume
+        self.end = end
+        self.settled = False
         last_epoch = last_epoch if type(last_epoch) is int and last_epoch == -1 else _step_number(last_epoch)
         self._pace = Pace(last_epoch + 1)
+        watch = Watch.of(optimizer)
+        if last_epoch == -1:
+            watch.before_scheduler(optimizer)
         super().__init__(optimizer, last_epoch)
-        self._watch()
+        watch.follow(self)
+        self._see_updates()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._pace = Pace(max(self.last_epoch, 0))
-        self._watch()  # copies of an optimizer have no hooks
+        self._see_updates()  # copies of an optimizer have no hooks
 
-    def _watch(self) -> None:
+    def _see_updates(self) -> None:
         """See every update of the optimizer before it is made, for as long as this scheduler lives."""
         scheduler = weakref.ref(self)
 
@@ -101,9 +126,13 @@ class ScheduleLR(DirectScheduler):
     def _differs(self, step: int, other: int) -> bool:
         """Whether the schedule has different values at two steps, of which the other may lie beyond its end."""
         try:
-            return self.schedule(step) != self.schedule(other)
+            return self._factor(step) != self._factor(other)
         except Exception:  # a schedule may be undefined there
             return True
+
+    def _factor(self, step: int) -> float:
+        """The multiplier of an update, on the course that the schedule has taken."""
+        return self.course.factor(self.schedule, step)
 
     @property
     def base_lrs(self) -> list[float | Tensor]:
@@ -117,7 +146,7 @@ class ScheduleLR(DirectScheduler):
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each group at the current step, computed by the schedule."""
-        factor = self.schedule(self.last_epoch)
+        factor = self._factor(self.last_epoch)
         return [base_lr * factor for base_lr in self.base_lrs]
 
     def get_last_lr(self) -> list[float | Tensor]:
@@ -142,7 +171,7 @@ class ScheduleLR(DirectScheduler):
 
     def _set_rates(self, groups: Iterable[dict[str, Any]]) -> None:
         """Set the learning rates of groups to the schedule's value at the current step."""
-        factor = self.schedule(self.last_epoch)
+        factor = self._factor(self.last_epoch)
         for group in groups:
             rate = group["lr"]
             if "initial_lr" not in group:
@@ -153,21 +182,26 @@ class ScheduleLR(DirectScheduler):
                 group["lr"] = float(group["initial_lr"] * factor)  # a schedule may compute with numpy
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as plain data: the step, each group's base learning rate, the schedule's parameters."""
-        return {"last_epoch": self.last_epoch, "base_lrs": self.base_lrs, "schedule": _parameters(self.schedule)}
+        """The state as plain data: the step, each group's base learning rate, the schedule's parameters.
 
-    def load_state_dict(self, state_dict: dict[str, Any], *, keep_schedule: bool = False) -> None:
+        A schedule that was branched off or stretched has its `course` too.
+        """
+        course = {"course": taken} if (taken := self.course.as_dict()) else {}
+        described = parameters(self.schedule)
+        return {"last_epoch": self.last_epoch, "base_lrs": self.base_lrs, "schedule": described, **course}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a checkpoint: set every group's learning rate to the schedule's value there.
 
         A scheduler whose turn in a `SequentialLR` has not come leaves the rates alone.
 
         Args:
             state_dict: what `state_dict()` returned.
-            keep_schedule: keep this scheduler's schedule if the checkpoint's differs.
 
         Raises:
-            ValueError: the checkpoint was written with a different schedule, say another `total_steps`; for a
-                different number of param groups; or by another scheduler.
+            ResumeError: (a `ValueError`) the checkpoint was written with a different schedule, say another
+                `total_steps`, and `on_resume` refuses it.
+            ValueError: it was written for a different number of param groups, or by another scheduler.
         """
         missing = {"last_epoch", "base_lrs", "schedule"} - state_dict.keys()
         if missing:
@@ -175,22 +209,67 @@ class ScheduleLR(DirectScheduler):
                 f"the checkpoint lacks {', '.join(sorted(missing))}, so a scheduler other than ScheduleLR wrote it; "
                 "rebuild the scheduler with last_epoch set to the number of the last update"
             )
-        theirs, ours = state_dict["schedule"], _parameters(self.schedule)
-        if not keep_schedule and theirs != ours:
-            raise ValueError(
-                f"the checkpoint was written with the schedule {theirs}, but this scheduler runs {ours}; "
-                "build it with the checkpoint's values, or load with keep_schedule=True to keep the new one"
-            )
+        schedule, course = self._resumed(state_dict)
+        resumption, watch = Resumption.of(self.optimizer), Watch.of(self.optimizer)
         groups = len(self.optimizer.param_groups)
-        if len(state_dict["base_lrs"]) != groups:
+        if len(state_dict["base_lrs"]) != groups and not resumption:
             raise ValueError(
                 f"the checkpoint schedules {len(state_dict['base_lrs'])} param groups, but this optimizer has "
                 f"{groups}; give it the checkpoint's groups before loading"
             )
-        self.base_lrs = state_dict["base_lrs"]
+        saved = state_dict["base_lrs"]
+        self.base_lrs = resumption.base_lrs(self.optimizer, saved) if resumption else saved
+        if resumption and self.on_resume == "checkpoint":
+            resumption.adopt_schedule(parameters(schedule))
+        as_saved = (state_dict["schedule"], state_dict.get("course", {}), saved)
+        self.settled = (parameters(schedule), course.as_dict(), self.base_lrs) != as_saved
+        self.schedule, self.course = schedule, course
         self.last_epoch = state_dict["last_epoch"]
         if self.last_epoch >= 0:  # SequentialLR keeps schedulers at -1 until their turn
             self.move_to(self.last_epoch)
+        watch.note_scheduler(self)
+
+    def settle_rates(self) -> None:
+        """Set again what was settled when this scheduler was loaded, since the optimizer's checkpoint came later."""
+        if self.settled and self.last_epoch >= 0:
+            self.move_to(self.last_epoch)
+
+    def _resumed(self, state_dict: dict[str, Any]) -> tuple[Schedule, Course]:
+        """The schedule and its course after loading a checkpoint."""
+        theirs, ours = state_dict["schedule"], parameters(self.schedule)
+        course, t = Course.from_dict(state_dict.get("course", {})), max(state_dict["last_epoch"], 0)
+        if theirs == ours:
+            return self.schedule, course
+        differences = _differences(theirs, ours)
+        if self.on_resume == "follow":
+            return self.schedule, Course(course.begins)
+        if self.on_resume == "branch":
+            return self.schedule, Course(t)
+        if theirs is None or ours is None or theirs["name"] != ours["name"] or theirs.keys() != ours.keys():
+            keep = "" if self.on_resume == "refuse" else f"\non_resume: {self.on_resume} needs the same schedule"
+            raise refusal({"schedule": differences}, keep)
+        if self.on_resume == "checkpoint":
+            values = {key: tuple(v) if isinstance(v, list) else v for key, v in theirs.items() if key != "name"}
+            return changed(self.schedule, values), course
+        if self.on_resume == "stretch" and self.end is not None:
+            if [key for key in ours if theirs.get(key) != ours[key]] == [self.end]:
+                try:
+                    return self.schedule, course.stretched(t, self.end, theirs[self.end], ours[self.end])
+                except ValueError as error:
+                    raise refusal({"schedule": differences}, f"\nit cannot be stretched: {error}") from None
+            raise refusal({"schedule": differences}, f"\nit cannot be stretched: more than '{self.end}' differs")
+        raise refusal({"schedule": differences})
+
+
+def _differences(theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> list[Difference]:
+    """What differs between the parameters of two schedules."""
+    if theirs is None or ours is None or theirs["name"] != ours["name"]:
+        return [Difference("scheduler", theirs, ours)]
+    return [
+        Difference(f"scheduler.{key}", theirs.get(key), ours.get(key))
+        for key in {**ours, **theirs}
+        if theirs.get(key) != ours.get(key)
+    ]
 
 
 def _step_number(step: object) -> int:
@@ -208,21 +287,3 @@ def _step_number(step: object) -> int:
     if number < 0:
         raise ValueError(f"a step is a non-negative integer, not {number}")
     return number
-
-
-def _parameters(schedule: object) -> dict[str, Any] | None:
-    """The parameters of a schedule as plain data; None for a bare function, which has none to compare."""
-    if isinstance(schedule, WarmUp):
-        return {key: _plain(value) for key, value in schedule.parameters.items()}
-    if dataclasses.is_dataclass(schedule) and not isinstance(schedule, type):
-        return {"name": type(schedule).__name__, **_plain(dataclasses.asdict(schedule))}
-    return None
-
-
-def _plain(value: Any) -> Any:
-    """`value` with lists for tuples, as JSON returns it: a checkpoint may be stored as JSON."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value

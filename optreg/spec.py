@@ -4,11 +4,13 @@ An existing `Spec` is valid: every name leads to one plugin, every value has its
 in. Only which parameters a rule matches depends on the model; `optreg.groups` finds out.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optreg.entries import Entry
 from optreg.errors import Position, Problem
+from optreg.on_resume import OnResume
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -35,6 +37,14 @@ class Component:
     def entry(self) -> Entry:
         """The distribution and version that the plugin comes from."""
         return self.registration.entry
+
+    def changed(self, settings: Mapping[str, Any]) -> "Component":
+        """The component with other values; those of a warm-up before a schedule are among them."""
+        own = {**self.settings, **settings}
+        if "warmup_steps" in self.settings:
+            return replace(self, pairs=tuple(own.items()))
+        warmup_steps = own.pop("warmup_steps", self.warmup_steps)
+        return replace(self, pairs=tuple(own.items()), warmup_steps=warmup_steps)
 
     def problem(self, message: str) -> Problem:
         """A problem at the component's place; the message names the section where there is no place."""
@@ -77,18 +87,21 @@ class Rule:
 class Spec:
     """A checked, complete, immutable description of an optimizer, its param groups and its schedule.
 
-    Without a schedule, `scheduler` is None and all rates are constant.
+    Without a schedule, `scheduler` is None and all rates are constant. `on_resume` says what becomes of a checkpoint
+    that differs from the spec.
     """
 
     optimizer: Component
     scheduler: Component | None = None
     groups: tuple[Rule, ...] = ()
+    on_resume: OnResume = field(default_factory=OnResume)
 
     def as_dict(self) -> dict[str, Any]:
         """The spec as plain data with every default filled in; `load_spec` reads it again."""
         groups = {"groups": [rule.as_dict() for rule in self.groups]} if self.groups else {}
         scheduler = {"scheduler": self.scheduler.as_dict()} if self.scheduler else {}
-        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler}
+        choices = {"on_resume": chosen} if (chosen := self.on_resume.as_dict()) else {}
+        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler, **choices}
 
 
 def _listed(pairs: Pairs) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from optreg.entries import Entry, Kind
 from optreg.errors import printable
 from optreg.hyperparameters import json_schema
 from optreg.multipliers import parts
+from optreg.on_resume import OnResume
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry, default_registry
 
@@ -64,6 +65,7 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
                 "items": {"type": "object", "anyOf": [{"required": [name]} for name in CRITERIA]},
             },
             "scheduler": _section(schedulers),
+            "on_resume": {"description": "What a run does where a checkpoint differs.", **json_schema(OnResume)},
         },
         "allOf": [_rules_of(described) for described in optimizers],
         **({"$defs": nested} if nested else {}),

@@ -98,7 +98,11 @@ def test_what_does_not_fit_the_model_is_told_when_the_model_comes(model):
 def test_a_ready_scheduler_of_torch_can_be_a_plugin(schedule, model):
     schedule("drop", "step_size: PositiveSteps", implementation="torch.optim.lr_scheduler:StepLR")
     run = optreg.build({**SPEC, "scheduler": {"name": "drop", "step_size": 3}}, model)
-    assert type(run.scheduler) is StepLR
+    assert isinstance(run.scheduler, StepLR)
+    assert (
+        run.scheduler.state_dict()
+        == StepLR(optreg.optimizer("lion", model, lr=0.5, groups=SPEC["groups"]), 3).state_dict()
+    )
     assert run.scheduler.step_size == 3
 
     rates = curve(run.spec)

@@ -141,4 +141,4 @@ def test_every_one_is_built_from_yaml(name, tmp_path):
     run = optreg.build(spec, torch.nn.Linear(2, 2, bias=False))
     assert type(run.optimizer) is getattr(torch.optim, optimizer.partition(",")[0].removeprefix("torch."))
     if name.endswith("LR"):
-        assert type(run.scheduler) is getattr(torch.optim.lr_scheduler, name.removeprefix("torch."))
+        assert isinstance(run.scheduler, getattr(torch.optim.lr_scheduler, name.removeprefix("torch.")))

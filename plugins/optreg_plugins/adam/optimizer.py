@@ -29,12 +29,12 @@ class Adam(optreg.Pointwise):
     state_names = ("exp_avg", "exp_avg_sq")
     counts_steps = True
     fused_kernel: ClassVar[Literal["adam", "adamw"]] = "adam"
-    marks: ClassVar = {"decoupled_weight_decay": False}  # as torch.optim's checkpoints have it
+    marks: ClassVar = {"amsgrad": False, "decoupled_weight_decay": False}  # as torch.optim's checkpoints have them
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Load a checkpoint of this class or of torch's, unless its groups state another algorithm.
 
-        A missing key means the ordinary algorithm.
+        A missing key means the ordinary algorithm, except in groups that other classes of torch wrote.
         """
         owner, decoupled = type(self).__name__, self.marks["decoupled_weight_decay"]
         for index, group in enumerate(state["param_groups"]):
@@ -42,6 +42,11 @@ class Adam(optreg.Pointwise):
                 raise ValueError(
                     f"{owner}: group {index} of the checkpoint has amsgrad=True, which {owner} does not support; "
                     "continue with the torch.optim class that saved it"
+                )
+            if "foreach" in group and "amsgrad" not in group:
+                raise ValueError(
+                    f"{owner}: group {index} of the checkpoint has 'foreach' and no 'amsgrad', as torch.optim's RAdam "
+                    "and Adamax write it; continue with the torch.optim class that saved it"
                 )
             if bool(group.get("decoupled_weight_decay", decoupled)) is not decoupled:
                 raise ValueError(

@@ -27,7 +27,7 @@ class AdamW(Adam):
 
     reference = Paper
     fused_kernel = "adamw"
-    marks: ClassVar = {"decoupled_weight_decay": True}  # as torch.optim's checkpoints have it
+    marks: ClassVar = {"amsgrad": False, "decoupled_weight_decay": True}  # as torch.optim's checkpoints have them
 
     @staticmethod
     def update(p, g, v, s, *, t, lr, betas, eps, weight_decay):
