@@ -226,3 +226,35 @@ def test_nothing_that_a_plugin_says_commands_a_terminal_that_draws_tables(comman
     assert b"\x1b]0;" not in output
     assert b"\x07" not in output
     assert "\x9b".encode() not in output
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import sys; sys.exit(0)", "cannot be imported: SystemExit: 0"),
+        (
+            "import optreg\n@optreg.hookimpl\ndef optreg_schedulers():\n    exit()",
+            "hook 'optreg_schedulers' failed: SystemExit",
+        ),
+    ],
+)
+def test_validate_tells_of_a_plugin_that_exits(site, here, code, message):
+    site.install("odd-schedule", code, group="optreg.schedulers", names=["odd"])
+    result = run("validate", "run.yaml")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("run.yaml: ")
+    assert message in result.stderr
+
+
+def test_validate_tells_of_a_reference_that_exits(schedule, here):
+    schedule(fields="total_steps: PositiveSteps = 100\ndef __post_init__(self):\n    raise SystemExit")
+    result = run("validate", "run.yaml")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "run.yaml: 'odd_schedule:Reference' cannot be created from values that are in range: SystemExit\n"
+    )
+
+
+def test_a_schedule_that_exits_is_told_step_by_step(schedule, here):
+    schedule(body="raise SystemExit('enough')")
+    assert "none: SystemExit: enough" in run("explain", "run.yaml").output

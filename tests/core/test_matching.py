@@ -1,7 +1,5 @@
 """Which rules match a parameter: the same ones as by trying every rule, with far fewer tries."""
 
-import time
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -57,13 +55,12 @@ def test_thousands_of_rules_are_not_each_tried_on_thousands_of_parameters(monkey
 ENDLESS = "^(?:[a-z]|[a-z]{2})+$"
 
 
+@pytest.mark.timeout(60)  # without a bound, it takes hours
 def test_a_pattern_that_would_never_end_is_refused_at_its_place_with_the_remedy(monkeypatch):
     monkeypatch.setattr(criteria, "PATIENCE", 0.2)
     rule = Rule((("regex", (ENDLESS,)),), where=Position("run.yaml", 4, 5))
-    start = time.perf_counter()
     with pytest.raises(SpecError) as caught:
         partition([("a" * 40 + "1", nn.Parameter(torch.ones(2)))], [rule])
-    assert time.perf_counter() - start < 60  # without a bound, hours
     assert str(caught.value) == (
         f"run.yaml:4:5: the rule 'regex: {ENDLESS}' takes too long on the name '{'a' * 40}1': one part of its regular "
         "expression repeats what another part already repeats, as in '(a+)+'; write each repetition once, or use 'match'"
