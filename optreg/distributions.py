@@ -57,9 +57,8 @@ def installed(groups: Container[str]) -> tuple[list[Distribution], list[str]]:
         try:
             points = tuple(point for point in _entry_points(candidate) if point.group in groups)
         except _DamagedError as error:
-            faults.append(
-                f"distribution '{name or place}' is damaged, and its plugins are left out: {error}{_again(name)}"
-            )
+            which = f"distribution '{name}'" if name else "a distribution of unknown name"
+            faults.append(f"{which} is damaged, and its plugins are left out: {error}{_again(name)}")
             continue
         key = canonical(name)
         if not points:
@@ -91,7 +90,7 @@ def described(found: Any, entry_points: tuple[EntryPoint, ...]) -> tuple[Distrib
         stated = metadata.get("Name")
         requires = found.requires if str(place).lower().endswith("egg-info") else metadata.get_all("Requires-Dist")
     except Exception as error:
-        fault = str(error)
+        fault = str(error) or type(error).__name__
     else:
         fault = None if stated else "it is missing, cannot be opened, or states no name"
         name, version = stated or name, metadata.get("Version") or version
@@ -144,7 +143,7 @@ def _place(found: Any) -> Any:
 def _name_in(place: Any) -> str:
     """The name in `name-version.dist-info`; empty if it is not of that form."""
     stem, dot, ending = str(place.name).rpartition(".") if place is not None else ("", "", "")
-    return stem.partition("-")[0] if dot and ending.lower() in {"dist-info", "egg-info"} else ""
+    return stem.partition("-")[0] or stem if dot and ending.lower() in {"dist-info", "egg-info"} else ""
 
 
 def _version_in(place: Any) -> str:

@@ -164,9 +164,10 @@ def leave_behind(site):
     return copy
 
 
-def test_what_an_interrupted_upgrade_leaves_is_ignored_and_told_once(site):
+@pytest.mark.parametrize("name", ["~ptreg-0.1.0.dist-info", "~=treg.egg-info", "-ptreg-0.1.0.dist-info"])
+def test_what_an_interrupted_upgrade_leaves_is_ignored_and_told_once(site, name):
     before = states(Registry())
-    left = leave_behind(site)
+    left = leave_behind(site).rename(site.folder / name)
     registry = Registry()
     assert registry.optimizer("lion").entry.distribution == "optreg"
     assert registry.optimizer("optreg/lion")
@@ -253,7 +254,7 @@ class Told(importlib.metadata.Distribution):
     [
         ({"METADATA": "Name: odd.dist\nVersion: 3\n", "entry_points.txt": "[optreg.optimizers]\ngood = odd\n"}, []),
         ({"METADATA": "Name: odd.dist\nVersion: 3\n", "entry_points.txt": "[optreg.optimizers]\ngood\n"},
-         ["distribution 'None' is damaged, and its plugins are left out: its entry points cannot be read"]),
+         ["a distribution of unknown name is damaged, and its plugins are left out: its entry points cannot be read"]),
     ],
 )  # fmt: skip
 def test_distributions_of_other_finders_are_read(monkeypatch, files, faults):
