@@ -52,7 +52,7 @@ class Sandbox:
         """The verdict of one check.
 
         Raises:
-            CannotBeJudged: the subject cannot be found or imported.
+            CannotBeJudged: the subject cannot be found or imported, or the check or the worker was killed.
         """
         if self._hangs[target.name] >= PATIENCE:
             limit = min(limit, IMPATIENT)
@@ -153,8 +153,8 @@ def _close(process: subprocess.Popen[str]) -> None:
 
 def _ending(code: int) -> str:
     if code < 0:
-        name = signal.Signals(-code).name
-        return f"the worker process was killed ({name}), as systems do when memory is short"
+        why = ", as systems do when memory is short" if -code == signal.SIGKILL else ""
+        return f"the worker process was killed ({signal.Signals(-code).name}){why}"
     return f"the worker process ended, with exit code {code}"
 
 
