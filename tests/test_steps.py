@@ -49,7 +49,7 @@ def go(run, pattern, times=1):
         ("3", TypeError, r"not '3' \(str\)"),
         (torch.tensor(3), TypeError, r"not tensor\(3\) \(Tensor\)"),
         (np.array(3), TypeError, r"not array\(3\) \(ndarray\)"),
-        (-1, ValueError, "a step is a non-negative integer, not -1"),
+        (-2, ValueError, "a step is a non-negative integer, not -2"),
         (np.int64(-3), ValueError, "a step is a non-negative integer, not -3"),
         (2**53 + 1, ValueError, r"at most 2\^53, to be exact in float64, not a number of 54 bits"),
         (2**500, ValueError, "not a number of 501 bits"),
@@ -59,13 +59,18 @@ def go(run, pattern, times=1):
 def test_what_is_not_a_step_is_refused_by_what_was_given_and_leaves_no_trace(step, error, message, place):
     run = build()
     run.scheduler.step(7)
-    if place == "last_epoch" and step == -1:
-        return  # torch's sign for a beginning
     before = run.scheduler.state_dict(), run.scheduler._step_count, run.optimizer.param_groups[0]["lr"]
     act = run.scheduler.step if place == "step" else functools.partial(optreg.ScheduleLR, run.optimizer, CURVE)
     with pytest.raises(error, match=message):
         act(step)
     assert before == (run.scheduler.state_dict(), run.scheduler._step_count, run.optimizer.param_groups[0]["lr"])
+
+
+def test_the_number_that_stands_for_a_beginning_is_not_a_step():
+    run = build()
+    assert optreg.ScheduleLR(run.optimizer, CURVE, -1).last_epoch == 0
+    with pytest.raises(ValueError, match="a step is a non-negative integer, not -1"):
+        run.scheduler.step(-1)
 
 
 @pytest.mark.parametrize("step", [0, 3, 10**12, 2**53, np.int64(3), np.uint8(200)])
