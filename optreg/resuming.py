@@ -208,7 +208,9 @@ class Resumption:
         differences: list[tuple[int, str, Any, Any]] = []
         for index, (group, row) in enumerate(zip(_groups(optimizer), matched.rows, strict=True)):
             sources = [state_dict["param_groups"][place] for place in dict.fromkeys(s.group for s in row if s)]
-            change, taken = self._kept_options(group), {}
+            change: dict[str, Any] = self._kept_options(group)
+            taken: dict[str, Any] = {}
+            was = self.adopted[index] if index < len(self.adopted) else {}
             stated = self.stated[index] if index < len(self.stated) else {}
             for key, ours in stated.items():
                 values: list[Any] = []
@@ -220,6 +222,9 @@ class Resumption:
                     values.append(plain(theirs))
                     if self._part(key, theirs, source) != self._part(key, ours, source):
                         differing.append(plain(theirs))
+                if differing and values == [plain(_live(key, group))]:  # its own checkpoint, after a change by hand
+                    taken |= {key: was[key]} if key in was else {}
+                    continue
                 if differing and self.on_resume.settings == "spec":
                     change |= _with_rate(sources[0], ours) if key == "lr" else {key: _copy(ours)}
                 elif differing and self.on_resume.settings == "checkpoint" and len(values) == 1:
@@ -239,7 +244,7 @@ class Resumption:
         taken: dict[str, Any] = {}
         known = self.schedule.settings if self.schedule else {}
         differences: list[Difference] = []
-        for index, row in enumerate(matched.rows):
+        for index, (group, row) in enumerate(zip(_groups(optimizer), matched.rows, strict=True)):
             added = self.schedule_keys[index] if index < len(self.schedule_keys) else {}
             sources = [state_dict["param_groups"][place] for place in dict.fromkeys(s.group for s in row if s)]
             change: dict[str, Any] = {}
@@ -247,7 +252,7 @@ class Resumption:
                 theirs = source.get(key)
                 if self.on_resume.schedule == "checkpoint" and key in known and theirs is not None:
                     taken[key] = theirs
-                elif plain(theirs) != plain(ours):
+                elif plain(theirs) not in (plain(ours), plain(group.get(key))):
                     if self.on_resume.schedule in {"follow", "branch"}:
                         change[key] = _copy(ours)
                     difference = Difference(f"scheduler.{key}", theirs, ours)
@@ -323,6 +328,11 @@ _NOTHING = _Nothing()
 
 def _groups(optimizer: Optimizer) -> list[dict[str, Any]]:
     return optimizer.param_groups
+
+
+def _live(key: str, group: Mapping[str, Any]) -> Any:
+    """A setting of a group as it is now, before a schedule changed it."""
+    return group.get("initial_lr", group["lr"]) if key == "lr" else group.get(key)
 
 
 def _names(reference: type) -> list[str]:

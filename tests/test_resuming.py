@@ -326,6 +326,20 @@ def test_what_the_schedule_drives_is_no_setting():
         load(other, saved(one))
 
 
+def test_what_was_changed_by_hand_may_be_saved_and_loaded_in_place():
+    model = Net("a")
+    run = optreg.build(spec(), model, on_resume={"settings": "checkpoint"})
+    other = started(spec(weight_decay=0.25), Net("a"))
+    run.optimizer.load_state_dict(saved(other)[0])
+    run.optimizer.load_state_dict(run.optimizer.state_dict())
+    assert run.spec.optimizer.settings["weight_decay"] == 0.25
+    run = optreg.build(spec(), model)
+    run.optimizer.param_groups[0]["weight_decay"] = 0.125  # accelerate loads the optimizer's own state to move it
+    run.optimizer.load_state_dict(run.optimizer.state_dict())
+    train(run, model, 2)
+    assert run.optimizer.param_groups[0]["weight_decay"] == 0.125
+
+
 def test_rates_that_the_caller_drives_are_no_setting():
     model = Net("a")
     optimizer = optreg.optimizer("adamw", model, lr=1.0)
