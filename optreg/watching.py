@@ -89,6 +89,8 @@ class Watch:
 
     def _before_update(self, optimizer: Optimizer, *_: Any) -> None:
         """The run goes on: forget a rehearsal, and tell what seems to have been forgotten."""
+        if torch.compiler.is_compiling():  # a traced step that changes attributes would be compiled anew
+            return
         if not self._begun:
             if is_rehearsal(optimizer):
                 self._rehearsed = True

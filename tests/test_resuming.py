@@ -474,7 +474,7 @@ def test_stretch_is_continuous_and_exact_at_both_ends_and_resumes_again(first):
     ("scheduler", "message"),
     [
         ({"name": "exponential", "gamma": 0.5}, "exponential cannot be stretched, because it has no end"),
-        ({"name": "torch.PolynomialLR"}, "torch.PolynomialLR cannot be stretched, because it is no function"),
+        ({"name": "torch.PolynomialLR"}, "torch.PolynomialLR cannot be stretched, because it is not a function"),
     ],
 )
 def test_a_stretch_that_cannot_be_is_told_when_the_run_is_built(scheduler, message):

@@ -43,7 +43,9 @@ def test_what_shows_docstrings_says_why_there_are_none(run):
     assert "Lion(" not in shown, "what dataclasses put in place of a docstring"
     assert "betas\t(float, float)" in shown
     assert NOTE in " ".join(run("show", "--help").split())
-    assert NOTE in json.dumps(json.loads(run("schema")))
+    schema = json.dumps(json.loads(run("schema")))  # made in processes that have docstrings
+    assert NOTE not in schema
+    assert "Lion" in schema
 
 
 def test_checks_are_judged_with_their_claims(run):
