@@ -23,7 +23,7 @@ _FORGOTTEN = (
 class Watch:
     """Follows one optimizer from its first scheduler on; `Watch.of(optimizer)` finds it.
 
-    It is no part of the optimizer's state: a copy or a pickle of the optimizer alone has a watch of its own.
+    It is not part of the optimizer's state: a copy or a pickle of the optimizer alone has a watch of its own.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -125,7 +125,7 @@ class Watch:
 
 
 def is_rehearsal(optimizer: Optimizer) -> bool:
-    """Whether the update that begins is no update: the first one, with all rates and gradients zero.
+    """Whether the update that begins is not a real one: the first one, with all rates and gradients zero.
 
     torch.distributed.checkpoint makes it, so that an optimizer creates its state.
     """
