@@ -46,7 +46,8 @@ class Resumption:
     """What an optimizer was built from; `Resumption.of(optimizer)` finds it.
 
     Hooks of `load_state_dict` match state by name, refuse what belongs to another model or algorithm, and settle what
-    differs from the spec. They are not part of the optimizer's state: a copy or a pickle of an optimizer alone has none.
+    differs from the spec. They are not part of the optimizer's state: a copy or a pickle of the optimizer alone has
+    none.
 
     Args:
         component: the optimizer and its settings.
