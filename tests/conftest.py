@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import sys
+import threading
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -12,6 +14,11 @@ from optreg import registry
 
 # torch reads this when it is imported. Without it, threads that wait for work slow down the other test processes.
 os.environ["OMP_WAIT_POLICY"] = "passive"
+
+# nohup, and shells in the background, ignore these. Processes that tests start would ignore them too.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+        signal.signal(number, usual)
 
 
 def pytest_runtest_setup(item):

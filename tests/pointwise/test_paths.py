@@ -1,12 +1,11 @@
 """Paths: the first that fits is taken; and another way to run a rule is one class in the table."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch.nn import Parameter
 
 from optreg.pointwise import paths
+from optreg.pointwise.packs import SMALL, Members
 from optreg.pointwise.paths import Blocks, Compiled, Fused, FusedBlocks, Lists, Loop, Path, Whole, Work, path_for
 from optreg.pointwise.rule import Rule
 from optreg_plugins.adamw.optimizer import AdamW
@@ -14,7 +13,7 @@ from optreg_plugins.lion.optimizer import Lion
 
 PLAIN = {"execution": "auto", "stochastic_rounding": False, "state_dtype": None}
 ROUNDED = {**PLAIN, "stochastic_rounding": True}
-PACK = SimpleNamespace(places=[0], sizes=[8])
+PACK = Members([0], [8])
 
 
 def rule_of(cls):
@@ -67,10 +66,10 @@ def test_tensors_that_lie_differently_are_not_given_to_kernels():
 
 def test_another_way_to_run_a_rule_is_one_class_and_its_place_in_the_table(monkeypatch):
     class Twice(Path):
-        """Steps twice, on vectors of three."""
+        """Steps twice, on tensors of one size."""
 
         def fits(self, work: Work, rule: Rule, group):
-            return work.tensors[0].numel() == 3
+            return work.tensors[0].numel() == SMALL + 3
 
         def run(self, update, batch):
             for each in batch:
@@ -78,7 +77,7 @@ def test_another_way_to_run_a_rule_is_one_class_and_its_place_in_the_table(monke
                 update.as_written()(*each.tensors)
 
     monkeypatch.setattr(paths, "PATHS", (Twice(), *paths.PATHS))
-    params = [Parameter(torch.ones(size)) for size in (3, 4)]
+    params = [Parameter(torch.ones(size)) for size in (SMALL + 3, 4)]
     optimizer = Lion(params, lr=0.25)
     for param in params:
         param.grad = torch.ones_like(param)
