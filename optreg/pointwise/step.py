@@ -90,7 +90,7 @@ class Stepper:
         self._step_joined([work for path, work in works if path is None], group, update)
 
     def _step_alone(self, works: Sequence[tuple[Path, Work]], update: Callable[[int | None], Update]) -> None:
-        """Update parameters that are not small, in batches of one path, number of the update and kind."""
+        """Update parameters where they lie, in batches of one path, number of the update and kind."""
         _count([work for path, work in works if path.reads_steps])
         batches: dict[tuple[Path, int | None, object], list[Work]] = {}
         for path, work in works:
