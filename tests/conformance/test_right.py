@@ -12,6 +12,8 @@ from optreg.conformance.running.check import judge, judge_subject
 from optreg.conformance.subjects.target import kind_of
 from optreg.entries import Kind
 
+pytestmark = pytest.mark.no_cover  # tracing takes a third of the time; test_broken.py runs every check under coverage
+
 OURS = [entry.name for kind in (Kind.OPTIMIZER, Kind.SCHEDULER) for entry in default_registry().entries(kind)
         if entry.distribution == "optreg" and not entry.name.startswith("torch.")]  # fmt: skip
 
