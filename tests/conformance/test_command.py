@@ -26,9 +26,9 @@ HERE = Path(__file__).parent
 OPTREG = Path(sysconfig.get_path("scripts")) / "optreg"
 
 
-def conform(*arguments, folder=HERE, timeout=280, **environ):
+def conform(*arguments, folder=HERE, timeout=280, start=(OPTREG,), **environ):
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", OPTREG, "conform", *arguments],
+        [sys.executable, "-W", "ignore", *start, "conform", *arguments],
         capture_output=True, text=True, check=False, cwd=folder, timeout=timeout, env=os.environ | environ,
     )  # fmt: skip
     assert "Traceback" not in run.stdout + run.stderr, run.stdout + run.stderr
@@ -77,7 +77,7 @@ def test_nothing_around_the_command_has_an_effect_on_it(tmp_path, elsewhere):
     run = conform(*names, "--json", str(tmp_path / "r.json"), **around)
     assert run.returncode == 0, run.stderr
     assert verdicts_of(tmp_path / "r.json") == verdicts_of(tmp_path / "clean.json")
-    run = conform("mine:AdamW", "--as", "adamw", "-k", "M02", **around)
+    run = conform("mine:AdamW", "--as", "adamw", "-k", "M02", start=("-m", "optreg"), **around)
     assert run.returncode == 0, "a class that is named by its module is found in the working folder"
 
 
