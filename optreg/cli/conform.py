@@ -161,7 +161,7 @@ def _write(
     }
     reports: dict[str, Callable[[], str | bytes]] = {
         "json": lambda: json.dumps(data, indent=2) + "\n",
-        "junit": lambda: junit_xml(checks, verdicts),
+        "junit": lambda: junit_xml(checks, verdicts, refused),
         "html": lambda: html_page(subjects, [*checks.values()], verdicts, tier, refused),
     }
     written = True

@@ -122,14 +122,18 @@ def test_a_wrong_expression_is_told_with_its_place(expression, place):
     assert place in result.output
 
 
-def test_junit_has_findings_crashes_and_reasons_whatever_was_printed():
+def test_junit_has_findings_crashes_reasons_and_what_is_not_judged_whatever_was_printed():
     finding = Finding(reason="parameter 0 is <b>", measured=2.0, bound=1.0, likely="matches a slip")
     verdicts = [
         Verdict(subject="a", check="M02", status=Status.FAILED, finding=finding, output="\x1b[31mred\0", seconds=0.5),
         Verdict(subject="a", check="M03", status=Status.CRASHED, finding=Finding(reason="it died")),
         Verdict(subject="a", check="M04", status=Status.NOT_APPLICABLE, reason="it has no eps"),
     ]
-    (suite,) = JUnitXml.fromstring(junit_xml({check.id: check for check in checks()}, verdicts))
+    suite, other = JUnitXml.fromstring(
+        junit_xml({check.id: check for check in checks()}, verdicts, {"b": "it is lost"})
+    )
+    assert (other.name, other.errors) == ("b", 1)
+    assert [case.result[0].message for case in other] == ["cannot be judged: it is lost"]
     assert (suite.tests, suite.failures, suite.errors, suite.skipped, suite.time) == (3, 1, 1, 1, 0.5)
     failure, error, skipped = (case.result[0] for case in suite)
     assert (failure.message, error.message) == ("parameter 0 is <b>", "it died")
