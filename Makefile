@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test bench tables matrix kills clean
+.PHONY: demo test bench tables matrix kills load clean
 
 demo: $(READY)
 	$(BIN)/python examples/char_lm/demo.py
@@ -41,6 +41,10 @@ matrix:
 # A training that is killed 50 times and resumed each time ends in the same bits: minutes.
 kills: $(READY)
 	$(BIN)/python tests/kills.py
+
+# Twenty reports beside four busy loops equal the one of a run that was left alone: a quarter of an hour.
+load: $(READY)
+	$(BIN)/python tests/load.py
 
 clean:
 	rm -rf .venv out build

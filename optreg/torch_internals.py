@@ -6,6 +6,7 @@ replace it, with the same results.
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -141,9 +142,18 @@ def is_of_compiling(error: Exception) -> bool:
     return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
 
 
+COMPILER = "torch._inductor.compile_fx"
+"""What `torch.compile` imports on its first compilation."""
+
+
 def import_compiler() -> None:
     """Import the modules that `torch.compile` imports on its first compilation."""
-    importlib.import_module("torch._inductor.compile_fx")
+    importlib.import_module(COMPILER)
+
+
+def compiler_is_imported() -> bool:
+    """Whether something was compiled here, or `import_compiler` was called."""
+    return COMPILER in sys.modules
 
 
 # Schedulers

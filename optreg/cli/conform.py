@@ -35,7 +35,12 @@ NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
 @click.option("-k", "select", metavar="EXPRESSION", help="Run only checks whose name matches: 'adamw-M or not P04'.")
 @click.option("-n", "workers", metavar="NUM", type=click.IntRange(min=1), default=1, help="The number of processes.")
 @click.option(
-    "--limit", type=click.FloatRange(min=0.1), default=60.0, show_default=True, help="Seconds allowed for each check."
+    "--limit",
+    type=click.FloatRange(min=0.1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Seconds of processor time allowed for each check.",
 )
 @click.option("--list", "listing", is_flag=True, help="List all checks without judging anything.")
 @click.option("-v", "--verbose", is_flag=True, help="Report every finding in full.")
@@ -156,7 +161,7 @@ def _write(
     }
     reports: dict[str, Callable[[], str | bytes]] = {
         "json": lambda: json.dumps(data, indent=2) + "\n",
-        "junit": lambda: junit_xml(checks, verdicts),
+        "junit": lambda: junit_xml(checks, verdicts, refused),
         "html": lambda: html_page(subjects, [*checks.values()], verdicts, tier, refused),
     }
     written = True

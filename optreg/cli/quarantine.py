@@ -8,33 +8,40 @@ import contextlib
 import io
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError, raised
+from optreg.forked import Outcome, helper, outcomes
 from optreg.registry import Registry, default_registry
 
 Task = Callable[[Registry, Entry], Any]
 """What is done with an entry in quarantine: a function at the top of its module, whose result is plain data."""
 
+Reply = dict[str, Any]
+"""What a task returned, as `value`, or how it failed, as `failure`."""
+
 LIMIT = 60.0
-"""Seconds that a plugin may take."""
+"""Seconds of processor time that a plugin may use, and also the seconds in which it may stand still."""
 
 GRACE = 1.0
 """Seconds that the helper has to end its children when this process is interrupted."""
 
 limit_option = click.option(
-    "--limit", type=click.FloatRange(min=0.1), default=LIMIT, show_default=True, help="Seconds allowed for each plugin."
+    "--limit",
+    type=click.FloatRange(min=0.1),
+    default=LIMIT,
+    show_default=True,
+    help="Seconds of processor time allowed for each plugin.",
 )
 
 
@@ -55,32 +62,30 @@ def in_quarantine(
         with contextlib.redirect_stdout(io.StringIO()):
             return [_result(_reply(task, default_registry(), entry)) for entry in entries]
     replies = _replies(task, entries, limit, imports) if entries else {}
-    lost = json.dumps({"failure": "the process that loads plugins has ended"})
+    lost = {"failure": "the process that loads plugins has ended"}
     return [_result(replies.get(index, lost)) for index in range(len(entries))]
 
 
-def _reply(task: Task, registry: Registry, entry: Entry) -> str:
-    """What a task returns, or how it fails, in JSON."""
+def _reply(task: Task, registry: Registry, entry: Entry) -> Reply:
     try:
-        return json.dumps({"value": task(registry, entry)})
+        return {"value": task(registry, entry)}
     except PluginError as error:
-        return json.dumps({"failure": str(error)})
+        return {"failure": str(error)}
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         return _failure(entry, f" fails: {raised(error)}")
 
 
-def _failure(entry: Entry, how: str) -> str:
-    return json.dumps({"failure": f"{entry.kind} '{entry.name}' of {entry.origin}{how}"})
+def _failure(entry: Entry, how: str) -> Reply:
+    return {"failure": f"{entry.kind} '{entry.name}' of {entry.origin}{how}"}
 
 
-def _result(reply: str) -> Any:
-    result = json.loads(reply)
-    return Failure(result["failure"]) if "failure" in result else result["value"]
+def _result(reply: Reply) -> Any:
+    return Failure(reply["failure"]) if "failure" in reply else reply["value"]
 
 
-def _replies(task: Task, entries: Sequence[Entry], limit: float, imports: Sequence[str]) -> dict[int, str]:
+def _replies(task: Task, entries: Sequence[Entry], limit: float, imports: Sequence[str]) -> dict[int, Reply]:
     """The replies of the helper, by the index of the entry."""
     request = {
         "task": (task.__module__, task.__name__),
@@ -88,33 +93,25 @@ def _replies(task: Task, entries: Sequence[Entry], limit: float, imports: Sequen
         "limit": limit,
         "imports": list(imports),
     }
-    environ = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-        "PYTHONSAFEPATH": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
-    replies: dict[int, str] = {}
-    helper = subprocess.Popen(
-        [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ
-    )
-    assert helper.stdin
-    assert helper.stdout
+    replies: dict[int, Reply] = {}
+    process = helper(__name__)
+    assert process.stdin
+    assert process.stdout
     try:
         with contextlib.suppress(BrokenPipeError):  # there will be no reply
-            helper.stdin.write(json.dumps(request) + "\n")
-            helper.stdin.flush()  # and stays open: its end tells the helper that this process has ended
-        for line in helper.stdout:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()  # and stays open: its end tells the helper that this process has ended
+        for line in process.stdout:
             index, reply = json.loads(line)
             replies[index] = reply
     finally:
         with contextlib.suppress(BrokenPipeError):
-            helper.stdin.close()
+            process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            helper.wait(GRACE)
-        helper.kill()  # it is importing, and has no children yet
-        helper.wait()
-        helper.stdout.close()
+            process.wait(GRACE)
+        process.kill()  # it is importing, and has no children yet
+        process.wait()
+        process.stdout.close()
     return replies
 
 
@@ -138,97 +135,26 @@ def main() -> None:
     json_schema(PointwiseOptions)  # pydantic imports half of itself when it makes its first schema
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit())
-    for index, reply in _forked(task, entries, request["limit"], silence):
+    calls = [partial(_in_a_child, task, entry) for entry in entries]
+    for index, outcome in outcomes(calls, request["limit"], at_once=os.cpu_count() or 1, until=0):
+        reply = outcome.answer or _unanswered(entries[index], outcome, request["limit"])
         replies.write(json.dumps((index, reply)) + "\n")
         replies.flush()
 
 
-def _forked(task: Task, entries: Sequence[Entry], limit: float, silence: int) -> Any:
-    """The index of each entry and its reply, as children end; as many run at once as there are processors."""
-    waiting = list(enumerate(entries))[::-1]
-    running: dict[int, _Child] = {}  # by the pipe that it writes to
+def _in_a_child(task: Task, entry: Entry) -> Reply:
+    """A reply in which KeyboardInterrupt is the plugin's own, as Ctrl-C does not reach a child."""
     try:
-        with selectors.DefaultSelector() as selector:
-            selector.register(0, selectors.EVENT_READ)
-            while waiting or running:
-                while waiting and len(running) < (os.cpu_count() or 1):
-                    child = _Child(task, *waiting.pop(), limit, silence)
-                    running[child.pipe] = child
-                    selector.register(child.pipe, selectors.EVENT_READ)
-                soonest = min(child.deadline for child in running.values())
-                ready = {key.fd for key, _ in selector.select(max(0.0, soonest - time.monotonic()))}
-                if 0 in ready:  # the process that asked has ended
-                    return
-                for child in [*running.values()]:
-                    if (child.pipe in ready and child.read()) or time.monotonic() >= child.deadline:
-                        selector.unregister(child.pipe)
-                        del running[child.pipe]
-                        yield child.index, child.end()
-    finally:
-        for child in running.values():
-            child.end()
+        return _reply(task, default_registry(), entry)
+    except KeyboardInterrupt as error:
+        return _failure(entry, f" fails: {raised(error)}")
 
 
-class _Child:
-    """A forked process that does a task with one entry."""
-
-    def __init__(self, task: Task, index: int, entry: Entry, limit: float, silence: int) -> None:
-        self.index, self.entry, self.limit = index, entry, limit
-        self.pipe, written = os.pipe()
-        self.reply = b""
-        self.deadline = time.monotonic() + limit
-        self.pid = os.fork()
-        if self.pid == 0:
-            _be_the_child(task, entry, limit, written, silence)
-        os.close(written)
-        with contextlib.suppress(OSError):  # the child has done it, or has ended
-            os.setpgid(self.pid, self.pid)
-
-    def read(self) -> bool:
-        """Read what has come; whether it is all."""
-        piece = os.read(self.pipe, 65536)
-        self.reply += piece
-        return not piece or piece.endswith(b"\n")
-
-    def end(self) -> str:
-        """End the child and what it has started, and return its reply."""
-        late = time.monotonic() >= self.deadline
-        os.close(self.pipe)
-        with contextlib.suppress(OSError):
-            os.killpg(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
-        if self.reply.endswith(b"\n"):
-            return self.reply.decode()
-        if late:
-            how = f"it was not loaded within {self.limit:g} s"
-        elif os.WIFSIGNALED(status):
-            how = f"the process died of {signal.Signals(os.WTERMSIG(status)).name} while it was loaded"
-        else:
-            how = f"the process ended with exit code {os.WEXITSTATUS(status)} while it was loaded"
-        return _failure(self.entry, f": {how}")
-
-
-def _be_the_child(task: Task, entry: Entry, limit: float, written: int, silence: int) -> NoReturn:
-    """Do the task, write the reply, and exit."""
-    import resource  # there is one where there is fork
-
-    try:
-        os.setpgid(0, 0)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        os.dup2(silence, 0)
-        seconds = int(limit + 1) * (os.cpu_count() or 1)  # of work: a child that nobody can end any more ends itself
-        with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        try:
-            reply = _reply(task, default_registry(), entry)
-        except KeyboardInterrupt as error:  # the plugin's own, as Ctrl-C does not reach this process
-            reply = _failure(entry, f" fails: {raised(error)}")
-        left = reply.encode() + b"\n"
-        while left:
-            left = left[os.write(written, left) :]
-    finally:
-        os._exit(0)
+def _unanswered(entry: Entry, outcome: Outcome, limit: float) -> Reply:
+    """The reply where a child has given none."""
+    if outcome.late:
+        return _failure(entry, f": it was not loaded within {limit:g} s")
+    return _failure(entry, f": the process {outcome.ending} while it was loaded")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
 
     Args:
         registry: the default registry.
-        limit: seconds that a plugin may take to load.
+        limit: seconds of processor time that a plugin may use to load.
     """
     optimizers, schedulers = _described(registry, limit)
     nested = {name: value for each in (*optimizers, *schedulers) for name, value in each.settings["$defs"].items()}

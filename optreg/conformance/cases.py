@@ -15,7 +15,7 @@ from optreg.conformance.subjects.target import Target, kind_of
 
 @dataclass(frozen=True)
 class Case:
-    """One check of one subject, within `limit` seconds: a call passes, fails, or is skipped with a reason."""
+    """One check of one subject, within a limit: a call passes, fails, or is skipped with a reason."""
 
     target: Target
     check: Check
@@ -87,7 +87,7 @@ def parametrize_with_checks(
         tier: `"must"`, `"should"` or `"info"`; each includes the ones before it.
         expected_failures: ids of checks, with the reason why each fails. The test of such a check fails if the check
             passes or does not apply.
-        limit: seconds that a check may take.
+        limit: seconds of processor time that a check may use, and also the seconds in which it may stand still.
 
     Raises:
         ValueError: an expected failure is not a check of the tier.

@@ -19,16 +19,16 @@ from optreg.conformance import CannotBeJudged, Status, Target, Verdict, checks
 from optreg.conformance.chapters import find
 from optreg.conformance.report.junit import junit_xml
 from optreg.conformance.results.verdict import Finding
-from optreg.conformance.running import sandbox
+from optreg.conformance.running import allowance, sandbox
 from optreg.conformance.running.check import describe, judge
 
 HERE = Path(__file__).parent
 OPTREG = Path(sysconfig.get_path("scripts")) / "optreg"
 
 
-def conform(*arguments, folder=HERE, timeout=280, **environ):
+def conform(*arguments, folder=HERE, timeout=280, start=(OPTREG,), **environ):
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", OPTREG, "conform", *arguments],
+        [sys.executable, "-W", "ignore", *start, "conform", *arguments],
         capture_output=True, text=True, check=False, cwd=folder, timeout=timeout, env=os.environ | environ,
     )  # fmt: skip
     assert "Traceback" not in run.stdout + run.stderr, run.stdout + run.stderr
@@ -77,7 +77,7 @@ def test_nothing_around_the_command_has_an_effect_on_it(tmp_path, elsewhere):
     run = conform(*names, "--json", str(tmp_path / "r.json"), **around)
     assert run.returncode == 0, run.stderr
     assert verdicts_of(tmp_path / "r.json") == verdicts_of(tmp_path / "clean.json")
-    run = conform("mine:AdamW", "--as", "adamw", "-k", "M02", **around)
+    run = conform("mine:AdamW", "--as", "adamw", "-k", "M02", start=("-m", "optreg"), **around)
     assert run.returncode == 0, "a class that is named by its module is found in the working folder"
 
 
@@ -122,14 +122,18 @@ def test_a_wrong_expression_is_told_with_its_place(expression, place):
     assert place in result.output
 
 
-def test_junit_has_findings_crashes_and_reasons_whatever_was_printed():
+def test_junit_has_findings_crashes_reasons_and_what_is_not_judged_whatever_was_printed():
     finding = Finding(reason="parameter 0 is <b>", measured=2.0, bound=1.0, likely="matches a slip")
     verdicts = [
         Verdict(subject="a", check="M02", status=Status.FAILED, finding=finding, output="\x1b[31mred\0", seconds=0.5),
         Verdict(subject="a", check="M03", status=Status.CRASHED, finding=Finding(reason="it died")),
         Verdict(subject="a", check="M04", status=Status.NOT_APPLICABLE, reason="it has no eps"),
     ]
-    (suite,) = JUnitXml.fromstring(junit_xml({check.id: check for check in checks()}, verdicts))
+    suite, other = JUnitXml.fromstring(
+        junit_xml({check.id: check for check in checks()}, verdicts, {"b": "it is lost"})
+    )
+    assert (other.name, other.errors) == ("b", 1)
+    assert [case.result[0].message for case in other] == ["cannot be judged: it is lost"]
     assert (suite.tests, suite.failures, suite.errors, suite.skipped, suite.time) == (3, 1, 1, 1, 0.5)
     failure, error, skipped = (case.result[0] for case in suite)
     assert (failure.message, error.message) == ("parameter 0 is <b>", "it died")
@@ -253,31 +257,65 @@ def test_a_class_with_its_own_names_is_judged_by_mapping_them():
 def test_harmful_plugins_spoil_their_own_rows_and_not_the_run(tmp_path):
     reasons = {
         "Segfaults": "died of SIGSEGV during the check",
-        "ExitsAtOnce": "the process ended during the check, with exit code 0",
+        "ExitsAtOnce": "the process ended with exit code 0 during the check",
         "Exits": "raises SystemExit",
-        "Hangs": "did not end within 15 s",
+        "Hangs": "the check stood still for 4 s, and was stopped",
+        "SpinsElsewhere": "the check did not end within 4 s of processor time, and was stopped",
         "Grows": "allocate",
+        "Forges": "the process wrote something else where its answer belongs during the check",
+        "WritesEverywhere": "the process wrote something else where its answer belongs during the check",
+        "Patches": "where the reference says",
     }
     file = tmp_path / "r.json"
     names = [f"harmful:{name}" for name in reasons]
-    options = ("--as", "lion", "-k", "M02 or K01", "--limit", "15", "--json", str(file))
-    run = conform(*names, "broken.textbook:Lion", *options)
+    options = ("--as", "lion", "-k", "M02 or K01", "--limit", "4", "--json", str(file))
+    run = conform(*names, "harmful:Reads", "broken.textbook:Lion", *options)
     assert run.returncode == 1, run.stdout + run.stderr
     verdicts = {(v["subject"], v["check"]): v for v in json.loads(file.read_text())["verdicts"]}
     for name, reason in reasons.items():
         assert reason in verdicts[f"harmful:{name}", "M02"]["finding"]["reason"]
         assert verdicts[f"harmful:{name}", "K01"]["status"] == "passed"
+    assert verdicts["harmful:Reads", "M02"]["status"] == "passed"
     assert verdicts["broken.textbook:Lion", "M02"]["status"] == "passed"
+    assert len(verdicts) == 2 * len(names) + 4
+
+
+def test_what_is_written_to_the_worker_is_no_verdict_and_the_neighbour_is_judged(tmp_path):
+    file = tmp_path / "r.json"
+    names = ("harmful:WritesIntoTheWorker", "broken.textbook:Lion")
+    run = conform(*names, "--as", "lion", "-k", "M02", "--json", str(file))
+    assert run.returncode == 2
+    assert f"cannot be judged: {names[0]}: the worker replied to something that it was not asked\n" in run.stderr
+    assert [(v["subject"], v["status"]) for v in verdicts_of(file)] == [(names[1], "passed")]
 
 
 def test_a_subject_that_hangs_again_and_again_gets_less_time(monkeypatch):
-    monkeypatch.setattr(sandbox, "PATIENCE", 1)
-    monkeypatch.setattr(sandbox, "IMPATIENT", 0.5)
+    monkeypatch.setattr(allowance, "PATIENCE", 1)
+    monkeypatch.setattr(allowance, "IMPATIENT", 0.5)
     worker = sandbox.Sandbox()
     target = Target("harmful:Hangs", "lion")
     reasons = [worker.judge(target, check, limit=1.0).finding.reason for check in ("M02", "M04")]
     worker.close()
-    assert reasons == [f"the check did not end within {limit} s, and was stopped" for limit in ("1", "0.5")]
+    assert reasons == [f"the check stood still for {limit} s, and was stopped" for limit in ("1", "0.5")]
+
+
+def test_a_subject_whose_checks_take_too_long_together_is_not_judged_further(monkeypatch, tmp_path):
+    monkeypatch.setattr(allowance, "BUDGET", 0.5)
+    monkeypatch.setattr(allowance, "SHARE", 1)
+    monkeypatch.chdir(HERE)
+    monkeypatch.syspath_prepend(HERE)
+    file = str(tmp_path / "r.json")
+    options = ("--as", "lion", "-k", "K01 or M02 or M04", "--limit", "0.5", "--json", file)
+    result = CliRunner().invoke(main, ["conform", "harmful:Hangs", "right:PlainLion", *options])
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "cannot be judged: harmful:Hangs: its checks have used 0.5 s together, and the others were not run; "
+        "to allow more, set the limit of a check to more than 0.5 s\n"
+    )
+    statuses = {(verdict["subject"], verdict["check"]): verdict["status"] for verdict in verdicts_of(Path(file))}
+    assert statuses["harmful:Hangs", "M02"] == "crashed"
+    assert ("harmful:Hangs", "M04") not in statuses
+    assert [statuses["right:PlainLion", check] for check in ("K01", "M02", "M04")] == ["passed"] * 3
 
 
 def test_a_request_that_is_interrupted_does_not_leave_its_reply_to_the_next():

@@ -86,7 +86,7 @@ def start(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_command_in_one_line_and_leaves_no_process(start, number):
-    family = start(*COMMAND, "harmful:Spins", "-k", "M02 or M04", "-n", "2")
+    family = start(*COMMAND, "harmful:DetachesAndSpins", "-k", "M02 or M04", "-n", "2")
     family.wait_until_it_spins(2)
     family.process.send_signal(number)
     family.assert_gone()
@@ -94,10 +94,17 @@ def test_a_signal_ends_the_command_in_one_line_and_leaves_no_process(start, numb
 
 
 def test_a_killed_command_leaves_no_process(start):
-    family = start(*COMMAND, "harmful:Spins", "-k", "M02")
+    family = start(*COMMAND, "harmful:DetachesAndSpins", "-k", "M02")
     family.wait_until_it_spins()
     family.process.kill()
     family.assert_gone()
+
+
+def test_what_a_check_has_detached_ends_with_it(start):
+    family = start(*COMMAND, "harmful:Detaches", "-k", "M02")
+    code, out, err = family.end()
+    assert (code, err) == (0, ""), out
+    assert not family.members()
 
 
 def test_ctrl_c_reaches_the_whole_group_and_shows_no_traceback(start):

@@ -10,12 +10,22 @@ from optreg.conformance.results.messages import finding_message
 from optreg.conformance.results.verdict import Status, Verdict
 
 
-def junit_xml(checks: Mapping[str, Check], verdicts: Sequence[Verdict]) -> bytes:
-    """The file's content, with a test suite for each subject; `checks` is the catalogue by id."""
+def junit_xml(checks: Mapping[str, Check], verdicts: Sequence[Verdict], refused: Mapping[str, str]) -> bytes:
+    """The file's content, with a test suite for each subject.
+
+    Args:
+        checks: the catalogue by id.
+        verdicts: the verdicts.
+        refused: the names of what could not be judged, with the reasons; each has an error.
+    """
     xml = JUnitXml("optreg conform")
-    for subject in dict.fromkeys(verdict.subject for verdict in verdicts):
+    for subject in dict.fromkeys([*(verdict.subject for verdict in verdicts), *refused]):
         suite = TestSuite(subject)
         suite.add_testcases([_case(checks[v.check], v) for v in verdicts if v.subject == subject])
+        if subject in refused:
+            case = TestCase("judged", subject)
+            case.result = [Error(_clean(f"cannot be judged: {refused[subject]}"))]
+            suite.add_testcase(case)
         xml.add_testsuite(suite)
     content = BytesIO()
     xml.write(content)

@@ -71,7 +71,6 @@ def describe(target: Target) -> dict[str, Any]:
         "settings": {name: repr(value) for name, value in settings.items()},
         "taken": {name: repr(value) for name, value in subject.fixed.items() if name not in dict(target.settings)},
         "left": unmapped(subject) if subject.fixed else [],
-        "compiled": isinstance(subject, OptimizerSubject) and "compiled" in subject.paths,
     }
 
 

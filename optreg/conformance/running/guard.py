@@ -20,11 +20,10 @@ class Guard:
 
     Args:
         requests: the pipe from which the worker reads, and whose only writer is the command.
-        replies: the pipe to which the worker writes; children close it, so that the command sees the worker's end.
+        replies: the pipe to which the worker writes; the worker alone holds it, so that the command sees its end.
     """
 
     def __init__(self, requests: int, replies: int) -> None:
-        self._replies = replies
         watched, self._end = os.pipe()
         worker = os.getpid()
         if os.fork() == 0:
@@ -34,11 +33,8 @@ class Guard:
         os.close(watched)
 
     def take_over(self) -> None:
-        """Guard this process, a new child, and its process group; to be called by the child, before anything else."""
-        os.setsid()
+        """Guard this process, a new child, and its process group; the child calls this, and then closes both pipes."""
         os.write(self._end, b"%d\n" % os.getpid())
-        os.close(self._end)  # the guard waits until no process holds it
-        os.close(self._replies)
 
     def release(self) -> None:
         """The child has ended."""

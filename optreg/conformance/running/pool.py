@@ -7,6 +7,7 @@ from typing import Any
 
 from optreg.conformance.catalogue import Check
 from optreg.conformance.results.verdict import CannotBeJudged, Verdict
+from optreg.conformance.running.allowance import Allowance
 from optreg.conformance.running.sandbox import Sandbox
 from optreg.conformance.subjects.target import Target
 
@@ -19,7 +20,8 @@ class Pool:
     """
 
     def __init__(self, size: int) -> None:
-        self._workers = [Sandbox() for _ in range(size)]
+        allowance = Allowance()
+        self._workers = [Sandbox(allowance) for _ in range(size)]
         self._threads = ThreadPoolExecutor(size)
 
     def __enter__(self) -> "Pool":

@@ -5,24 +5,19 @@ import contextlib
 import functools
 import json
 import os
+import secrets
 import signal
 import subprocess
-import sys
-import time
-from collections import Counter
 from typing import Any
 
 from optreg.conformance.catalogue import Check, Tier
-from optreg.conformance.results.verdict import CannotBeJudged, Status, Verdict
+from optreg.conformance.results.verdict import CannotBeJudged, Verdict
+from optreg.conformance.running.allowance import Allowance
 from optreg.conformance.subjects.target import Target
+from optreg.forked import helper
 
 LIMIT = 60.0
-"""Seconds that a check may take."""
-
-PATIENCE = 3
-"""After this many checks of a subject that did not end, the others get IMPATIENT seconds each."""
-
-IMPATIENT = 5.0
+"""Seconds of processor time that a check may use, and also the seconds in which it may stand still."""
 
 LOSSES = 3
 """After this many workers that ended unasked, no other takes their place."""
@@ -32,15 +27,15 @@ MEMORY = 2 * 2**30
 
 
 class Sandbox:
-    """A worker process, and the communication with it."""
+    """A worker process, and the communication with it. Several may share an allowance."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowance: Allowance | None = None) -> None:
         if not hasattr(os, "fork"):
             raise CannotBeJudged("checks run in forked processes, which this system does not have")
         self._process = _start()
         self._lost = 0
         self._known: dict[tuple[str, str], Verdict] = {}
-        self._hangs: Counter[str] = Counter()
+        self._allowance = allowance or Allowance()
         self._checks: tuple[Check, ...] | None = None  # the worker's first message, when it has imported torch
 
     @property
@@ -52,14 +47,14 @@ class Sandbox:
         """The verdict of one check.
 
         Raises:
-            CannotBeJudged: the subject cannot be found or imported, or the check or the worker was killed.
+            CannotBeJudged: the subject cannot be found or imported, its checks have used too much of the processor, or
+                the check or the worker was killed.
         """
-        if self._hangs[target.name] >= PATIENCE:
-            limit = min(limit, IMPATIENT)
-        began = time.monotonic()
-        verdict = Verdict.from_dict(self._request(target, limit, check=check))
-        if verdict.status is Status.CRASHED and time.monotonic() - began >= limit:
-            self._hangs[target.name] += 1
+        reply = self._request(target, self._allowance.limit(target, limit), check)
+        self._allowance.charge(target, reply["spent"], reply["late"])
+        verdict = Verdict.from_dict(_found(reply, "verdict"))
+        if (verdict.subject, verdict.check) != (target.name, check):
+            raise CannotBeJudged(f"{target}, {check}: the verdict is of {verdict.subject}, {verdict.check}")
         self._known[repr(target), check] = verdict
         return verdict
 
@@ -73,72 +68,75 @@ class Sandbox:
         Raises:
             CannotBeJudged: it cannot be found, imported or constructed.
         """
-        return self._request(target, limit)
+        description: dict[str, Any] = _found(self._request(target, limit), "description")
+        return description
 
     def kill(self) -> None:
         """End the worker at once, whatever it is doing; whoever waits for a reply is told that it has ended."""
         self._lost = LOSSES
-        self._process.kill()
+        self._process.terminate()
 
     def close(self) -> None:
         """End the worker, and the check that it is running."""
         _close(self._process)
 
-    def _request(self, target: Target, limit: float, **more: Any) -> dict[str, Any]:
+    def _request(self, target: Target, limit: float, check: str | None = None) -> dict[str, Any]:
+        """The worker's reply, which has the id of this request."""
         self._listed()
         if self._process.poll() is not None and self._lost < LOSSES:
             self.close()
             self._process = _start()
             self._read()  # the catalogue again
         assert self._process.stdin
-        request = {"target": target.as_dict(), "limit": limit, "memory": MEMORY, **more}
+        id = secrets.token_hex()
+        request = {"id": id, "target": target.as_dict(), "check": check, "limit": limit, "memory": MEMORY}
         with contextlib.suppress(BrokenPipeError):  # reading the reply will report that the worker has ended
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         try:
-            return self._read()
+            reply = self._read()
         except CannotBeJudged:
             raise
         except BaseException:  # Ctrl-C, or a time limit of pytest: the next request must not get this one's reply
-            self._process.kill()
-            self._process.wait()
+            self._abandon()
             raise
+        if reply.get("id") != id:
+            self._abandon()
+            raise CannotBeJudged(f"{target}: the worker replied to something that it was not asked")
+        return reply
+
+    def _abandon(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     def _listed(self) -> tuple[Check, ...]:
         if self._checks is None:
-            listed = self._read()["checks"]
+            listed = _found(self._read(), "checks")
             self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
         return self._checks
 
     def _read(self) -> dict[str, Any]:
+        """The next message of the worker."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line.endswith("\n"):  # the end of the pipe, perhaps within a reply
             self._lost += 1
             raise CannotBeJudged(_ending(self._process.wait()))
         reply: dict[str, Any] = json.loads(line)
-        if "error" in reply:
-            raise CannotBeJudged(reply["error"])
         return reply
+
+
+def _found(reply: dict[str, Any], key: str) -> Any:
+    """What a reply has under a key, unless it says why it has not."""
+    if "error" in reply:
+        raise CannotBeJudged(reply["error"])
+    return reply[key]
 
 
 def _start() -> subprocess.Popen[str]:
     """A new worker, in a session of its own: Ctrl-C is for the command, which then ends the worker."""
-    paths = [path or os.getcwd() for path in sys.path]
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONOPTIMIZE"}  # claims are docstrings
-    return subprocess.Popen(
-        [sys.executable, "-m", "optreg.conformance.running.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={
-            **environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "PYTHONSAFEPATH": "1",  # else a file `random.py` in the working folder would replace Python's own
-            "PYTHONWARNINGS": "ignore",
-        },
-    )
+    return helper("optreg.conformance.running.worker", environ, start_new_session=True)
 
 
 def _close(process: subprocess.Popen[str]) -> None:
