@@ -16,6 +16,8 @@ class OptimizerTraits:
         counter: updates are counted for each `"parameter"`, for the whole `"group"`, even if gradients are missing, or
             for the whole `"optimizer"`.
         elementwise: each element is updated independently of its neighbours.
+        coupled: parameters are updated independently of each other (None), or their updates depend on the others of
+            their `"group"`, or of the whole `"optimizer"`.
         random: the update draws random numbers.
         state: the optimizer's state has the `"reference"`'s keys, or a form of its `"own"`, which is not compared.
             None: `"reference"` for a plugin whose state has all those keys, `"own"` for a class that is not a plugin.
@@ -32,6 +34,7 @@ class OptimizerTraits:
     eps: Literal["outside", "inside", "clamped", "other"] | None = None
     counter: Literal["parameter", "group", "optimizer"] = "parameter"
     elementwise: bool = True
+    coupled: Literal["group", "optimizer"] | None = None
     random: bool = False
     state: Literal["reference", "own"] | None = None
     ndim: tuple[int, ...] = ()

@@ -1,8 +1,9 @@
-"""`optreg conform`: judge optimizers and schedules by their references."""
+"""`optreg conform`: judge optimizers and schedules by their references, or alone."""
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -21,6 +22,11 @@ NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
 @click.command("conform")
 @click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("--as", "like", metavar="PLUGIN", help="Judge a class, package.module:Class, by this plugin's reference.")
+@click.option(
+    "--reference",
+    metavar="DATACLASS",
+    help="Judge a class by a reference that is no plugin's, package.module:Dataclass.",
+)
 @click.option(
     "--param", "params", multiple=True, metavar="THEIRS=OURS", help="The class's own name for a hyperparameter."
 )
@@ -48,7 +54,7 @@ NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
 @click.option("--junit", type=OutputFile, metavar="FILE", help="Write JUnit XML.")
 @click.option("--html", type=OutputFile, metavar="FILE", help="Write an HTML page with every finding.")
 def command(names: tuple[str, ...], **options: Any) -> None:
-    """Judge NAME..., registered plugins, or classes with --as.
+    """Judge NAME..., registered plugins or classes: with --as or --reference by a formula, without alone.
 
     Exit 0: every applicable check of the tier passed. 1: there are findings. 2: something could not be judged, or a
     report could not be written; the rest was judged.
@@ -62,11 +68,14 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     from optreg.conformance.running.pool import Pool
     from optreg.conformance.subjects.target import Target
 
+    if options["like"] and options["reference"]:
+        raise click.UsageError("--as and --reference are two formulas; a class is judged by one.")
     params = _pairs("--param", options["params"])
     settings = tuple((key, _value(value)) for key, value in _pairs("--set", options["settings"]))
     traits = tuple((key, _value(value)) for key, value in _pairs("--trait", options["traits"]))
     targets = [
-        Target(name, options["like"], params, settings, traits, options["device"]) for name in dict.fromkeys(names)
+        Target(name, options["like"], params, settings, traits, options["device"], options["reference"])
+        for name in dict.fromkeys(names)
     ]
     selection = _selection(options["select"])
     default_registry()  # tells what is damaged of all that is installed; the workers are silent
@@ -96,7 +105,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
         except CannotBeJudged as error:
             refused[target.name] = str(error)
     cases = [
-        (target, check)
+        (replace(target, found=described[target.name]["found"]), check)
         for target in targets
         if target.name in described
         for check in of_tier(pool.checks, tier, described[target.name]["kind"])
@@ -111,6 +120,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
         else:
             verdicts.append(verdict)
     checks, subjects = {check.id: check for check in pool.checks}, [*described.values()]
+    _print_what_was_judged_alone(subjects, verdicts)
     _print_findings(verdicts, checks, options["verbose"])
     _print_summary(subjects, verdicts)
     written = _write(options, checks, subjects, refused, verdicts)
@@ -177,7 +187,7 @@ def _write(
 
 def _too_few(subjects: list[dict[str, Any]], verdicts: list[Any], tier: Any) -> list[str]:
     """One sentence for each subject to which too few checks apply."""
-    from optreg.conformance.catalogue import FLOORS
+    from optreg.conformance.catalogue import floor
     from optreg.conformance.results.messages import too_few_message
     from optreg.conformance.results.verdict import Status
 
@@ -185,9 +195,9 @@ def _too_few(subjects: list[dict[str, Any]], verdicts: list[Any], tier: Any) -> 
     for subject in subjects:
         own = [verdict for verdict in verdicts if verdict.subject == subject["name"]]
         count = sum(verdict.status is not Status.NOT_APPLICABLE for verdict in own)
-        floor = FLOORS[subject["kind"]][tier]
-        if count < floor:
-            sentences.append(too_few_message(subject["name"], tier, count, floor))
+        least = floor(subject["kind"], tier, alone=subject["found"] is not None)
+        if count < least:
+            sentences.append(too_few_message(subject["name"], tier, count, least))
     return sentences
 
 
@@ -212,6 +222,17 @@ def _value(text: str) -> Any:
     """A value as in a spec: `0.9`, `[0.8, 0.95]`, `group`."""
     value = read_text(text, text).data
     return list(value) if isinstance(value, tuple) else value
+
+
+def _print_what_was_judged_alone(subjects: list[dict[str, Any]], verdicts: list[Any]) -> None:
+    """Print which subjects had no reference, what was found out about them, and how many questions nobody answers."""
+    for subject in subjects:
+        if subject["found"] is None:
+            continue
+        open_questions = sum(verdict.unanswered for verdict in verdicts if verdict.subject == subject["name"])
+        click.echo(f"{subject['name']}: judged alone: {open_questions} questions had no reference")
+        for note in subject["notes"]:
+            click.echo(printable(f"  found out: {note}"))
 
 
 IN_FULL = 1
@@ -245,9 +266,8 @@ def _print_summary(described: list[dict[str, Any]], verdicts: list[Any]) -> None
     for subject in described:
         own = [verdict for verdict in verdicts if verdict.subject == subject["name"]]
         counts = Counter(verdict.status.value for verdict in own)
-        by = f"as {subject['like']}" if subject["like"] else f"{subject['distribution']} {subject['version']}"
         updates = sum(verdict.steps for verdict in own)
-        rows.append((subject["name"], by, *(counts[status] for status in statuses), len(own), updates))
+        rows.append((subject["name"], subject["by"], *(counts[status] for status in statuses), len(own), updates))
     table(("subject", "from", *statuses, "checks", "updates"), rows)
     for subject in described:
         if subject["taken"]:

@@ -56,12 +56,14 @@ class LiveCheck(Check):
     Args:
         function: `check_...(subject)`; asserts its claim through `subject.assert_...`.
         needs: returns why the check does not apply to a subject, or None.
+        formula: the check judges by a formula, and so does not apply to a class that is judged alone.
         still: the check makes no update that changes a parameter.
         hint: the likely cause of a failure, used if none is found out.
     """
 
     function: Callable[[Any], None]
     needs: Callable[[Any], str | None]
+    formula: bool
     still: bool
     hint: str | None
 
@@ -75,6 +77,7 @@ def check(
     tier: Tier = Tier.MUST,
     *,
     needs: Callable[[Any], str | None] = lambda subject: None,
+    formula: bool = False,
     still: bool = False,
     hint: str | None = None,
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
@@ -84,12 +87,13 @@ def check(
         id: the chapter's letter and a number.
         tier: the severity of a failure.
         needs: returns why the check does not apply to a subject, or None.
+        formula: the check judges by a formula, and so does not apply to a class that is judged alone.
         still: the check makes no update that changes a parameter; without this, a subject that never moves fails it.
         hint: the likely cause of a failure, in one sentence, used if none is found out.
     """
 
     def mark(function: Callable[[Any], None]) -> Callable[[Any], None]:
-        about = SimpleNamespace(id=id, tier=tier, needs=needs, still=still, hint=hint)
+        about = SimpleNamespace(id=id, tier=tier, needs=needs, formula=formula, still=still, hint=hint)
         function.about = about  # type: ignore[attr-defined]
         return function
 
@@ -109,3 +113,14 @@ FLOORS: dict[SuiteKind, dict[Tier, int]] = {
     "scheduler": {Tier.MUST: 20, Tier.SHOULD: 24, Tier.INFO: 25},
 }
 """How many checks of a tier must at least apply to a subject: a run of fewer proves too little to be called a pass."""
+
+FLOORS_ALONE: dict[SuiteKind, dict[Tier, int]] = {
+    "optimizer": {Tier.MUST: 35, Tier.SHOULD: 45, Tier.INFO: 45},
+    "scheduler": {Tier.MUST: 15, Tier.SHOULD: 18, Tier.INFO: 18},
+}
+"""The same for a class that is judged alone."""
+
+
+def floor(kind: SuiteKind, tier: Tier, *, alone: bool) -> int:
+    """How many checks must at least apply."""
+    return (FLOORS_ALONE if alone else FLOORS)[kind][tier]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import unless_it_can_maximize
+from optreg.conformance.chapters.conditions import unless_it_can_maximize, unless_it_needs_a_closure
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.subjects.subject import OptimizerSubject
@@ -37,7 +37,11 @@ def _backward(run: OptimizerRun) -> Tensor:
     return loss
 
 
-@check("C01", hint="`step(closure)` must call it once, under `torch.enable_grad()`, and return its loss")
+@check(
+    "C01",
+    needs=unless_it_needs_a_closure,
+    hint="`step(closure)` must call it once, under `torch.enable_grad()`, and return its loss",
+)
 def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubject) -> None:
     """A closure is called once, with gradients enabled, and its loss is returned."""
     problem = hostile_problem(subject, missing=False)
@@ -60,7 +64,11 @@ def check_a_closure_is_called_once_with_gradients_enabled(subject: OptimizerSubj
         subject.assert_equal(float(returned), losses[-1], "the loss returned", step=count)
 
 
-@check("C02", hint="the closure is called after the update, or the gradients are read before it is called")
+@check(
+    "C02",
+    needs=unless_it_needs_a_closure,
+    hint="the closure is called after the update, or the gradients are read before it is called",
+)
 def check_a_closure_equals_the_manual_way(subject: OptimizerSubject) -> None:
     """`step(closure)` equals backward and `step()`, bit for bit, with several groups and a changing lr."""
     problem = hostile_problem(subject, missing=False)
@@ -106,7 +114,7 @@ def check_a_closure_that_raises(subject: OptimizerSubject) -> None:
     run.assert_same(plain, "some updates after a closure that raised", of="without it, it is")
 
 
-@check("C09", Tier.SHOULD, hint="`step(closure)` uses what the closure returns")
+@check("C09", Tier.SHOULD, needs=unless_it_needs_a_closure, hint="`step(closure)` uses what the closure returns")
 def check_a_closure_that_returns_nothing(subject: OptimizerSubject) -> None:
     """If the closure returns None, the update is made all the same, and `step` returns None."""
     problem = hostile_problem(subject, missing=False, steps=3)
@@ -183,7 +191,7 @@ def check_state_dict_hooks(subject: OptimizerSubject) -> None:
     subject.assert_equal(called, ["saved", "loading"], "the hooks called")
 
 
-@check("C06", hint="`_step_supports_amp_scaling` is set, but `found_inf` is ignored")
+@check("C06", needs=unless_it_needs_a_closure, hint="`_step_supports_amp_scaling` is set, but `found_inf` is ignored")
 def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
     """Under a gradient scaler, an update whose gradients overflowed is skipped and has no effect."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.results.verdict import NEEDS_A_REFERENCE
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
@@ -16,9 +17,37 @@ def unless(applies: Callable[[Any], object], reason: str) -> Callable[[Any], str
 
 unless_registered = unless(lambda subject: subject.registered, "it is not a registered plugin")
 unless_it_can_maximize = unless(lambda subject: subject.can_maximize, "it has no `maximize`")
-unless_elementwise = unless(lambda subject: subject.traits.elementwise, "its elements are declared to be coupled")
 unless_several_paths = unless(lambda subject: len(subject.paths) > 1, "it has only one execution path")
 unless_compiled = unless(lambda subject: "compiled" in subject.paths, "it has no compiled path")
+
+
+def unless_elementwise(subject: OptimizerSubject) -> str | None:
+    """The condition that no element's update depends on its neighbours."""
+    if subject.traits.elementwise:
+        return None
+    return unanswered(subject, "whether elements should be coupled") or "its elements are declared to be coupled"
+
+
+def unless_independent(subject: OptimizerSubject) -> str | None:
+    """The condition that no parameter's update depends on others."""
+    if subject.traits.coupled is None:
+        return None
+    return unanswered(subject, "whether parameters should be coupled") or "its parameters are declared to be coupled"
+
+
+def unless_groups_are_independent(subject: OptimizerSubject) -> str | None:
+    """The condition that no parameter's update depends on those of other groups."""
+    return unless_independent(subject) if subject.traits.coupled == "optimizer" else None
+
+
+def unless_it_needs_a_closure(subject: OptimizerSubject) -> str | None:
+    """The condition that updates can be made without a closure: otherwise it calls one as often as it needs."""
+    return "it makes updates only with a closure" if subject.needs_closure else None
+
+
+def unanswered(subject: OptimizerSubject, question: str) -> str | None:
+    """Why a check does not apply to a class that is judged alone, if it asks a question that a reference answers."""
+    return f"{NEEDS_A_REFERENCE}: {question}" if subject.alone else None
 
 
 def runs(subject: OptimizerSubject, **options: Any) -> bool:

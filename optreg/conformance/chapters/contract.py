@@ -10,6 +10,7 @@ from optreg.conformance.chapters.conditions import unless_registered
 from optreg.conformance.chapters.promises import assert_lazy, assert_one_name, assert_refusals, assert_signature, plain
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import a_parameter
+from optreg.conformance.subjects.own_fields import COMMON
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
@@ -18,8 +19,9 @@ def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
     """It is a `torch.optim.Optimizer` whose groups contain every hyperparameter."""
     optimizer = subject.make([a_parameter(subject)], **subject.hostile)
     subject.assert_true(isinstance(optimizer, torch.optim.Optimizer), f"it is a {type(optimizer).__name__}")
+    asked = {name: value for name, value in subject.hostile.items() if name in COMMON or not subject.alone}
     for group in optimizer.param_groups:
-        for name, value in subject.group_arguments(subject.hostile).items():
+        for name, value in subject.group_arguments(asked).items():
             subject.assert_true(name in group, f"its groups have no '{name}'")
             subject.assert_equal(plain(group[name]), plain(value), f"the group's '{name}'")
 

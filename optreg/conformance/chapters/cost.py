@@ -17,7 +17,13 @@ from optreg.conformance.subjects.subject import OptimizerSubject
 from optreg.torch_internals import TorchDispatchMode
 
 
-@check("F01", Tier.SHOULD, needs=undeclared_state, hint="the state has other tensors or dtypes than the reference's")
+@check(
+    "F01",
+    Tier.SHOULD,
+    needs=undeclared_state,
+    formula=True,
+    hint="the state has other tensors or dtypes than the reference's",
+)
 def check_state_is_as_large_as_declared(subject: OptimizerSubject) -> None:
     """The state takes as many bytes as the reference's tensors would in the parameter's dtype."""
     shape = shapes_for(subject, [(64, 32)])[-1]
@@ -98,7 +104,13 @@ def _undeclared(subject: OptimizerSubject) -> str | None:
     return None if subject.traits.temporaries is not None else "it does not declare its temporary memory"
 
 
-@check("F03", Tier.SHOULD, needs=_undeclared, hint="an operation allocates a tensor though it could work in place")
+@check(
+    "F03",
+    Tier.SHOULD,
+    needs=_undeclared,
+    formula=True,
+    hint="an operation allocates a tensor though it could work in place",
+)
 def check_temporaries_are_as_declared(subject: OptimizerSubject) -> None:
     """An update takes no more temporary memory than declared, and at least half of it."""
     shape = shapes_for(subject, [(64, 64)])[-1]

@@ -8,6 +8,7 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import unless_groups_are_independent, unless_independent
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import a_parameter, hostile_problem, shapes_for
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 NAMED = "[(f'layer.{i}', p) for i, p in enumerate(params)]"
 
 
-@check("G01", hint="a group uses hyperparameters or counts of the other group, or of the constructor")
+@check(
+    "G01",
+    needs=unless_groups_are_independent,
+    hint="a group uses hyperparameters or counts of the other group, or of the constructor",
+)
 def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
     """Two groups with different hyperparameters act as two optimizers do."""
     problem, other = hostile_problem(subject), dict(subject.perturbed)
@@ -38,7 +43,11 @@ def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
             run.assert_close(index, expected, bound, f"parameter {index} in its group", of="an optimizer of its own")
 
 
-@check("G02", hint="the value is read from the constructor, or from the first group, instead of from each group")
+@check(
+    "G02",
+    needs=unless_groups_are_independent,
+    hint="the value is read from the constructor, or from the first group, instead of from each group",
+)
 def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -> None:
     """A group's own value of a hyperparameter is used in this group, and only there."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
@@ -53,7 +62,11 @@ def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -
                 run.assert_close(index, expected, bound, what, step=t, reference=reference)
 
 
-@check("G03", hint="lists, buffers or counts are made once for all parameters, and not for those that are added later")
+@check(
+    "G03",
+    needs=unless_groups_are_independent,
+    hint="lists, buffers or counts are made once for all parameters, and not for those that are added later",
+)
 def check_a_group_added_later(subject: OptimizerSubject) -> None:
     """A group added after some updates starts fresh, with its own hyperparameters; the others continue."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
@@ -131,7 +144,11 @@ def check_unknown_keys_of_a_group_survive(subject: OptimizerSubject) -> None:
     subject.assert_equal(other.optimizer.param_groups[0].get("layer_name"), "head", "an unknown key after a checkpoint")
 
 
-@check("G09", hint="the parameters of a group are processed together, in the dtype of one of them")
+@check(
+    "G09",
+    needs=unless_independent,
+    hint="the parameters of a group are processed together, in the dtype of one of them",
+)
 def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
     """Parameters of different dtypes in one group are updated as each is alone."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, exponents=(-3.0, 1.0))

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import Tier, check
+from optreg.conformance.chapters.conditions import unanswered, unless_elementwise
 from optreg.conformance.chapters.references import closed_form_problem, closed_forms, moved_by, sensitive_problems
 from optreg.conformance.harness.following import compare, follow, no_common_state, side_by_side, step_both
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import (
+    ALL_ZERO,
     STEPS,
     Problem,
     Shape,
@@ -26,16 +28,20 @@ from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
 from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.naming import Signature
+from optreg.conformance.subjects.own_fields import COMMON
 from optreg.conformance.subjects.settings import decay_rates, fits, reachable, switches
 from optreg.conformance.subjects.subject import OptimizerSubject
 from optreg.hyperparameters import defaults
+
+VANISHING = 2.0**-300
+"""A number that acts as zero does in any sum of ordinary numbers."""
 
 
 def _has(name: str) -> Callable[[OptimizerSubject], str | None]:
     return lambda subject: None if name in subject.editable else f"it has no {name}"
 
 
-@check("M01", hint="the update differs from the paper's, and matches no known mistake")
+@check("M01", formula=True, hint="the update differs from the paper's, and matches no known mistake")
 def check_constant_gradient(subject: OptimizerSubject) -> None:
     """Under a constant gradient the parameters are where the closed form, at 50 digits, puts them."""
     start, g = closed_form_problem()
@@ -50,13 +56,18 @@ def check_constant_gradient(subject: OptimizerSubject) -> None:
                 run.assert_close(0, expected, bound, "the parameter", step=t, of="the closed form", reference=reference)
 
 
-@check("M02", hint="the update differs from the reference's, and matches no known mistake")
+@check("M02", formula=True, hint="the update differs from the reference's, and matches no known mistake")
 def check_hostile_trajectory(subject: OptimizerSubject) -> None:
     """Parameters follow the reference through gradients from 1e-6 to 1e2, zeros, missing ones, and a changing lr."""
     follow(subject, hostile_problem(subject))
 
 
-@check("M03", needs=no_common_state, hint="the state is scaled or updated differently, though parameters may agree")
+@check(
+    "M03",
+    needs=no_common_state,
+    formula=True,
+    hint="the state is scaled or updated differently, though parameters may agree",
+)
 def check_state_follows_the_reference(subject: OptimizerSubject) -> None:
     """Every tensor of the state follows the reference's tensor of the same name, after every update."""
     if not ReferenceRun(subject, [np.ones((2, 2))]).step([np.ones((2, 2))]).now[0][1]:
@@ -64,14 +75,19 @@ def check_state_follows_the_reference(subject: OptimizerSubject) -> None:
     follow(subject, hostile_problem(subject), states=True)
 
 
-@check("M04", hint="the initial state is not the reference's, or the first update is a special case")
+@check("M04", formula=True, hint="the initial state is not the reference's, or the first update is a special case")
 def check_first_step(subject: OptimizerSubject) -> None:
     """The first update is the reference's, at hostile values and at the defaults."""
     for settings in (subject.hostile, subject.default):
         follow(subject, hostile_problem(subject, missing=False, steps=1), **settings)
 
 
-@check("M05", needs=_has("weight_decay"), hint="the decay is applied to another tensor, or with another factor")
+@check(
+    "M05",
+    needs=_has("weight_decay"),
+    formula=True,
+    hint="the decay is applied to another tensor, or with another factor",
+)
 def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
     """Weight decay is coupled to the gradient or decoupled from it, as declared, and as the reference does it."""
     kind = decay_of(subject.reference, subject.hostile, subject.ndim)
@@ -91,7 +107,9 @@ def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
     follow(subject, hostile_problem(subject, missing=False), weight_decay=0.0)
 
 
-@check("M06", needs=_has("weight_decay"), hint="the decay reads the updated parameter, or has another factor")
+@check(
+    "M06", needs=_has("weight_decay"), formula=True, hint="the decay reads the updated parameter, or has another factor"
+)
 def check_decay_reads_the_parameter_before_the_update(subject: OptimizerSubject) -> None:
     """Weight decay is a share of the parameter before the update, not after it."""
     follow(subject, hostile_problem(subject, lr=0.3, missing=False), weight_decay=0.9)
@@ -107,6 +125,12 @@ def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
         return OptimizerRun(subject, problem.starts, **settings).run(problem).values()[1]
 
     finals = [final(problem) for problem in problems]
+    if subject.alone:  # how much should change is not known, but common hyperparameters change something
+        for name, value in common_changes(subject):
+            pairs = zip(problems, finals, strict=True)
+            same = all(np.array_equal(final(problem, **{name: value}), before) for problem, before in pairs)
+            subject.assert_true(not same, f"{name}={value!r} makes no difference")
+        return
     for name, value in subject.perturbed:
         for problem, before in zip(problems, finals, strict=True):
             expected, _ = moved_by(subject, problem, {name: value})
@@ -120,6 +144,9 @@ def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
 @check("M08", hint="the hyperparameter is read once, at construction or in the first step, not in every update")
 def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> None:
     """A hyperparameter edited in a param group takes effect in the next update."""
+    if subject.alone:
+        _assert_common_edits_act(subject)
+        return
     changes = list(subject.perturbed)
     if "weight_decay" in subject.editable:
         changes.append(("weight_decay", 0.0))
@@ -133,6 +160,23 @@ def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> No
             run, reference = side_by_side(subject, problem)
             for t, step in enumerate(problem.steps):
                 step_both(run, reference, step.grads, **{"lr": step.lr, **({name: value} if t >= when else {})})
+
+
+def _assert_common_edits_act(subject: OptimizerSubject) -> None:
+    """Assert that edits of common hyperparameters act: rate and decay at once, others after some updates at most."""
+    problem = hostile_problem(subject, missing=False)
+    for name, value in [("lr", 0.5), *common_changes(subject)]:
+        at_once = name in {"lr", "weight_decay"}
+        acts = []
+        for when in (1, 4):
+            plain, edited = (OptimizerRun(subject, problem.starts).run(problem, 0, when) for _ in range(2))
+            edited.edit(noted=True, **{name: value})
+            for step in problem.steps[when : when + 1 if at_once else None]:
+                plain.step(step.grads)
+                edited.step(step.grads)
+            acts.append(not all(map(np.array_equal, plain.values(), edited.values())))
+        works = all(acts) if at_once else any(acts)
+        subject.assert_true(works, f"{name}={value!r}, edited during a run, has no effect{' at once' * at_once}")
 
 
 def _assert_effect(subject: OptimizerSubject, problem: Problem, name: str, value: Any, when: int) -> None:
@@ -154,7 +198,12 @@ def _assert_effect(subject: OptimizerSubject, problem: Problem, name: str, value
         subject.assert_true(not moved <= bound, reason, measured=moved, bound=bound)
 
 
-@check("M09", needs=_has("eps"), hint="eps is in another place than in the reference, or clamped, scaled or left out")
+@check(
+    "M09",
+    needs=_has("eps"),
+    formula=True,
+    hint="eps is in another place than in the reference, or clamped, scaled or left out",
+)
 def check_eps_far_above_and_far_below_the_gradient(subject: OptimizerSubject) -> None:
     """With eps far above the gradient, and far below it, parameters follow the reference."""
     if not isinstance(subject.hostile["eps"], float):
@@ -164,7 +213,7 @@ def check_eps_far_above_and_far_below_the_gradient(subject: OptimizerSubject) ->
             follow(subject, hostile_problem(subject, [(6,), (4, 3)], missing=False), eps=eps)
 
 
-@check("M11", hint="a gradient of zeros is a special case, or leads to a division by zero")
+@check("M11", formula=True, hint="a gradient of zeros is a special case, or leads to a division by zero")
 def check_zero_gradients(subject: OptimizerSubject) -> None:
     """Under gradients of zero, in the first updates and later, parameters follow the reference."""
     for zeros in ({0}, {0, 1, 2}, {3, 4, 5, 6}):
@@ -178,7 +227,7 @@ def _scaled(problem: Problem, updates: Container[int], factor: float) -> Problem
     return Problem(problem.starts, [Step(s.lr, [None if g is None else g * f for g in s.grads]) for s, f in pairs])
 
 
-@check("M17", hint="the switch is ignored, or does not do what it does in the reference")
+@check("M17", formula=True, hint="the switch is ignored, or does not do what it does in the reference")
 def check_switches(subject: OptimizerSubject) -> None:
     """At every position of every switch (amsgrad, nesterov, centered, ...) the reference is followed."""
     changes = [position for position in switches(subject.reference) if not position.keys() & subject.fixed.keys()]
@@ -197,6 +246,8 @@ def check_no_learning_rate_moves_nothing(subject: OptimizerSubject) -> None:
     if not fits(subject.reference, {**subject.hostile, "lr": 0.0}):
         raise NotApplicable("lr = 0 is out of its range")
     problem = hostile_problem(subject)
+    if subject.alone and _moves_at_rate_zero(subject, problem):
+        raise NotApplicable(unanswered(subject, "whether parameters should rest at lr = 0"))
     run = OptimizerRun(subject, problem.starts)
     for t, step in enumerate(problem.steps, start=1):
         run.step(step.grads, lr=0.0)
@@ -205,6 +256,15 @@ def check_no_learning_rate_moves_nothing(subject: OptimizerSubject) -> None:
     run.step(problem.steps[0].grads, lr=0.01)
     moved = any(np.any(value != start) for value, start in zip(run.values(), problem.starts, strict=True))
     subject.assert_true(moved, "nothing moves once lr is no longer 0")
+
+
+def _moves_at_rate_zero(subject: OptimizerSubject, problem: Problem) -> bool:
+    """Whether plain runs at lr = 0 move parameters without any weight decay: then the rate is no factor of updates."""
+    no_decay: dict[str, Any] = {"weight_decay": 0.0} if "weight_decay" in subject.editable else {}
+    reference = ReferenceRun(subject, problem.starts, **no_decay)
+    for step in problem.steps:
+        reference.step(step.grads, lr=0.0)
+    return any(np.any(value != start) for value, start in zip(reference.values(), problem.starts, strict=True))
 
 
 @check("M19", hint="the tensor is modified in place (`mul_`, `div_`), or rounded")
@@ -239,6 +299,8 @@ def check_tensor_lr(subject: OptimizerSubject) -> None:
 @check("M20", hint="the update draws random numbers, reads a clock, or reads uninitialized memory")
 def check_a_rerun_is_bit_identical(subject: OptimizerSubject) -> None:
     """A second run gives the same bits, under another seed too, unless randomness is declared."""
+    if subject.alone and subject.traits.random:
+        raise NotApplicable(unanswered(subject, "whether updates should draw random numbers"))
     problem = hostile_problem(subject)
 
     def run(seed: int) -> OptimizerRun:
@@ -254,13 +316,13 @@ def check_a_rerun_is_bit_identical(subject: OptimizerSubject) -> None:
         run(6).assert_same(first, "under another seed", of="under the first it is")
 
 
-@check("M21", hint="a count overflows, or an error accumulates in a narrower dtype")
+@check("M21", formula=True, hint="a count overflows, or an error accumulates in a narrower dtype")
 def check_long_run(subject: OptimizerSubject) -> None:
     """Over 300 updates the error grows no faster than rounding allows."""
     follow(subject, hostile_problem(subject, [(6,), (3, 2)], steps=300, exponents=(-4.0, 1.0), lr=1e-3))
 
 
-@check("M22", Tier.SHOULD, hint="a default of the constructor is not the reference's")
+@check("M22", Tier.SHOULD, formula=True, hint="a default of the constructor is not the reference's")
 def check_defaults(subject: OptimizerSubject) -> None:
     """Constructed without hyperparameters, it follows the reference at the reference's defaults."""
     given = defaults(subject.reference)
@@ -281,10 +343,31 @@ def check_defaults(subject: OptimizerSubject) -> None:
 def check_a_large_tensor(subject: OptimizerSubject) -> None:
     """A tensor larger than any block, of a size that no block divides, follows the reference to its last element."""
     shapes: list[Shape] = [(65, 33)] if subject.traits.ndim else [(2**20 + 2**16 + 3,)]
-    follow(subject, hostile_problem(subject, shapes, steps=3, missing=False))
+    problem = hostile_problem(subject, shapes, steps=3, missing=False)
+    if not subject.alone:
+        follow(subject, problem)
+        return
+    reason = unless_elementwise(subject)
+    if reason:
+        raise NotApplicable(reason)
+    run = OptimizerRun(subject, problem.starts).run(problem)
+    for name, part in (("first", slice(5)), ("last", slice(-5, None))):
+
+        def cut(array: Array, part: slice = part) -> Array:
+            return np.asarray(array.ravel()[part])
+
+        small = problem.mapped(cut, cut)
+        expected = ReferenceRun(subject, small.starts).run(small).values()[0]
+        found, bound = run.values()[0].ravel()[part], between_runs(3)
+        subject.assert_close(found, expected, bound, f"the {name} elements of a large tensor", of="a small one of them")
 
 
-@check("M24", Tier.SHOULD, hint="a float32 computation rounds unnecessarily, for example through a reciprocal")
+@check(
+    "M24",
+    Tier.SHOULD,
+    formula=True,
+    hint="a float32 computation rounds unnecessarily, for example through a reciprocal",
+)
 def check_dyadic_numbers_are_exact(subject: OptimizerSubject) -> None:
     """Where the reference's arithmetic is exact in float32, the optimizer gives the same bits."""
     problem = dyadic_problem()
@@ -309,7 +392,7 @@ def _dyadic(value: object) -> object:
     return min(0.5, 2.0 ** round(math.log2(value))) if isinstance(value, float) and 0 < value < 1 else value
 
 
-@check("M28", hint="tiny or huge gradients are clipped, flushed to zero, or squared out of range")
+@check("M28", formula=True, hint="tiny or huge gradients are clipped, flushed to zero, or squared out of range")
 def check_wide_scales(subject: OptimizerSubject) -> None:
     """With gradients from 1e-12 to 1e9, and with parameters around 1000, the reference is followed."""
     problem = hostile_problem(subject, [(24,), (6, 4)], missing=False, exponents=(-12.0, 9.0))
@@ -317,7 +400,11 @@ def check_wide_scales(subject: OptimizerSubject) -> None:
     follow(subject, Problem([1e3 * start for start in problem.starts], problem.steps))
 
 
-@check("M25", hint="the update differs from the reference's at other scales or hyperparameters than the fixed ones")
+@check(
+    "M25",
+    formula=True,
+    hint="the update differs from the reference's at other scales or hyperparameters than the fixed ones",
+)
 def check_explored_trajectories(subject: OptimizerSubject) -> None:
     """The reference is followed at other seeds, scales and hyperparameters, which Hypothesis chooses."""
     from hypothesis import HealthCheck, Phase, given, settings
@@ -346,7 +433,7 @@ def check_explored_trajectories(subject: OptimizerSubject) -> None:
 @check("M29", hint="a value such as 0, an int or a list is treated as missing, or is capped")
 def check_edges_of_ranges(subject: OptimizerSubject) -> None:
     """Decay rates of 0, a learning rate of 10, integers, and lists of decay rates: the reference is followed."""
-    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=6)
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=ALL_ZERO if subject.alone else 6)
     for name, value in _edges(subject):
         listed = isinstance(value, list)
         checked = {**subject.hostile, name: tuple(value) if listed else value}
@@ -357,13 +444,25 @@ def check_edges_of_ranges(subject: OptimizerSubject) -> None:
                 if subject.registered and not listed:
                     raise
                 continue
-            reference = ReferenceRun(subject, problem.starts, **{name: value})
+            reference = ReferenceRun(subject, problem.starts, **{name: _usual(value)})
             for step in problem.steps:
                 step_both(run, reference, step.grads)
                 for index, (param, grad) in enumerate(zip(run.params, step.grads, strict=True)):
                     with run.showing(index, np.asarray(grad), show="params[{i}].grad"):
                         what = f"the gradient of parameter {index} under {name}={value!r}"
                         subject.assert_equal(param.grad, subject.tensor(grad), what, step=reference.t)
+
+
+def _usual(value: Any) -> Any:
+    """A value that acts as the given one does, of the usual type, and which nobody takes for missing: not zero."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_usual, value))
+    return float(value) or VANISHING
+
+
+def common_changes(subject: OptimizerSubject) -> list[tuple[str, Any]]:
+    """Other values of the hyperparameters that mean the same everywhere, so that they act in every update."""
+    return [(name, value) for name, value in subject.perturbed if name in COMMON]
 
 
 def _edges(subject: OptimizerSubject) -> Iterator[tuple[str, Any]]:
@@ -383,8 +482,11 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
     """At lr = 0, through a tenfold drop of lr, and under one of torch's schedulers, the reference is followed."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=8)
     factors = [0.0, 0.0, 0.5, 1.0, 0.1, 0.0, 1.0, 0.3]
-    steps = [Step(0.02 * f, step.grads) for f, step in zip(factors, problem.steps, strict=True)]
-    follow(subject, Problem(problem.starts, steps))
+    run, reference = side_by_side(subject, problem)
+    for factor, step in zip(factors, problem.steps, strict=True):
+        run.step(step.grads, lr=0.02 * factor)
+        reference.step(step.grads, lr=_usual(0.02 * factor))
+        compare(run, reference)
     run, reference = side_by_side(subject, problem, lr=0.02)
     if "lr" not in run.optimizer.param_groups[0]:
         return  # torch's schedulers cannot drive it
@@ -399,7 +501,11 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
             run.note("scheduler.step()")
 
 
-@check("M31", hint="after many updates something is reset, clipped, no longer corrected, or counted in a narrow dtype")
+@check(
+    "M31",
+    formula=True,
+    hint="after many updates something is reset, clipped, no longer corrected, or counted in a narrow dtype",
+)
 def check_a_very_long_run(subject: OptimizerSubject) -> None:
     """The reference is followed over 2500 updates at the defaults, with sudden gradients 1000 times as large."""
     problem = hostile_problem(subject, [(3,)], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)

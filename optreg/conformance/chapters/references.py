@@ -28,7 +28,9 @@ def _trajectory(subject: OptimizerSubject, settings: dict[str, Any], start: Any,
     return found
 
 
-@check("Q01", still=True, hint="the reference or its closed form is wrong: derive both again from the paper")
+@check(
+    "Q01", formula=True, still=True, hint="the reference or its closed form is wrong: derive both again from the paper"
+)
 def check_reference_agrees_with_its_closed_form(subject: OptimizerSubject) -> None:
     """Under a constant gradient the reference is where its closed form, at 50 digits, puts it."""
     (start, g), steps = closed_form_problem(), 40
@@ -75,7 +77,12 @@ def closed_forms(
     return found
 
 
-@check("Q02", still=True, hint="the reference computes in a narrower dtype, or subtracts nearly equal numbers")
+@check(
+    "Q02",
+    formula=True,
+    still=True,
+    hint="the reference computes in a narrower dtype, or subtracts nearly equal numbers",
+)
 def check_reference_is_precise(subject: OptimizerSubject) -> None:
     """The reference in float64 is itself at 50 digits, up to rounding, under hostile gradients."""
     context = fifty_digits()
@@ -105,7 +112,12 @@ def _exact(value: Any, context: Any) -> Any:
     return context.mpf(value) if isinstance(value, float) else value
 
 
-@check("Q03", still=True, hint="the reference works in place (`+=`, `out=`) on an array it was given, or has yielded")
+@check(
+    "Q03",
+    formula=True,
+    still=True,
+    hint="the reference works in place (`+=`, `out=`) on an array it was given, or has yielded",
+)
 def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> None:
     """The reference writes neither to its start, nor to a gradient, nor to what it has yielded."""
     problem = hostile_problem(subject, missing=False)
@@ -125,7 +137,12 @@ def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> 
             subject.assert_equal(np.asarray(now).tolist(), then.tolist(), "theta as yielded before", step=t)
 
 
-@check("Q04", still=True, hint="`trajectory` never reads that field, or reads it once instead of in every update")
+@check(
+    "Q04",
+    formula=True,
+    still=True,
+    hint="`trajectory` never reads that field, or reads it once instead of in every update",
+)
 def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None:
     """Every hyperparameter of the reference, every element of a tuple, and every switch changes its trajectory."""
     changes = [{name: value} for name, value in perturbed(subject.reference, subject.hostile)]

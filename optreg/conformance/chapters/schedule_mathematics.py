@@ -18,7 +18,7 @@ from optreg.conformance.subjects.subject import ScheduleSubject
 from optreg.schedule import ScheduleLR
 
 
-@check("L01", hint="the formula differs from the reference's, and matches no known mistake")
+@check("L01", formula=True, hint="the formula differs from the reference's, and matches no known mistake")
 def check_every_step_follows_the_formula(subject: ScheduleSubject) -> None:
     """At every corner, and at every step to 20 beyond the end, the rate is base_lr * f(t), to within 1e-12."""
     for settings in corners_for(subject):
@@ -28,14 +28,14 @@ def check_every_step_follows_the_formula(subject: ScheduleSubject) -> None:
         run.assert_rates()
 
 
-@check("L02", still=True, hint="the constructor does not set the rate, or sets it for step 1")
+@check("L02", formula=True, still=True, hint="the constructor does not set the rate, or sets it for step 1")
 def check_the_rate_is_set_at_construction(subject: ScheduleSubject) -> None:
     """After construction the learning rate of each group is base_lr * f(0)."""
     for settings in corners_for(subject):
         SchedulerRun(subject, settings).assert_rates("the learning rate at construction")
 
 
-@check("L03", hint="the schedule ends a step early or late, or at another value")
+@check("L03", formula=True, hint="the schedule ends a step early or late, or at another value")
 def check_the_end_value(subject: ScheduleSubject) -> None:
     """The rate reaches the formula's end value at the last step, and not before."""
     seen = False
@@ -53,7 +53,11 @@ def check_the_end_value(subject: ScheduleSubject) -> None:
     subject.assert_true(seen, "no end was seen")
 
 
-@check("L04", hint="the formula is used beyond its end; if that is intended, declare after=cycle or after=formula")
+@check(
+    "L04",
+    formula=True,
+    hint="the formula is used beyond its end; if that is intended, declare after=cycle or after=formula",
+)
 def check_after_the_end(subject: ScheduleSubject) -> None:
     """After its end the schedule holds, cycles, follows the formula or raises, as declared; no rate is negative."""
     for settings in corners_for(subject):
@@ -85,7 +89,7 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
             subject.assert_true(cycles, "it is declared to cycle, but holds its last rate")
 
 
-@check("L05", hint="a phase is a step too long or too short, so that the curve leaves its range")
+@check("L05", formula=True, hint="a phase is a step too long or too short, so that the curve leaves its range")
 def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> None:
     """The rate is never below the formula's minimum, nor above its maximum."""
     for settings in corners_for(subject):
@@ -113,7 +117,7 @@ def check_degenerate_phases_are_finite(subject: ScheduleSubject) -> None:
                 run.step()
 
 
-@check("L07", hint="two phases do not meet at their joint")
+@check("L07", formula=True, hint="two phases do not meet at their joint")
 def check_no_jump_beyond_the_formula(subject: ScheduleSubject) -> None:
     """Between any two steps, joints included, the rate changes as much as the formula does."""
     settings = subject.ordinary()
@@ -128,7 +132,7 @@ def check_no_jump_beyond_the_formula(subject: ScheduleSubject) -> None:
                 subject.assert_close(moved, expected, bound, f"the change of group {index}'s learning rate", step=run.t)
 
 
-@check("L09", hint="the warmup is counted from 1, or is a step longer or shorter than `warmup_steps`")
+@check("L09", formula=True, hint="the warmup is counted from 1, or is a step longer or shorter than `warmup_steps`")
 def check_the_peak(subject: ScheduleSubject) -> None:
     """At the declared peak the rate is exactly base_lr."""
     if subject.traits.peak is None:
@@ -143,7 +147,11 @@ def check_the_peak(subject: ScheduleSubject) -> None:
             run.assert_close(index, rate, base_lr, SCHEDULE_ATOL * base_lr, what, of="base_lr")
 
 
-@check("L10", hint="each rate is computed from the last one, and rounding adds up; or a number of steps is capped")
+@check(
+    "L10",
+    formula=True,
+    hint="each rate is computed from the last one, and rounding adds up; or a number of steps is capped",
+)
 def check_many_steps(subject: ScheduleSubject) -> None:
     """Over tens of thousands of steps, and beyond the end, the rate is the formula's to within 1e-10."""
     settings = subject.ordinary(total_steps=34567, warmup_steps=1373)
@@ -175,7 +183,7 @@ def check_each_group_has_its_own_base(subject: ScheduleSubject) -> None:
             run.assert_rates()
 
 
-@check("L13", hint="each rate is a multiple of the last one, and so stays at zero")
+@check("L13", formula=True, hint="each rate is a multiple of the last one, and so stays at zero")
 def check_it_goes_on_after_a_rate_of_zero(subject: ScheduleSubject) -> None:
     """After a rate of zero the schedule continues by its formula."""
     seen = False
@@ -234,7 +242,9 @@ def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
 _unless_it_drives_more = unless(lambda subject: subject.traits.drives, "it drives only the learning rate")
 
 
-@check("L16", needs=_unless_it_drives_more, hint="what is driven besides the rate is wrong, or not restored")
+@check(
+    "L16", needs=_unless_it_drives_more, formula=True, hint="what is driven besides the rate is wrong, or not restored"
+)
 def check_what_is_driven_besides_the_rate(subject: ScheduleSubject) -> None:
     """Everything else that a schedule is declared to drive follows the reference, after a resume too."""
     for settings in corners_for(subject):
@@ -321,7 +331,7 @@ def check_setting_the_step(subject: ScheduleSubject) -> None:
         run.assert_rates()
 
 
-@check("L21", hint="the formula differs from the reference's, and matches no known mistake")
+@check("L21", formula=True, hint="the formula differs from the reference's, and matches no known mistake")
 def check_the_curve(subject: ScheduleSubject) -> None:
     """The curve of 100 steps, which the report draws, is the formula's."""
     settings = subject.ordinary(total_steps=100, warmup_steps=20)

@@ -12,7 +12,7 @@ from optreg.conformance.subjects.settings import in_words, perturbed
 from optreg.conformance.subjects.subject import ScheduleSubject
 
 
-@check("Q11", still=True, hint="`multiplier` never reads that field")
+@check("Q11", formula=True, still=True, hint="`multiplier` never reads that field")
 def check_reference_uses_every_hyperparameter(subject: ScheduleSubject) -> None:
     """Every hyperparameter of the formula affects some multiplier."""
     settings = subject.ordinary()
@@ -31,7 +31,7 @@ def check_reference_uses_every_hyperparameter(subject: ScheduleSubject) -> None:
         subject.assert_true(differs, f"{name}={value!r} makes no difference to the formula")
 
 
-@check("Q12", still=True, hint="the declared traits (`peak`, `end`, `after`) and the formula disagree")
+@check("Q12", formula=True, still=True, hint="the declared traits (`peak`, `end`, `after`) and the formula disagree")
 def check_reference_keeps_its_declaration(subject: ScheduleSubject) -> None:
     """The formula is 1 at its declared peak, and constant after its end if it is declared to hold."""
     for settings in corners_for(subject):

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.harness.code import call, literal, on_device
+from optreg.conformance.harness.drawing import Drawing
 from optreg.conformance.harness.layouts import DENSE, Array, Layout, as_array
 from optreg.conformance.harness.problems import Problem, Step
 from optreg.conformance.harness.recording import (
@@ -71,6 +72,7 @@ class OptimizerRun:
         self.added: list[tuple[Sequence[int], Mapping[str, Any]]] = []
         """The groups that were added later, as in `groups`."""
         subject.activity.recording = self.recording
+        self.drawing = Drawing(subject)
         self.optimizer = subject.make(self._grouped(), **self.settings)
 
     @property
@@ -123,7 +125,8 @@ class OptimizerRun:
         activity = self.subject.activity
         activity.recording = self.recording
         before = None if activity.moved else self.tensors()
-        returned = self.optimizer.step(*arguments)
+        with self.drawing:
+            returned = self.subject.update(self.optimizer, *arguments)
         activity.updates += 1
         if before is not None:
             pairs = zip(before, self.params, strict=True)
@@ -192,7 +195,7 @@ class OptimizerRun:
             with torch.no_grad():
                 param.copy_(old)
         extensions = [fresh._extend(*group) for group in self.added] if extended else []
-        fresh.added = list(self.added)
+        fresh.added, fresh.drawing = list(self.added), copy.copy(self.drawing)
         fresh.optimizer.load_state_dict(saved)
         helper = [THROUGH_A_FILE] if way == "file" else []
         copied = "p.detach().clone(), p.requires_grad" if frozen else "p.detach().clone()"
@@ -223,6 +226,7 @@ class OptimizerRun:
     def duplicate(self, way: str) -> "OptimizerRun":
         """A copy of optimizer and parameters, made by `"deepcopy"` or through a `"pickle"`."""
         other = copy.copy(self)
+        other.drawing = copy.copy(self.drawing)
         pair = (self.params, self.optimizer)
         other.params, other.optimizer = copy.deepcopy(pair) if way == "deepcopy" else pickle.loads(pickle.dumps(pair))
         line = Line(f"params, optimizer = {COPIES[way]}")

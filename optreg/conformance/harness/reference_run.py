@@ -1,4 +1,7 @@
-"""ReferenceRun: the references of all parameters, stepped alongside a run, and how far the optimizer may differ."""
+"""ReferenceRun: the references of all parameters, stepped alongside a run, and how far the optimizer may differ.
+
+A class that is judged alone has plain runs of itself in their place.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +10,7 @@ import numpy as np
 import torch
 
 from optreg.conformance.harness.layouts import Array
+from optreg.conformance.harness.plain_run import PlainRun
 from optreg.conformance.harness.problems import Problem, Step
 from optreg.conformance.results.tolerance import rounding
 from optreg.conformance.subjects.subject import OptimizerSubject
@@ -44,14 +48,15 @@ class ReferenceRun:
         ]
         self.references = [subject.reference(**each) for each in own]
         pairs = zip(self.references, starts, strict=True)
-        self.runs = [reference.trajectory(np.array(start, dtype=np.float64)) for reference, start in pairs]
-        self.now = [next(run) for run in self.runs]
+        self.plain = PlainRun(subject, starts, groups or (), own) if subject.alone else None
+        self.runs = [] if self.plain else [r.trajectory(np.array(start, dtype=np.float64)) for r, start in pairs]
+        self.now = [next(run) for run in self.runs] or [(np.array(start, dtype=np.float64), {}) for start in starts]
         self.started = [False for _ in starts]
         self.peak = [np.abs(theta) for theta, _ in self.now]
         self.state_peaks = [{name: np.abs(value) for name, value in state.items()} for _, state in self.now]
         self.gradients = [np.zeros_like(theta) for theta, _ in self.now]
         self.total_lrs, self.t = [0.0 for _ in starts], 0
-        coupled = decay_of(subject.reference, self.settings, subject.ndim) == "coupled"
+        coupled = not self.plain and decay_of(subject.reference, self.settings, subject.ndim) == "coupled"
         self.couplings = [float(each["weight_decay"]) if coupled else 0.0 for each in own]
 
     def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "ReferenceRun":
@@ -67,6 +72,8 @@ class ReferenceRun:
     def step(self, grads: Sequence[Array | None], **changes: Any) -> "ReferenceRun":
         """Make one update in every reference whose parameter has a gradient."""
         self.t += 1
+        if self.plain:
+            self.plain.send(grads, {name: _plain(value) for name, value in changes.items()})
         for index, grad in enumerate(grads):
             reference = self.references[index]
             for name, value in changes.items():
@@ -75,7 +82,11 @@ class ReferenceRun:
             if grad is None:
                 continue
             self.started[index] = True
-            theta, state = self.now[index] = self.runs[index].send(np.array(grad, dtype=np.float64))
+            if self.plain:
+                self.now[index] = (self.plain.values(index), {})
+            else:
+                self.now[index] = self.runs[index].send(np.array(grad, dtype=np.float64))
+            theta, state = self.now[index]
             self.peak[index] = np.maximum(self.peak[index], np.abs(theta))
             self.gradients[index] = np.maximum(self.gradients[index], np.abs(grad))
             peaks = self.state_peaks[index]

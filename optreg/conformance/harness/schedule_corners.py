@@ -15,7 +15,7 @@ def corners_for(subject: ScheduleSubject) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for settings in corners(subject.reference):
         fixed = {**settings, **subject.fixed}
-        if fixed not in found and not (found and subject.target.like and _refused(subject, fixed)):
+        if fixed not in found and not (found and not subject.registered and _refused(subject, fixed)):
             found.append(fixed)
     return found
 

@@ -15,6 +15,10 @@ class Status(StrEnum):
     NOT_APPLICABLE = "not applicable"
 
 
+NEEDS_A_REFERENCE = "needs a reference"
+"""How the reason begins why a check does not apply to a class that is judged alone, and would apply to another."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What is wrong, where, by how much, and how to reproduce it.
@@ -88,6 +92,11 @@ class Verdict:
     seconds: float = 0.0
     output: str = ""
     curve: Curve | None = None
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the check asks what only a reference answers, and there was none."""
+        return bool(self.reason) and str(self.reason).startswith(NEEDS_A_REFERENCE)
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as plain data; the inverse of `from_dict`."""

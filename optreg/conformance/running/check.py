@@ -12,11 +12,21 @@ from optreg.conformance.catalogue import LiveCheck
 from optreg.conformance.explain.findings import explained, program_that_raises
 from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.harness.scheduler_run import make_optimizer
-from optreg.conformance.results.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
+from optreg.conformance.harness.trials import in_words, settled
+from optreg.conformance.results.verdict import (
+    NEEDS_A_REFERENCE,
+    CannotBeJudged,
+    Failed,
+    Finding,
+    NotApplicable,
+    Status,
+    Verdict,
+)
 from optreg.conformance.subjects.resolving import resolve, unmapped
 from optreg.conformance.subjects.schedule_settings import typical
 from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target
+from optreg.entries import Entry
 
 SUITE = str(Path(__file__).parents[1])
 
@@ -27,7 +37,7 @@ def judge(target: Target, check: LiveCheck) -> Verdict:
     Raises:
         CannotBeJudged: the subject cannot be found or imported.
     """
-    return judge_subject(resolve(target), check)
+    return judge_subject(resolve(settled(target)), check)
 
 
 def judge_subject(subject: Subject, check: LiveCheck) -> Verdict:
@@ -53,25 +63,38 @@ def describe(target: Target) -> dict[str, Any]:
     Raises:
         CannotBeJudged: it cannot be found, imported or constructed.
     """
+    target = settled(target)
     subject = resolve(target)
     try:
         settings = _construct(subject)
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CannotBeJudged(f"{target} cannot be constructed with the settings that checks use: {reason}") from error
-    assert subject.registration
-    entry = subject.registration.entry
-    origin = {"distribution": entry.distribution, "version": entry.version}
+    entry = subject.registration.entry if subject.registered and subject.registration else None
     return {
         "name": target.name,
         "kind": subject.kind.value,
         "like": target.like,
+        "reference": target.reference,
+        "by": _by(target, entry),
+        "found": target.found,
+        "notes": in_words(target.found or {}),
         "device": target.device,
-        **(origin if not target.like else {"distribution": None, "version": None}),
+        "distribution": entry and entry.distribution,
+        "version": entry and entry.version,
         "settings": {name: repr(value) for name, value in settings.items()},
         "taken": {name: repr(value) for name, value in subject.fixed.items() if name not in dict(target.settings)},
         "left": unmapped(subject) if subject.fixed else [],
     }
+
+
+def _by(target: Target, entry: Entry | None) -> str:
+    """By what a target is judged, in a few words."""
+    if target.alone:
+        return "alone"
+    if target.reference:
+        return f"by {target.reference}"
+    return f"{entry.distribution} {entry.version}" if entry else f"as {target.like}"
 
 
 def _construct(subject: Subject) -> dict[str, Any]:
@@ -89,7 +112,7 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a subject's warnings are not findings
         try:
-            reason = check.needs(subject)
+            reason = NEEDS_A_REFERENCE if check.formula and subject.alone else check.needs(subject)
             if reason:
                 return Status.NOT_APPLICABLE, None, reason
             check.function(subject)

@@ -2,17 +2,26 @@
 
 import functools
 import importlib
-from dataclasses import fields, make_dataclass, replace
+from dataclasses import fields, is_dataclass, make_dataclass, replace
 from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged
-from optreg.conformance.subjects.naming import Names, Signature, aliases_in, field_of, takes_an_optimizer
+from optreg.conformance.subjects.naming import (
+    Names,
+    Signature,
+    aliases_in,
+    arguments_of,
+    field_of,
+    takes_an_optimizer,
+)
+from optreg.conformance.subjects.own_fields import NEEDED, own_names, own_reference, own_values
 from optreg.conformance.subjects.subject import PATHS, OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target, registered
+from optreg.entries import Kind
 from optreg.errors import OptregError
 from optreg.hyperparameters import defaults, names
-from optreg.records import OptimizerPlugin, SchedulePlugin
-from optreg.traits import OptimizerTraits
+from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
+from optreg.traits import OptimizerTraits, ScheduleTraits
 
 
 def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
@@ -21,47 +30,125 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
     Raises:
         CannotBeJudged: it cannot be found or imported, or its constructor requires an unknown argument.
     """
-    registration = registered(target)
     _refuse_a_missing_device(target.device)
+    if target.alone:
+        return _alone(target)
+    registration, plugin = _record(target)
     if ":" in target.name:
-        if not target.like:
-            raise CannotBeJudged(f"'{target.name}' is a class; say by which plugin's reference to judge it: --as adamw")
-        implementation = _imported(target.name)
+        implementation = imported(target.name)
     else:
-        if target.like:
-            raise CannotBeJudged(f"--as {target.like} judges a class, 'package.module:Class', not '{target.name}'")
+        assert registration
         try:
             implementation = registration.implementation()
         except OptregError as error:
             raise CannotBeJudged(str(error)) from error
-    plugin = registration.plugin
-    common: dict[str, Any] = {
-        "target": target,
-        "kind": registration.entry.kind,
-        "implementation": implementation,
-        "reference": plugin.reference,
-        "registration": registration,
-    }
     own_names = _checked_params(target, plugin.reference)
     skipped = 1
     if isinstance(plugin, SchedulePlugin):
         skipped = int(takes_an_optimizer(implementation, names(plugin.reference), own_names))
-    signature = Signature(implementation, skipped)
-    if target.like:
+    signature, foreign = Signature(implementation, skipped), ":" in target.name
+    if foreign:
         own_names |= aliases_in(signature, names(plugin.reference), own_names)
-    common["naming"] = Names(own_names)
+    common: dict[str, Any] = {
+        "target": target,
+        "implementation": implementation,
+        "reference": plugin.reference,
+        "registration": registration,
+        "naming": Names(own_names),
+    }
+    subject: OptimizerSubject | ScheduleSubject
     if isinstance(plugin, OptimizerPlugin):
-        traits = _inferred(plugin.traits, signature) if target.like else plugin.traits
-        options = _options(signature) if target.like else plugin.options
-        subject: OptimizerSubject | ScheduleSubject = OptimizerSubject(
-            **common, traits=_with(traits, target), options=options
-        )
+        traits = _inferred(plugin.traits, signature) if foreign else plugin.traits
+        options = _options(signature) if foreign else plugin.options
+        subject = OptimizerSubject(**common, kind=Kind.OPTIMIZER, traits=_with(traits, target), options=options)
     else:
-        traits = replace(plugin.traits, resume=None, pure=None) if target.like else plugin.traits
-        subject = ScheduleSubject(**common, traits=_with(traits, target))
-    if target.like:
+        declared = replace(plugin.traits, resume=None, pure=None) if foreign else plugin.traits
+        subject = ScheduleSubject(**common, kind=Kind.SCHEDULER, traits=_with(declared, target))
+    if foreign:
         subject.fixed = _fixed(subject, signature)
     return subject
+
+
+def _record(target: Target) -> tuple[Registration[Any] | None, OptimizerPlugin | SchedulePlugin]:
+    """The record by which a target is judged: a registered plugin's, or one made of a reference that is no plugin's."""
+    if ":" not in target.name:
+        for option, value in (("--as", target.like), ("--reference", target.reference)):
+            if value:
+                raise CannotBeJudged(f"{option} {value} judges a class, 'package.module:Class', not '{target.name}'")
+    if not target.reference:
+        registration = registered(target)
+        return registration, registration.plugin
+    reference = _dataclass(target.reference)
+    if hasattr(reference, "trajectory"):
+        return None, OptimizerPlugin(name=target.name, implementation=target.name, reference=reference)
+    if hasattr(reference, "multiplier") or hasattr(reference, "rate"):
+        end = "total_steps" if "total_steps" in names(reference) else None
+        traits = ScheduleTraits(end=end)
+        return None, SchedulePlugin(name=target.name, implementation=target.name, reference=reference, traits=traits)
+    raise CannotBeJudged(
+        f"--reference {target.reference} has no method `trajectory(theta)`, as an optimizer's reference has, and no "
+        "`multiplier(t, mp)`, as a schedule's has"
+    )
+
+
+def _dataclass(place: str) -> Any:
+    found = imported(place)
+    if isinstance(found, type) and is_dataclass(found):
+        return found
+    raise CannotBeJudged(f"--reference {place}: a reference is a dataclass of the hyperparameters")
+
+
+def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
+    """A class without a reference: what is known of it is its signature, and what trials have found out."""
+    implementation = imported(target.name)
+    kind, skipped = _kind(target, implementation)
+    steps = kind is Kind.SCHEDULER
+    signature, found = Signature(implementation, skipped), dict(target.found or {})
+    naming = Names(own_names(signature, dict(target.params)))
+    values = own_values(implementation, skipped, naming, dict(target.settings), steps=steps)
+    values = {name: value for name, value in values.items() if name not in found.get("left", ())}
+    values |= found.get("values", {})
+    fixed = {} if steps or "lr" in values else {"lr": NEEDED["lr"]}
+    common: dict[str, Any] = {
+        "target": target,
+        "kind": kind,
+        "implementation": implementation,
+        "reference": own_reference({**fixed, **values}, steps=steps),
+        "naming": Names({theirs: ours for theirs, ours in naming.arguments.items() if field_of(ours) in values}),
+        "fixed": fixed,
+        "held": frozenset(found.get("held", ())),
+    }
+    if steps:
+        open_ended = ScheduleTraits(end=None, after="formula", resume=None)
+        return ScheduleSubject(**common, traits=_with(open_ended, target))
+    manner = {name: found.get(name, False) for name in ("trains", "needs_closure")}
+    ndim = tuple(found.get("ndim", ()))
+    traits = _inferred(OptimizerTraits(ndim=ndim, **{k: found[k] for k in FOUND_TRAITS if k in found}), signature)
+    return OptimizerSubject(**common, traits=_with(traits, target), options=_options(signature), **manner)
+
+
+FOUND_TRAITS = ("counter", "elementwise", "coupled", "random")
+"""The traits that trials find out about a class that is judged alone, besides `ndim`."""
+
+
+def _kind(target: Target, implementation: Any) -> tuple[Kind, int]:
+    """What a class or function makes, and how many of its arguments come before the hyperparameters."""
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    if isinstance(implementation, type) and issubclass(implementation, Optimizer | LRScheduler):
+        return (Kind.OPTIMIZER if issubclass(implementation, Optimizer) else Kind.SCHEDULER), 1
+    first = next((argument.name for argument in arguments_of(implementation)), "")
+    if first in {"params", "parameters"}:
+        return Kind.OPTIMIZER, 1
+    if first == "optimizer":
+        return Kind.SCHEDULER, 1
+    if isinstance(implementation, type) and "__call__" in dir(implementation):
+        return Kind.SCHEDULER, 0
+    raise CannotBeJudged(
+        f"'{target.name}' is neither a torch.optim.Optimizer nor a schedule, nor a function whose first argument is "
+        "`params` or `optimizer`"
+    )
 
 
 def _refuse_a_missing_device(device: str) -> None:
@@ -78,7 +165,12 @@ def _refuse_a_missing_device(device: str) -> None:
         ) from error
 
 
-def _imported(place: str) -> Any:
+def imported(place: str) -> Any:
+    """What `package.module:Class` names.
+
+    Raises:
+        CannotBeJudged: it cannot be imported.
+    """
     module, _, attribute = place.partition(":")
     try:
         return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
@@ -106,8 +198,8 @@ def _fixed(subject: Subject, signature: Signature) -> dict[str, Any]:
     if unknown:
         raise CannotBeJudged(
             f"the constructor of {subject.code_name} needs {', '.join(map(repr, unknown))}, which the reference of "
-            f"'{subject.target.like}' does not have; name the counterpart, --param {unknown[0]}=HYPERPARAMETER, or "
-            "judge a function that calls the constructor"
+            f"'{subject.target.like or subject.target.reference}' does not have; name the counterpart, "
+            f"--param {unknown[0]}=HYPERPARAMETER, or judge a function that calls the constructor"
         )
     for name in params:
         if not signature.accepts(name):

@@ -34,6 +34,8 @@ class Subject(Assertions):
     naming: Names = field(default_factory=Names)
     fixed: dict[str, Any] = field(default_factory=dict)
     """Hyperparameters of the reference that the class does not have, with their assumed values."""
+    held: frozenset[str] = frozenset()
+    """Hyperparameters that keep one value, since no group of the class has them, or it takes no other value."""
     registration: Registration[Any] | None = None
     activity: Activity = field(default_factory=Activity)
 
@@ -41,6 +43,11 @@ class Subject(Assertions):
     def registered(self) -> bool:
         """Whether it is a registered plugin, whose declarations can be checked."""
         return self.registration is not None and not self.target.like
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is judged without a formula, by plain runs of itself."""
+        return self.target.alone
 
     @property
     def device(self) -> str:
@@ -80,12 +87,34 @@ class OptimizerSubject(Subject):
     traits: OptimizerTraits = field(default_factory=OptimizerTraits)
     execution: dict[str, Any] = field(default_factory=dict)
     """Execution options of every instance that is not given others."""
+    trains: bool = False
+    """It makes updates only after a call of `train()`."""
+    needs_closure: bool = False
+    """It makes updates only with a closure."""
 
     def make(self, params: Any, **settings: Any) -> Any:
         """Construct the optimizer from parameters or groups, hyperparameters, and execution options."""
         if isinstance(params, list) and params and isinstance(params[0], dict):
             params = [self.group_arguments(group) for group in params]
-        return self.implementation(params, **self.own_arguments({**self.execution, **settings}))
+        optimizer = self.implementation(params, **self.own_arguments({**self.execution, **settings}))
+        if self.trains:
+            optimizer.train()
+        return optimizer
+
+    def update(self, optimizer: Any, *closure: Any) -> Any:
+        """Make an update with the gradients that are set, through a closure if it is given or needed."""
+        if closure or not self.needs_closure:
+            return optimizer.step(*closure)
+        kept = [(param, param.grad) for group in optimizer.param_groups for param in group["params"]]
+
+        def evaluated() -> Any:
+            import torch
+
+            for param, grad in kept:
+                param.grad = None if grad is None else grad.clone()
+            return torch.ones(())
+
+        return optimizer.step(evaluated)
 
     def edit(self, group: dict[str, Any], **settings: Any) -> None:
         """Set hyperparameters of a group, as a scheduler does."""
@@ -121,12 +150,12 @@ class OptimizerSubject(Subject):
     @property
     def perturbed(self) -> list[tuple[str, Any]]:
         """Each hyperparameter that the class has, except `lr`, with another value; elements of a tuple separately."""
-        return [(name, value) for name, value in perturbed(self.reference, self.hostile) if name not in self.fixed]
+        return [(name, value) for name, value in perturbed(self.reference, self.hostile) if name in self.editable]
 
     @property
     def editable(self) -> list[str]:
-        """The hyperparameters that the class has."""
-        return [name for name in names(self.reference) if name not in self.fixed]
+        """The hyperparameters that the class has in its groups."""
+        return [name for name in names(self.reference) if name not in self.fixed and name not in self.held]
 
     @functools.cached_property
     def paths(self) -> dict[str, dict[str, Any]]:

@@ -17,10 +17,13 @@ class Target:
     Args:
         name: a registered plugin's name, or `package.module:Class`.
         like: the registered plugin by whose reference the class is judged.
+        reference: the reference that is no plugin's, `package.module:Dataclass`, by which the class is judged. A class
+            with neither is judged alone, by plain runs of itself.
         params: the class's names for the reference's hyperparameters: `(("beta", "momentum"), ("b1", "betas[0]"))`.
         settings: values of the reference's hyperparameters that the class does not have.
         traits: declarations that differ from the registered plugin's.
         device: the device of the parameters: `"cpu"`, `"cuda"`.
+        found: what trials have found out about a class that is judged alone; None before them.
     """
 
     name: str
@@ -29,6 +32,13 @@ class Target:
     settings: tuple[tuple[str, Any], ...] = ()
     traits: tuple[tuple[str, Any], ...] = ()
     device: str = "cpu"
+    reference: str | None = None
+    found: Mapping[str, Any] | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is a class that is judged without a reference, by plain runs of itself."""
+        return ":" in self.name and not self.like and not self.reference
 
     def __str__(self) -> str:
         return self.name
@@ -41,7 +51,7 @@ class Target:
     def from_dict(cls, data: Mapping[str, Any]) -> "Target":
         """A target from plain data; the inverse of `as_dict`."""
         pairs = {name: tuple(map(tuple, data[name])) for name in ("params", "settings", "traits")}
-        return cls(data["name"], data["like"], **pairs, device=data["device"])
+        return cls(**{**data, **pairs})
 
 
 def registered(target: Target) -> Registration[Any]:
@@ -52,8 +62,6 @@ def registered(target: Target) -> Registration[Any]:
     """
     name = target.like or target.name
     registry = default_registry()
-    if ":" in name:
-        raise CannotBeJudged(f"'{name}' is a class; say by which plugin's reference to judge it: --as adamw")
     errors: list[UnknownPluginError] = []
     for load in (registry.optimizer, registry.scheduler):
         try:

@@ -1,0 +1,217 @@
+"""Trials: what is found out about a class that is judged alone, before it is judged.
+
+How it makes updates at all, which of its hyperparameters have other values in a group, and how it rightly differs from
+other algorithms.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from optreg.conformance.harness.layouts import Array
+from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.problems import Problem, hostile_problem
+from optreg.conformance.harness.scheduler_run import SchedulerRun
+from optreg.conformance.results.tolerance import between_runs
+from optreg.conformance.results.verdict import CannotBeJudged
+from optreg.conformance.subjects.own_fields import COMMON
+from optreg.conformance.subjects.resolving import resolve
+from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject
+from optreg.conformance.subjects.target import Target
+from optreg.hyperparameters import defaults, names
+
+Found = dict[str, Any]
+
+STEPS = 6
+"""How many updates a trial makes."""
+
+MANNERS: tuple[Found, ...] = (
+    {},
+    {"trains": True},
+    {"needs_closure": True},
+    {"ndim": [2]},
+    {"trains": True, "ndim": [2]},
+    {"needs_closure": True, "ndim": [2]},
+)
+"""Ways to make updates: as any other; after a call of `train()`; with a closure; of matrices alone."""
+
+
+def settled(target: Target) -> Target:
+    """A target with what trials have found out, if it is a class that is judged alone.
+
+    Raises:
+        CannotBeJudged: it cannot be found, imported or constructed, or makes no update.
+    """
+    if not target.alone or target.found is not None:
+        return target
+    subject = resolve(target)
+    found = _of_a_schedule(target, subject) if isinstance(subject, ScheduleSubject) else _of_an_optimizer(target)
+    return replace(target, found=found)
+
+
+def in_words(found: Mapping[str, Any]) -> list[str]:
+    """What trials have found out, as sentences about the class."""
+    sentences = {
+        "it takes matrices alone": "ndim" in found,
+        "it makes updates after a call of `train()`": found.get("trains"),
+        "it makes updates only with a closure": found.get("needs_closure"),
+        "it draws random numbers, and is seeded": found.get("random"),
+        "the elements of a parameter are coupled": found.get("elementwise") is False and "ndim" not in found,
+        "parameters are coupled": found.get("coupled") == "optimizer" and not found.get("random"),
+        "the parameters of a group are coupled": found.get("coupled") == "group",
+        f"updates are counted for the whole {found.get('counter')}": found.get("counter", "parameter") != "parameter",
+        f"{', '.join(found.get('left', ()))} keep the class's own values": found.get("left"),
+        **{f"{name} is {value}": True for name, value in found.get("values", {}).items()},
+    }
+    return [sentence for sentence, holds in sentences.items() if holds]
+
+
+def _of_an_optimizer(target: Target) -> Found:
+    with torch.random.fork_rng(devices=[]):
+        found = _manner(target)
+        for trial in (_held, _random, _elementwise, _coupled, _counter):
+            found |= trial(_subject(target, found))
+    return found
+
+
+def _subject(target: Target, found: Found) -> OptimizerSubject:
+    subject = resolve(replace(target, found=found))
+    assert isinstance(subject, OptimizerSubject)
+    return subject
+
+
+def _manner(target: Target) -> Found:
+    """The first way in which it makes updates that move its parameters, or, if there is none, makes updates at all."""
+    first, resting = None, None
+    for values in _values(_subject(target, {})):
+        for manner in MANNERS:
+            found = {**values, **manner}
+            subject = _subject(target, found)
+            try:
+                problem = _problem(subject)
+                run = _run(subject, problem)
+            except Exception as error:
+                first = first or error
+                continue
+            ends = list(zip(run.values(), problem.starts, strict=True))
+            if all(np.all(np.isfinite(end)) and np.any(end != start) for end, start in ends):
+                return found
+            resting = resting or found
+    if resting is None:
+        raise CannotBeJudged(
+            f"{target} cannot be judged alone: with one parameter and its defaults, {type(first).__name__}: {first}"
+        ) from first
+    return resting
+
+
+def _values(subject: OptimizerSubject) -> Iterator[Found]:
+    """Hyperparameters to try: those that reveal most, then fewer of them, other switches, and none."""
+    given = defaults(subject.reference)
+    common = [name for name in names(subject.reference) if name in COMMON]
+    yield {}
+    yield from ({"left": [name]} for name in common if name != "lr")
+    yield {"left": [name for name in common if name != "lr"]}
+    yield from ({"values": {name: not value}} for name, value in given.items() if isinstance(value, bool))
+    yield {"left": common}
+
+
+def _held(subject: OptimizerSubject) -> Found:
+    """The hyperparameters that no group has, or that it takes at one value alone."""
+    group = _run(subject, _problem(subject, steps=1)).optimizer.param_groups[0]
+    keys = {name: subject.group_arguments({name: value}) for name, value in subject.hostile.items()}
+    held = {name for name, places in keys.items() if not places.keys() <= group.keys()}
+    for name, value in subject.perturbed:
+        try:
+            _run(subject, _problem(subject, steps=3), **{name: value})
+        except Exception:
+            held.add(name)
+    return {"held": sorted(held)}
+
+
+def _random(subject: OptimizerSubject) -> Found:
+    ends = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        ends.append(_run(subject, _problem(subject)).values())
+    return {"random": not _same(*ends)}
+
+
+def _elementwise(subject: OptimizerSubject) -> Found:
+    """Whether other elements stay the same where the gradient of one is another."""
+    problem = hostile_problem(subject, [(4, 3), (6,)], missing=False, steps=STEPS, exponents=(-1.0, 0.5))
+
+    def other(grad: Array) -> Array:
+        changed = np.array(grad)
+        changed.ravel()[-1] *= -3.0
+        return changed
+
+    plain, changed = (_run(subject, each).values() for each in (problem, problem.mapped(other)))
+    return {"elementwise": _same(*([value.ravel()[:-1] for value in values] for values in (plain, changed)))}
+
+
+def _coupled(subject: OptimizerSubject) -> Found:
+    """What a parameter's update depends on besides itself, where all have gradients."""
+    if subject.traits.random:
+        return {"coupled": "optimizer"}  # the numbers drawn for one depend on those drawn for others
+    problem = _problem(subject)
+    alone = [_run(subject, problem.only([index])).values()[0] for index in (0, 1)]
+    if _same(_run(subject, problem).values(), alone):
+        return {"coupled": None}
+    groups = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], {})]).run(problem).values()
+    return {"coupled": "group" if _same(groups, alone) else "optimizer"}
+
+
+def _counter(subject: OptimizerSubject) -> Found:
+    """How updates are counted: whether a gap in a parameter's gradients, in which it rests, counts."""
+    if subject.traits.coupled:
+        return {"counter": "parameter"}
+    problem, gap = _problem(subject), (2, 3)
+    present = Problem(problem.starts, [step for t, step in enumerate(problem.steps) if t not in gap])
+    plain = _run(subject, present.only([1])).values()[0]
+
+    def run(absent: int, groups: Any = None) -> tuple[Array, bool]:
+        """Parameter 1 at the end, and whether it rested in the gap."""
+        run, rested = OptimizerRun(subject, problem.starts, groups=groups), True
+        for t, step in enumerate(problem.steps):
+            before = run.values()[1]
+            run.step([None if t in gap and i == absent else g for i, g in enumerate(step.grads)], lr=step.lr)
+            rested &= t not in gap or bool(np.all(run.values()[1] == before))
+        return run.values()[1], rested
+
+    late, rested = run(1)
+    whole = _run(subject, problem.only([1])).values()[0]
+    if _same([late], [plain]) or not rested or not _same([run(0)[0]], [whole]):
+        return {"counter": "parameter"}
+    added = OptimizerRun(subject, problem.starts, groups=[([0], {})])
+    for t, step in enumerate(problem.steps):
+        if t == gap[0]:
+            added.add_group([1])
+        added.step([step.grads[0], step.grads[1] if t >= gap[0] else None], lr=step.lr)
+    fresh = _run(subject, Problem(problem.starts, problem.steps[gap[0] :]).only([1])).values()[0]
+    return {"counter": "group" if _same([added.values()[1]], [fresh]) else "optimizer"}
+
+
+def _problem(subject: OptimizerSubject, steps: int = STEPS) -> Problem:
+    """Two parameters under ordinary gradients."""
+    return hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=steps, exponents=(-1.0, 0.5))
+
+
+def _run(subject: OptimizerSubject, problem: Problem, **settings: Any) -> OptimizerRun:
+    return OptimizerRun(subject, problem.starts, **settings).run(problem)
+
+
+def _same(left: list[Array], right: list[Array]) -> bool:
+    """Whether the parameters of two runs are equal, but for rounding."""
+    bound = between_runs(STEPS)
+    return all(bool(np.all(np.abs(a - b) <= bound * (1 + np.abs(b)))) for a, b in zip(left, right, strict=True))
+
+
+def _of_a_schedule(target: Target, subject: ScheduleSubject) -> Found:
+    try:
+        SchedulerRun(subject).run(3)
+    except Exception as error:
+        raise CannotBeJudged(f"{target} cannot be judged alone: {type(error).__name__}: {error}") from error
+    return {}
