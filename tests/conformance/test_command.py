@@ -18,6 +18,7 @@ from optreg.cli.selection import read_selection
 from optreg.conformance import CannotBeJudged, Status, Target, Verdict, checks
 from optreg.conformance.chapters import find
 from optreg.conformance.report.junit import junit_xml
+from optreg.conformance.results.causes import causes
 from optreg.conformance.results.verdict import Finding
 from optreg.conformance.running import sandbox
 from optreg.conformance.running.check import describe, judge
@@ -129,7 +130,7 @@ def test_junit_has_findings_crashes_and_reasons_whatever_was_printed():
         Verdict(subject="a", check="M03", status=Status.CRASHED, finding=Finding(reason="it died")),
         Verdict(subject="a", check="M04", status=Status.NOT_APPLICABLE, reason="it has no eps"),
     ]
-    (suite,) = JUnitXml.fromstring(junit_xml({check.id: check for check in checks()}, verdicts))
+    (suite,) = JUnitXml.fromstring(junit_xml({check.id: check for check in checks()}, verdicts, causes(verdicts)))
     assert (suite.tests, suite.failures, suite.errors, suite.skipped, suite.time) == (3, 1, 1, 1, 0.5)
     failure, error, skipped = (case.result[0] for case in suite)
     assert (failure.message, error.message) == ("parameter 0 is <b>", "it died")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ import torch
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.references import closed_form_problem, closed_forms, moved_by, sensitive_problems
 from optreg.conformance.harness.following import compare, follow, no_common_state, side_by_side, step_both
-from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import (
     STEPS,
@@ -22,13 +21,17 @@ from optreg.conformance.harness.problems import (
     hostile_problem,
     shapes_for,
 )
-from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
+from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.naming import Signature
 from optreg.conformance.subjects.settings import decay_rates, fits, reachable, switches
 from optreg.conformance.subjects.subject import OptimizerSubject
+from optreg.conformance.subjects.variants import decay_of
 from optreg.hyperparameters import defaults
+
+if TYPE_CHECKING:
+    from optreg.conformance.harness.layouts import Array
 
 
 def _has(name: str) -> Callable[[OptimizerSubject], str | None]:
@@ -46,7 +49,9 @@ def check_constant_gradient(subject: OptimizerSubject) -> None:
             reference.step([g])
             if t in (1, 2, 3, 10, 40):
                 expected = closed_form(t)
-                bound = rounding(torch.float64, t) * (np.maximum(np.abs(start), np.abs(expected)) + t * settings["lr"])
+                bound = rounding(subject.precise, t) * (
+                    np.maximum(np.abs(start), np.abs(expected)) + t * settings["lr"]
+                )
                 run.assert_close(0, expected, bound, "the parameter", step=t, of="the closed form", reference=reference)
 
 
@@ -86,7 +91,9 @@ def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
         if declared == "decoupled":
             expected = start * (1 - lr * decay) ** t
             what = "the parameter under a gradient of zero"
-            run.assert_close(0, expected, between_runs(t), what, step=t, of="decoupled decay", reference=reference)
+            run.assert_close(
+                0, expected, between_runs(t, subject.precise), what, step=t, of="decoupled decay", reference=reference
+            )
     follow(subject, hostile_problem(subject, missing=False), weight_decay=0.7)
     follow(subject, hostile_problem(subject, missing=False), weight_decay=0.0)
 
@@ -101,19 +108,19 @@ def check_decay_reads_the_parameter_before_the_update(subject: OptimizerSubject)
 def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
     """Changing a hyperparameter, or an element of one, changes the result by more than 1000 tolerances."""
     problems = sensitive_problems(subject)
-    bound = 1000 * rounding(torch.float64, STEPS)
+    bound = 1000 * rounding(subject.precise, STEPS)
 
-    def final(problem: Problem, **settings: Any) -> Array:
-        return OptimizerRun(subject, problem.starts, **settings).run(problem).values()[1]
-
-    finals = [final(problem) for problem in problems]
+    finals = [OptimizerRun(subject, problem.starts).run(problem).values()[1] for problem in problems]
     for name, value in subject.perturbed:
         for problem, before in zip(problems, finals, strict=True):
             expected, _ = moved_by(subject, problem, {name: value})
             if expected > bound:
-                moved = float(np.max(np.abs(final(problem, **{name: value}) - before)))
-                reason = f"{name}={value!r} makes no difference"
-                subject.assert_true(not moved <= bound, reason, measured=moved, bound=bound)
+                run = OptimizerRun(subject, problem.starts, **{name: value}).run(problem)
+                reference = ReferenceRun(subject, problem.starts, **{name: value}).run(problem)
+                moved = float(np.max(np.abs(run.values()[1] - before)))
+                with run.showing(1, reference.values()[1], reference.bound(1), reference=reference):
+                    reason = f"{name}={value!r} makes no difference"
+                    subject.assert_true(not moved <= bound, reason, measured=moved, bound=bound)
                 break
 
 
@@ -147,7 +154,7 @@ def _assert_effect(subject: OptimizerSubject, problem: Problem, name: str, value
             each.run(problem, 0, when)
             each.step(problem.steps[when].grads, **change)
             ends.append(np.concatenate([v.ravel() for v in each.values()]))
-    bound = 1000 * rounding(torch.float64, STEPS)
+    bound = 1000 * rounding(subject.precise, STEPS)
     expected, moved = (float(np.max(np.abs(ends[i + 2] - ends[i]))) for i in (1, 0))
     if expected > bound:
         reason = f"{name}={value!r}, edited before update {when + 1}, has no effect in it"

@@ -10,6 +10,7 @@ from typing import Any
 
 from optreg.conformance.catalogue import LiveCheck
 from optreg.conformance.explain.findings import explained, program_that_raises
+from optreg.conformance.harness.identity import found_out
 from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.harness.scheduler_run import make_optimizer
 from optreg.conformance.results.verdict import CannotBeJudged, Failed, Finding, NotApplicable, Status, Verdict
@@ -17,6 +18,7 @@ from optreg.conformance.subjects.resolving import resolve, unmapped
 from optreg.conformance.subjects.schedule_settings import typical
 from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target
+from optreg.conformance.subjects.variants import declared, in_words
 
 SUITE = str(Path(__file__).parents[1])
 
@@ -59,12 +61,15 @@ def describe(target: Target) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CannotBeJudged(f"{target} cannot be constructed with the settings that checks use: {reason}") from error
+    found = found_out(subject) if target.like and not target.strict else None
     assert subject.registration
     entry = subject.registration.entry
     origin = {"distribution": entry.distribution, "version": entry.version}
     return {
         "name": target.name,
         "kind": subject.kind.value,
+        "found": found,
+        "is": _what_it_is(subject, found) if target.like and not target.strict else None,
         "like": target.like,
         "device": target.device,
         **(origin if not target.like else {"distribution": None, "version": None}),
@@ -73,6 +78,15 @@ def describe(target: Target) -> dict[str, Any]:
         "left": unmapped(subject) if subject.fixed else [],
         "compiled": isinstance(subject, OptimizerSubject) and "compiled" in subject.paths,
     }
+
+
+def _what_it_is(subject: OptimizerSubject | ScheduleSubject, found: dict[str, Any] | None) -> str:
+    """What a class is, in words: the algorithm, and what is particular about its variant."""
+    assert subject.registration
+    like = subject.target.like or ""
+    if found is None:
+        return f"no variant of {like} that is known"
+    return in_words(like, {**declared(subject.traits, subject.registration.plugin.traits), **found})
 
 
 def _construct(subject: Subject) -> dict[str, Any]:
@@ -100,8 +114,7 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
         except NotApplicable as error:
             return Status.NOT_APPLICABLE, None, str(error)
         except (Exception, SystemExit) as error:
-            program = program_that_raises(subject.activity.recording, error)
-            return Status.FAILED, Finding(reason=_raised(error), snippet=program, likely=check.hint), None
+            return Status.FAILED, _raised(subject, error, check.hint), None
     if not subject.activity.comparisons:
         finding = Finding(reason="the check compared nothing: it would pass whatever the subject does")
         return Status.FAILED, finding, None
@@ -110,10 +123,13 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
     return Status.PASSED, None, None
 
 
-def _raised(error: BaseException) -> str:
-    """An exception of the subject: its type, its message, and where it was raised."""
+def _raised(subject: Subject, error: BaseException, hint: str | None) -> Finding:
+    """The finding that the subject raises an exception: its type, its message, and where it was raised."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(SUITE)]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which differ from run to run
-    return f"it raises {type(error).__name__}: {text}{where}"
+    kind, program = type(error).__name__, program_that_raises(subject.activity.recording, error)
+    return Finding(
+        reason=f"it raises {kind}: {text}{where}", likely=hint, snippet=program, causes=(f"{kind}{where}",), raised=True
+    )

@@ -9,6 +9,7 @@ from optreg.conformance.results.verdict import CannotBeJudged
 from optreg.conformance.subjects.naming import Names, Signature, aliases_in, field_of, takes_an_optimizer
 from optreg.conformance.subjects.subject import PATHS, OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target, registered
+from optreg.conformance.subjects.variants import SWITCHES, variant
 from optreg.errors import OptregError
 from optreg.hyperparameters import defaults, names
 from optreg.records import OptimizerPlugin, SchedulePlugin
@@ -53,9 +54,9 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
     if isinstance(plugin, OptimizerPlugin):
         traits = _inferred(plugin.traits, signature) if target.like else plugin.traits
         options = _options(signature) if target.like else plugin.options
-        subject: OptimizerSubject | ScheduleSubject = OptimizerSubject(
-            **common, traits=_with(traits, target), options=options
-        )
+        declared = _with(traits, target)
+        common["reference"] = _variant(plugin, declared, target)
+        subject: OptimizerSubject | ScheduleSubject = OptimizerSubject(**common, traits=declared, options=options)
     else:
         traits = replace(plugin.traits, resume=None, pure=None) if target.like else plugin.traits
         subject = ScheduleSubject(**common, traits=_with(traits, target))
@@ -138,7 +139,21 @@ def _with(traits: Any, target: Target) -> Any:
     for name, _ in target.traits:
         if name not in known:
             raise CannotBeJudged(f"--trait {name}: there is no such trait; choose from: {', '.join(known)}")
-    return replace(traits, **dict(target.traits))
+    return replace(traits, **dict([*target.traits, *(target.found or ())]))
+
+
+def _variant(plugin: OptimizerPlugin, traits: OptimizerTraits, target: Target) -> type:
+    """The reference of the variant that is declared; a plugin's own reference already has what it declares."""
+    if not target.like:
+        return plugin.reference
+    changed = {
+        name: getattr(traits, name) for name in SWITCHES if getattr(traits, name) != getattr(plugin.traits, name)
+    }
+    reference = variant(plugin.reference, changed)
+    if reference is None:
+        declared = " ".join(f"--trait {name}={value}" for name, value in changed.items())
+        raise CannotBeJudged(f"{declared}: no such variant of the reference of '{target.like}' is known")
+    return reference
 
 
 def _inferred(traits: OptimizerTraits, signature: Signature) -> OptimizerTraits:

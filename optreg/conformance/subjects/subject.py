@@ -139,6 +139,13 @@ class OptimizerSubject(Subject):
         return {"loop": off, **{name: {**off, name: True} for name in known}} if known else {"default": {}}
 
     @property
+    def precise(self) -> Any:
+        """The dtype in which float64 parameters are updated."""
+        import torch
+
+        return torch.float32 if self.traits.arithmetic == "float32" else torch.float64
+
+    @property
     def ndim(self) -> int:
         """A number of dimensions that parameters may have."""
         return self.traits.ndim[0] if self.traits.ndim else 1

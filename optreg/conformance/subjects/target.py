@@ -21,6 +21,8 @@ class Target:
         settings: values of the reference's hyperparameters that the class does not have.
         traits: declarations that differ from the registered plugin's.
         device: the device of the parameters: `"cpu"`, `"cuda"`.
+        found: traits that were found out, in place of those declared; None if nobody has looked.
+        strict: whether the class is judged by what was asked for, whatever variant of the algorithm it is.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Target:
     settings: tuple[tuple[str, Any], ...] = ()
     traits: tuple[tuple[str, Any], ...] = ()
     device: str = "cpu"
+    found: tuple[tuple[str, Any], ...] | None = None
+    strict: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -40,8 +44,9 @@ class Target:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Target":
         """A target from plain data; the inverse of `as_dict`."""
-        pairs = {name: tuple(map(tuple, data[name])) for name in ("params", "settings", "traits")}
-        return cls(data["name"], data["like"], **pairs, device=data["device"])
+        pairs = ("params", "settings", "traits", "found")
+        given = {name: tuple(map(tuple, data[name])) for name in pairs if data[name] is not None}
+        return cls(**{**data, **given})
 
 
 def registered(target: Target) -> Registration[Any]:
