@@ -26,7 +26,11 @@ NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
     "--param", "params", multiple=True, metavar="THEIRS=OURS", help="The class's own name for a hyperparameter."
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="The value of a hyperparameter that the class lacks."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="The value of what only the reference, or only the class, has.",
 )
 @click.option(
     "--trait", "traits", multiple=True, metavar="KEY=VALUE", help="Declare a trait: counter=group, decay=coupled."
@@ -255,3 +259,8 @@ def _print_summary(described: list[dict[str, Any]], found: list[Any], verdicts: 
             taken = ", ".join(f"{name}={value}" for name, value in subject["taken"].items())
             left = f"; of its own arguments, {', '.join(subject['left'])} kept the default" if subject["left"] else ""
             click.echo(f"note: {subject['name']} does not have what it was judged with: {taken}{left}", err=True)
+        if subject["extra"]:
+            extra = ", ".join(f"{name}={value}" for name, value in subject["extra"].items())
+            click.echo(
+                f"note: {subject['name']} was made with {extra}, which {subject['like']} does not have", err=True
+            )

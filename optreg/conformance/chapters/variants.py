@@ -29,7 +29,7 @@ def assert_asked_for(subject: Any, show: Callable[[Any], object]) -> None:
     """Assert that a class is the variant that was asked for; `show` fails where that one and the class differ."""
     found, like = found_out(subject), subject.target.like
     if found is None:
-        raise NotApplicable(f"it is no variant of {like} that is known")
+        raise NotApplicable(f"it is neither {like} nor a variant of it that is known")
     declare = " ".join(f"--trait {name}={value}" for name, value in found.items())
     reason = f"it is {in_words(like, found)}; if that is intended, declare it: {declare}"
     try:

@@ -125,7 +125,7 @@ class ReferenceRun:
         return np.asarray(AMPLIFIED * rounding(self.dtype, self.t) / UNIT[self.dtype] * spread)
 
     def _rounded(self, array: Array, random: np.random.Generator) -> Array:
-        """An array whose elements are changed by a unit roundoff; where a matrix is multiplied, by that of their rows."""
+        """An array whose elements are changed by a unit roundoff; where a matrix is multiplied, by their rows'."""
         unit = UNIT[self.dtype]
         rounded = array * (1 + unit * random.choice([-1.0, 1.0], np.shape(array)))
         if np.ndim(array) == 2 and not self.subject.traits.elementwise:

@@ -75,6 +75,7 @@ def describe(target: Target) -> dict[str, Any]:
         **(origin if not target.like else {"distribution": None, "version": None}),
         "settings": {name: repr(value) for name, value in settings.items()},
         "taken": {name: repr(value) for name, value in subject.fixed.items() if name not in dict(target.settings)},
+        "extra": {name: repr(value) for name, value in subject.extra.items() if name not in dict(target.settings)},
         "left": unmapped(subject) if subject.fixed else [],
         "compiled": isinstance(subject, OptimizerSubject) and "compiled" in subject.paths,
     }
@@ -85,7 +86,7 @@ def _what_it_is(subject: OptimizerSubject | ScheduleSubject, found: dict[str, An
     assert subject.registration
     like = subject.target.like or ""
     if found is None:
-        return f"no variant of {like} that is known"
+        return f"not {like}, nor a variant of it that is known"
     return in_words(like, {**declared(subject.traits, subject.registration.plugin.traits), **found})
 
 

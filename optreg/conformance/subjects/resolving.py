@@ -2,11 +2,12 @@
 
 import functools
 import importlib
+from collections.abc import Sequence
 from dataclasses import fields, make_dataclass, replace
 from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged
-from optreg.conformance.subjects.naming import Names, Signature, aliases_in, field_of, takes_an_optimizer
+from optreg.conformance.subjects.naming import NEUTRAL, Names, Signature, aliases_in, field_of, takes_an_optimizer
 from optreg.conformance.subjects.subject import PATHS, OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target, registered
 from optreg.conformance.subjects.variants import SWITCHES, variant
@@ -61,7 +62,7 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
         traits = replace(plugin.traits, resume=None, pure=None) if target.like else plugin.traits
         subject = ScheduleSubject(**common, traits=_with(traits, target))
     if target.like:
-        subject.fixed = _fixed(subject, signature)
+        subject.fixed, subject.extra = _completed(subject, signature)
     return subject
 
 
@@ -89,47 +90,67 @@ def _imported(place: str) -> Any:
 
 def _checked_params(target: Target, reference: type) -> dict[str, str]:
     known = names(reference)
-    options = [(f"--param {theirs}={ours}", field_of(ours)) for theirs, ours in target.params]
-    options += [(f"--set {name}", name) for name, _ in target.settings]
-    for option, name in options:
-        if name not in known:
-            raise CannotBeJudged(f"{option}: the reference has no hyperparameter '{name}'; it has: {', '.join(known)}")
+    for theirs, ours in target.params:
+        if field_of(ours) not in known:
+            listed = ", ".join(known)
+            raise CannotBeJudged(
+                f"--param {theirs}={ours}: the reference has no hyperparameter '{ours}'; it has: {listed}"
+            )
     return dict(target.params)
 
 
-def _fixed(subject: Subject, signature: Signature) -> dict[str, Any]:
-    """The hyperparameters that the class does not have, at the given value or the default."""
-    params, renamed = subject.naming.arguments, subject.naming.renamed
+def _completed(subject: Subject, signature: Signature) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The hyperparameters that the class does not have, and its arguments that the reference does not have.
+
+    Their values are those given, or else those that are known: a default, or one that has no effect.
+
+    Raises:
+        CannotBeJudged: values or names are lacking; all of them are told.
+    """
+    params, renamed, ours = subject.naming.arguments, subject.naming.renamed, names(subject.reference)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in subject.target.settings}
-    default = defaults(subject.reference)
-    own = {*names(subject.reference)} - renamed
-    unknown = [name for name in signature.required if name not in own and name not in params]
-    if unknown:
+    default = {name: value for name, value in defaults(subject.reference).items() if name != "lr"}
+    wrong = [f"--param {name}" for name in params if not signature.accepts(name)]
+    wrong += [f"--set {name}" for name in given if name not in ours and name not in signature.names]
+    if wrong:
+        own, listed = ", ".join(signature.names), ", ".join(ours)
         raise CannotBeJudged(
-            f"the constructor of {subject.code_name} needs {', '.join(map(repr, unknown))}, which the reference of "
-            f"'{subject.target.like}' does not have; name the counterpart, --param {unknown[0]}=HYPERPARAMETER, or "
-            "judge a function that calls the constructor"
+            f"{', '.join(wrong)}: {subject.code_name} has no such argument; it has: {own}. The hyperparameters of "
+            f"'{subject.target.like}' are: {listed}"
         )
-    for name in params:
-        if not signature.accepts(name):
-            own_names = ", ".join(signature.names)
-            raise CannotBeJudged(f"--param: {subject.code_name} has no argument '{name}'; it has: {own_names}")
-    fixed = {}
-    for name in names(subject.reference):
-        if name in given:
-            fixed[name] = given[name]
-        elif name not in renamed and not signature.accepts(name):
-            if name not in default or name == "lr":
-                option = f"--param THEIRS={name}"
-                option += "" if name == "lr" else f", or the value that it has, --set {name}=VALUE"
-                raise CannotBeJudged(f"{subject.code_name} has no argument '{name}'; give its name, {option}")
-            fixed[name] = default[name]
-    return fixed
+    foreign = [name for name in signature.required if name not in params and (name in renamed or name not in ours)]
+    extra = {name: value for name, value in {**NEUTRAL, **given}.items() if name in foreign}
+    extra |= {name: value for name, value in given.items() if name not in ours}
+    lacking = [name for name in ours if name not in renamed and not signature.accepts(name)]
+    fixed = {
+        name: value for name, value in {**default, **given}.items() if name in lacking or name in {*given} & {*ours}
+    }
+    _ask_for(subject, [name for name in foreign if name not in extra], [name for name in lacking if name not in fixed])
+    return fixed, extra
+
+
+def _ask_for(subject: Subject, foreign: Sequence[str], lacking: Sequence[str]) -> None:
+    """Ask for everything that is not known: counterparts or values of arguments, and of hyperparameters."""
+    name, like = subject.code_name, subject.target.like
+    reasons = [f"{name} needs {', '.join(map(repr, foreign))}, which '{like}' does not have"] if foreign else []
+    reasons += [f"{name} has no argument for {', '.join(map(repr, lacking))} of '{like}'"] if lacking else []
+    options = [f"--param {each}=HYPERPARAMETER or --set {each}=VALUE" for each in foreign]
+    options += [f"--param THEIRS={each}" + ("" if each == "lr" else f" or --set {each}=VALUE") for each in lacking]
+    if reasons:
+        raise CannotBeJudged(f"{'; '.join(reasons)}. Give each its counterpart or its value: {'; '.join(options)}")
 
 
 def unmapped(subject: Subject) -> list[str]:
     """The class's arguments without a counterpart in the reference, which keep their defaults."""
-    known = {*subject.naming.arguments, *names(subject.reference), *PATHS, "maximize", "last_epoch", "verbose"}
+    known = {
+        *subject.naming.arguments,
+        *names(subject.reference),
+        *subject.extra,
+        *PATHS,
+        "maximize",
+        "last_epoch",
+        "verbose",
+    }
     return [name for name in Signature(subject.implementation, 1).names if name not in known]
 
 

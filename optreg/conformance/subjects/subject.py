@@ -34,6 +34,8 @@ class Subject(Assertions):
     naming: Names = field(default_factory=Names)
     fixed: dict[str, Any] = field(default_factory=dict)
     """Hyperparameters of the reference that the class does not have, with their assumed values."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the class that the reference does not have, with their values."""
     registration: Registration[Any] | None = None
     activity: Activity = field(default_factory=Activity)
 
@@ -69,7 +71,8 @@ class Subject(Assertions):
 
     def own_arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings under the class's own names, without those that it does not have."""
-        return self.naming.as_arguments({name: value for name, value in settings.items() if name not in self.fixed})
+        own = {name: value for name, value in settings.items() if name not in self.fixed}
+        return {**self.naming.as_arguments(own), **self.extra}
 
 
 @dataclass
