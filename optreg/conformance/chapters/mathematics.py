@@ -88,7 +88,7 @@ def check_decay_is_of_the_kind_declared(subject: OptimizerSubject) -> None:
     for t in range(1, 4):
         run.step([np.zeros_like(start)])
         reference.step([np.zeros_like(start)])
-        if declared == "decoupled":
+        if declared == "decoupled" and subject.traits.unrectified != "skip":
             expected = start * (1 - lr * decay) ** t
             what = "the parameter under a gradient of zero"
             run.assert_close(

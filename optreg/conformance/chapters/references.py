@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import check
+from optreg.conformance.chapters.conditions import unless_a_variant
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.problems import Problem, hostile_problem
 from optreg.conformance.results.tolerance import rounding
@@ -125,7 +126,12 @@ def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> 
             subject.assert_equal(np.asarray(now).tolist(), then.tolist(), "theta as yielded before", step=t)
 
 
-@check("Q04", still=True, hint="`trajectory` never reads that field, or reads it once instead of in every update")
+@check(
+    "Q04",
+    still=True,
+    needs=unless_a_variant,
+    hint="`trajectory` never reads that field, or reads it once instead of in every update",
+)
 def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None:
     """Every hyperparameter of the reference, every element of a tuple, and every switch changes its trajectory."""
     changes = [{name: value} for name, value in perturbed(subject.reference, subject.hostile)]

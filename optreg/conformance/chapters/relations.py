@@ -130,7 +130,8 @@ def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
 @check("M16", hint="the update depends on the parameter beyond its decoupled decay")
 def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: OptimizerSubject) -> None:
     """If the decay is decoupled, the rest of the update does not depend on the parameter."""
-    if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled" or not subject.traits.elementwise:
+    coupled = decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled"
+    if coupled or not subject.traits.elementwise or subject.traits.unrectified == "skip":
         raise NotApplicable("its updates depend on the parameter")
     problem = hostile_problem(subject, missing=False)
     decay = subject.hostile.get("weight_decay", 0.0)

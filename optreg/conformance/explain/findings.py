@@ -20,6 +20,7 @@ from optreg.conformance.harness.recording import (
     Update,
 )
 from optreg.conformance.harness.scheduler_run import STEP
+from optreg.conformance.results.causes import MISSING, SEEN, is_by_formula
 from optreg.conformance.results.verdict import Failed, Finding
 
 LARGE = 1000
@@ -27,17 +28,23 @@ LARGE = 1000
 
 MANY = 20
 
+WRITES = "the update writes to the gradient"
+
 
 def explained(failed: Failed) -> Finding:
     """The finding of a failed check, with its likely cause and a program, if they are found."""
     finding, evidence = failed.finding, failed.evidence
     if finding.likely:
         finding = replace(finding, causes=(finding.likely,))
+    elif is_by_formula(finding):
+        finding = replace(finding, circumstances=())
     with suppress(Exception):  # a finding counts even without an explanation
         if isinstance(evidence, OptimizerEvidence):
             if not finding.likely:
                 finding = replace(finding, circumstances=tuple(_of_optimizer(evidence.recording, evidence.shown.code)))
-                if evidence.reference is not None:
+                if evidence.shown.code == "params[{i}].grad":
+                    finding = _with(finding, (WRITES,))
+                elif evidence.reference is not None:
                     finding = _with(finding, likely(evidence.recording, evidence.values, evidence.reference))
             return replace(finding, snippet=optimizer_programs.smallest(evidence, failed.where))
         if isinstance(evidence, SchedulerEvidence):
@@ -59,7 +66,7 @@ def _of_optimizer(recording: OptimizerRecording, shown: str) -> Iterator[str]:
     updates = [event for event in recording.events if isinstance(event, Update)]
     lines = [event for event in recording.events if isinstance(event, Line)]
     if shown != "params[{i}]":
-        yield f"seen in {shown}"
+        yield SEEN + shown
     if recording.dtype is not torch.float64:
         yield f"in {recording.dtype}"
     if recording.layout != DENSE or any(update.layout != DENSE for update in updates):
@@ -68,7 +75,7 @@ def _of_optimizer(recording: OptimizerRecording, shown: str) -> Iterator[str]:
         yield "in several groups"
     resumed = any(line.resumes for line in lines)
     if not resumed and any(grad is None for update in updates for grad in update.grads):
-        yield "where gradients are missing"
+        yield MISSING
     sizes = [start.size for start in recording.starts]
     special = {"empty": 0 in sizes, "large": max(sizes, default=0) > LARGE, "many": len(sizes) > MANY}
     yield from (f"with {name} parameters" for name, holds in special.items() if holds)
@@ -81,7 +88,7 @@ def _of_optimizer(recording: OptimizerRecording, shown: str) -> Iterator[str]:
 def _of_schedule(recording: SchedulerRecording, shown: str) -> Iterator[str]:
     """What is special about a scheduler's run, beside the plainest: one optimizer, stepped."""
     if shown != "optimizer.param_groups[{i}]['lr']":
-        yield f"seen in {shown}"
+        yield SEEN + shown
     if recording.tensor_lr:
         yield "with rates in tensors"
     if recording.resumed_at is not None:
@@ -94,6 +101,12 @@ def _of_schedule(recording: SchedulerRecording, shown: str) -> Iterator[str]:
 def _plain(code: str) -> str:
     """Code without its numbers."""
     return re.sub(r"\d[\d.e+-]*", "#", code)
+
+
+def causes_of(error: BaseException, place: str) -> tuple[str, ...]:
+    """The causes that explain an exception of the subject: what it is with its place, or what it shows."""
+    written = "written-to tensor refers to a single memory location" in str(error)  # an expanded gradient
+    return (WRITES,) if written else (f"{type(error).__name__}{place}",)
 
 
 def program_that_raises(recording: object, error: BaseException) -> str | None:

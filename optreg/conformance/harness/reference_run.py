@@ -50,6 +50,9 @@ class ReferenceRun:
             for i in range(len(starts))
         ]
         self.references = [subject.reference(**each) for each in own]
+        for reference in self.references:
+            if hasattr(reference, "epsilon"):
+                reference.epsilon = torch.finfo(dtype).eps
         pairs = zip(self.references, starts, strict=True)
         self.runs = [reference.trajectory(np.array(start, dtype=np.float64)) for reference, start in pairs]
         self.now = [next(run) for run in self.runs]

@@ -11,6 +11,11 @@ from optreg.conformance.results.verdict import Finding, Status, Verdict
 BY_FORMULA = ("the reference says", "the closed form says", "decoupled decay says")
 """What findings say that compare with a formula; others compare with another run."""
 
+MISSING = "where gradients are missing"
+
+SEEN = "seen in "
+"""Begins the circumstance that something other than a parameter differs."""
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -97,10 +102,15 @@ def _explains(simple: Finding, other: Finding) -> bool:
     """Whether a finding is met under all the circumstances of a simpler one, so that it has the same cause."""
     if simple.circumstances is None or other.circumstances is None:
         return False
-    if not {*simple.circumstances} <= {*other.circumstances}:
+    fewer, more = {*simple.circumstances}, {*other.circumstances}
+    if not fewer <= more or any(each.startswith(SEEN) for each in more - fewer):
         return False
-    by_formula = [any(words in finding.reason for words in BY_FORMULA) for finding in (simple, other)]
-    return by_formula[0] == by_formula[1] or bool(simple.circumstances) or not other.circumstances
+    return is_by_formula(simple) == is_by_formula(other) or bool(fewer) or more <= {MISSING}
+
+
+def is_by_formula(finding: Finding) -> bool:
+    """Whether something was compared with a formula, and not with another run."""
+    return any(words in finding.reason for words in BY_FORMULA)
 
 
 def _cause(sentence: str | None, group: Sequence[Verdict]) -> Cause:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from optreg.conformance.catalogue import LiveCheck
-from optreg.conformance.explain.findings import explained, program_that_raises
+from optreg.conformance.explain.findings import causes_of, explained, program_that_raises
 from optreg.conformance.harness.identity import found_out
 from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.harness.scheduler_run import make_optimizer
@@ -120,6 +120,8 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
         finding = Finding(reason="the check compared nothing: it would pass whatever the subject does")
         return Status.FAILED, finding, None
     if not check.still and not subject.activity.moved and not subject.activity.constant:
+        if isinstance(subject, OptimizerSubject) and subject.traits.unrectified == "skip":
+            return Status.NOT_APPLICABLE, None, "its first updates, which cannot be rectified, change nothing"
         return Status.FAILED, Finding(reason="no update has changed any parameter: there was nothing to judge"), None
     return Status.PASSED, None, None
 
@@ -130,7 +132,6 @@ def _raised(subject: Subject, error: BaseException, hint: str | None) -> Finding
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which differ from run to run
-    kind, program = type(error).__name__, program_that_raises(subject.activity.recording, error)
-    return Finding(
-        reason=f"it raises {kind}: {text}{where}", likely=hint, snippet=program, causes=(f"{kind}{where}",), raised=True
-    )
+    causes, program = causes_of(error, where), program_that_raises(subject.activity.recording, error)
+    reason = f"it raises {type(error).__name__}: {text}{where}"
+    return Finding(reason=reason, likely=hint, snippet=program, causes=causes, raised=True)
