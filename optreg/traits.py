@@ -11,8 +11,13 @@ class OptimizerTraits:
     Args:
         decay: weight decay is part of the gradient (`"coupled"`), a step of its own (`"decoupled"`), or there is
             `"none"`. None: as in the reference.
-        eps: the term that keeps the division finite is `"outside"` the root, `"inside"` it, or the denominator is
-            `"clamped"` from below; `"other"` for anything else. None: as in the reference.
+        eps: the term that keeps the division finite is `"outside"` the root, `"inside"` it, or outside and
+            `"uncorrected"`, added before the root's bias is corrected; or the denominator is `"clamped"` from below;
+            `"other"` for anything else. None: as in the reference.
+        correction: the bias of `"both"` moments is corrected, or of `"none"`. None: as in the reference.
+        unrectified: while the denominator's variance cannot be rectified (RAdam), updates follow the `"mean"` alone, or
+            are left out (`"skip"`). None: as in the reference.
+        arithmetic: updates are computed in the `"parameter"`'s dtype, or in `"float32"` even if that is float64.
         counter: updates are counted for each `"parameter"`, for the whole `"group"`, even if gradients are missing, or
             for the whole `"optimizer"`.
         elementwise: each element is updated independently of its neighbours.
@@ -31,7 +36,10 @@ class OptimizerTraits:
     """
 
     decay: Literal["none", "coupled", "decoupled"] | None = None
-    eps: Literal["outside", "inside", "clamped", "other"] | None = None
+    eps: Literal["outside", "inside", "uncorrected", "clamped", "other"] | None = None
+    correction: Literal["both", "none"] | None = None
+    unrectified: Literal["mean", "skip"] | None = None
+    arithmetic: Literal["parameter", "float32"] = "parameter"
     counter: Literal["parameter", "group", "optimizer"] = "parameter"
     elementwise: bool = True
     coupled: Literal["group", "optimizer"] | None = None

@@ -31,11 +31,16 @@ NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
     "--param", "params", multiple=True, metavar="THEIRS=OURS", help="The class's own name for a hyperparameter."
 )
 @click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="The value of a hyperparameter that the class lacks."
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="The value of what only the reference, or only the class, has.",
 )
 @click.option(
     "--trait", "traits", multiple=True, metavar="KEY=VALUE", help="Declare a trait: counter=group, decay=coupled."
 )
+@click.option("--strict", is_flag=True, help="Judge a class by what was asked for, whatever variant it is.")
 @click.option("--device", default="cpu", show_default=True, help="The device of the parameters: cpu, cuda, cuda:1.")
 @click.option("--tier", type=click.Choice(["must", "should", "info"]), default="must", show_default=True)
 @click.option("-k", "select", metavar="EXPRESSION", help="Run only checks whose name matches: 'adamw-M or not P04'.")
@@ -49,7 +54,7 @@ NEEDED = ("hypothesis", "jinja2", "junitparser", "mpmath", "pyparsing")
     help="Seconds of processor time allowed for each check.",
 )
 @click.option("--list", "listing", is_flag=True, help="List all checks without judging anything.")
-@click.option("-v", "--verbose", is_flag=True, help="Report every finding in full.")
+@click.option("-v", "--verbose", is_flag=True, help="Report the finding of every check in full.")
 @click.option("--json", type=OutputFile, metavar="FILE", help="Write the verdicts as JSON.")
 @click.option("--junit", type=OutputFile, metavar="FILE", help="Write JUnit XML.")
 @click.option("--html", type=OutputFile, metavar="FILE", help="Write an HTML page with every finding.")
@@ -74,7 +79,16 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     settings = tuple((key, _value(value)) for key, value in _pairs("--set", options["settings"]))
     traits = tuple((key, _value(value)) for key, value in _pairs("--trait", options["traits"]))
     targets = [
-        Target(name, options["like"], params, settings, traits, options["device"], options["reference"])
+        Target(
+            name,
+            options["like"],
+            params,
+            settings,
+            traits,
+            options["device"],
+            options["reference"],
+            strict=options["strict"],
+        )
         for name in dict.fromkeys(names)
     ]
     selection = _selection(options["select"])
@@ -93,24 +107,26 @@ def command(names: tuple[str, ...], **options: Any) -> None:
 
 
 def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], options: dict[str, Any]) -> int:
-    """Judge the targets, print the findings and write the reports; returns the exit code."""
+    """Find out what the targets are, judge them as that, and report; returns the exit code."""
     from optreg.conformance.catalogue import Tier, of_tier
+    from optreg.conformance.results.causes import causes
     from optreg.conformance.results.verdict import CannotBeJudged
 
     tier, limit = Tier(options["tier"]), options["limit"]
     described, refused = {}, {}
+    cases = []
     for target in targets:
         try:
-            described[target.name] = pool.describe(target, limit=limit)
+            subject = described[target.name] = pool.describe(target, limit=limit)
         except CannotBeJudged as error:
             refused[target.name] = str(error)
-    cases = [
-        (replace(target, found=described[target.name]["found"]), check)
-        for target in targets
-        if target.name in described
-        for check in of_tier(pool.checks, tier, described[target.name]["kind"])
-        if selection(f"{target}-{check}")
-    ]
+            continue
+        found = subject["found"]
+        cases += [
+            (replace(target, found=found), check)
+            for check in of_tier(pool.checks, tier, subject["kind"])
+            if selection(f"{target}-{check}") or (target.like and found and check.chapter == "Variants")
+        ]
     if not cases:
         return _refused([*refused.values(), *(["no check matches"] if described else [])])
     verdicts = []
@@ -120,17 +136,18 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
         else:
             verdicts.append(verdict)
     checks, subjects = {check.id: check for check in pool.checks}, [*described.values()]
-    _print_what_was_judged_alone(subjects, verdicts)
-    _print_findings(verdicts, checks, options["verbose"])
-    _print_summary(subjects, verdicts)
-    written = _write(options, checks, subjects, refused, verdicts)
+    _print_what_they_are(subjects, verdicts)
+    found = causes(verdicts)
+    _print_findings(found, verdicts, checks, options["verbose"])
+    _print_summary(subjects, found, verdicts)
+    written = _write(options, checks, subjects, refused, verdicts, found)
     judged = [] if options["select"] else [subject for subject in subjects if subject["name"] not in refused]
     too_few = _too_few(judged, verdicts, tier)
     for sentence in too_few:
         click.echo(sentence, err=True)
     if _refused(refused.values()) or not written:
         return 2
-    return int(bool(too_few) or any(verdict.finding for verdict in verdicts))
+    return int(bool(too_few or found))
 
 
 def _refused(reasons: Iterable[str]) -> int:
@@ -157,6 +174,7 @@ def _write(
     subjects: list[dict[str, Any]],
     refused: Mapping[str, str],
     verdicts: list[Any],
+    found: list[Any],
 ) -> bool:
     """Write the reports that the options name; tells those that cannot be written, and returns whether all were."""
     from optreg.conformance.report import html_page
@@ -167,12 +185,13 @@ def _write(
         "tier": tier,
         "subjects": subjects,
         "refused": refused,
+        "findings": [cause.as_dict() for cause in found],
         "verdicts": [verdict.as_dict() for verdict in verdicts],
     }
     reports: dict[str, Callable[[], str | bytes]] = {
         "json": lambda: json.dumps(data, indent=2) + "\n",
-        "junit": lambda: junit_xml(checks, verdicts, refused),
-        "html": lambda: html_page(subjects, [*checks.values()], verdicts, tier, refused),
+        "junit": lambda: junit_xml(checks, verdicts, found, refused),
+        "html": lambda: html_page(subjects, [*checks.values()], verdicts, found, tier, refused),
     }
     written = True
     for option, made in reports.items():
@@ -195,7 +214,7 @@ def _too_few(subjects: list[dict[str, Any]], verdicts: list[Any], tier: Any) -> 
     for subject in subjects:
         own = [verdict for verdict in verdicts if verdict.subject == subject["name"]]
         count = sum(verdict.status is not Status.NOT_APPLICABLE for verdict in own)
-        least = floor(subject["kind"], tier, alone=subject["found"] is not None)
+        least = floor(subject["kind"], tier, alone=subject["alone"])
         if count < least:
             sentences.append(too_few_message(subject["name"], tier, count, least))
     return sentences
@@ -224,42 +243,37 @@ def _value(text: str) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _print_what_was_judged_alone(subjects: list[dict[str, Any]], verdicts: list[Any]) -> None:
-    """Print which subjects had no reference, what was found out about them, and how many questions nobody answers."""
+def _print_what_they_are(subjects: list[dict[str, Any]], verdicts: list[Any]) -> None:
+    """Print which variant each class is; of one that is judged alone, what was found out, and what nobody answers."""
     for subject in subjects:
-        if subject["found"] is None:
-            continue
-        open_questions = sum(verdict.unanswered for verdict in verdicts if verdict.subject == subject["name"])
-        click.echo(f"{subject['name']}: judged alone: {open_questions} questions had no reference")
+        if subject["is"]:
+            click.echo(printable(f"{subject['name']}: {subject['is']}"))
+        if subject["alone"]:
+            open_questions = sum(verdict.unanswered for verdict in verdicts if verdict.subject == subject["name"])
+            click.echo(f"{subject['name']}: judged alone: {open_questions} questions had no reference")
         for note in subject["notes"]:
             click.echo(printable(f"  found out: {note}"))
 
 
-IN_FULL = 1
-"""How many findings of a subject are printed in full without --verbose: one fault causes many findings."""
+def _print_findings(found: list[Any], verdicts: list[Any], checks: dict[str, Any], verbose: bool) -> None:
+    """Print the findings of each subject, one for each cause; with `verbose`, every check's too."""
+    from optreg.conformance.results.messages import cause_message, finding_message
 
+    def show(check: Any, message: str) -> None:
+        click.echo(f"\n{click.style(str(check), bold=True)}{printable(message.removeprefix(str(check)))}")
 
-def _print_findings(verdicts: list[Any], checks: dict[str, Any], verbose: bool) -> None:
-    """Print the findings of each subject: the most informative in full, the others in one line each."""
-    from optreg.conformance.results.messages import finding_message
-
-    for name in dict.fromkeys(verdict.subject for verdict in verdicts if verdict.finding):
-        own = [verdict for verdict in verdicts if verdict.subject == name and verdict.finding]
-        own.sort(key=lambda verdict: not (verdict.finding.likely or "").startswith("matches"))  # the cause is known
+    for name in dict.fromkeys(cause.lead.subject for cause in found):
+        own = [cause for cause in found if cause.lead.subject == name]
         click.echo(f"\n{name}: {len(own)} finding{'s' if len(own) > 1 else ''}")
-        for verdict in own if verbose else own[:IN_FULL]:
-            check = checks[verdict.check]
-            message = printable(finding_message(check, verdict).removeprefix(str(check)))
-            click.echo(f"\n{click.style(str(check), bold=True)}{message}")
-        rest = [] if verbose else own[IN_FULL:]
-        if rest:
-            click.echo("\nand these, which --verbose reports in full:")
-        for verdict in rest:
-            click.echo(printable(f"  {checks[verdict.check]}: {verdict.finding.reason}")[:160])
+        for cause in own:
+            show(checks[cause.lead.check], cause_message(checks[cause.lead.check], cause))
+            for verdict in verdicts if verbose else ():
+                if verdict.subject == name and verdict.check in cause.checks[1:]:
+                    show(checks[verdict.check], finding_message(checks[verdict.check], verdict))
     click.echo()
 
 
-def _print_summary(described: list[dict[str, Any]], verdicts: list[Any]) -> None:
+def _print_summary(described: list[dict[str, Any]], found: list[Any], verdicts: list[Any]) -> None:
     """Print the number of checks with each status, one line for each subject."""
     statuses = ("passed", "failed", "crashed", "not applicable")
     rows = []
@@ -267,10 +281,17 @@ def _print_summary(described: list[dict[str, Any]], verdicts: list[Any]) -> None
         own = [verdict for verdict in verdicts if verdict.subject == subject["name"]]
         counts = Counter(verdict.status.value for verdict in own)
         updates = sum(verdict.steps for verdict in own)
-        rows.append((subject["name"], subject["by"], *(counts[status] for status in statuses), len(own), updates))
-    table(("subject", "from", *statuses, "checks", "updates"), rows)
+        findings = sum(cause.lead.subject == subject["name"] for cause in found)
+        by = subject["by"]
+        rows.append((subject["name"], by, *(counts[status] for status in statuses), len(own), findings, updates))
+    table(("subject", "from", *statuses, "checks", "findings", "updates"), rows)
     for subject in described:
         if subject["taken"]:
             taken = ", ".join(f"{name}={value}" for name, value in subject["taken"].items())
             left = f"; of its own arguments, {', '.join(subject['left'])} kept the default" if subject["left"] else ""
             click.echo(f"note: {subject['name']} does not have what it was judged with: {taken}{left}", err=True)
+        if subject["extra"]:
+            extra = ", ".join(f"{name}={value}" for name, value in subject["extra"].items())
+            click.echo(
+                f"note: {subject['name']} was made with {extra}, which {subject['like']} does not have", err=True
+            )

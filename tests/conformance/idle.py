@@ -12,5 +12,5 @@ class Idle(LRScheduler):
 
 
 class NoHorizon(Idle):
-    def __init__(self, optimizer):
+    def __init__(self, optimizer, peak, floor):
         super().__init__(optimizer, 0, 1)

@@ -18,6 +18,7 @@ from optreg.cli.selection import read_selection
 from optreg.conformance import CannotBeJudged, Status, Target, Verdict, checks
 from optreg.conformance.chapters import find
 from optreg.conformance.report.junit import junit_xml
+from optreg.conformance.results.causes import causes
 from optreg.conformance.results.verdict import Finding
 from optreg.conformance.running import allowance, sandbox
 from optreg.conformance.running.check import describe, judge
@@ -130,7 +131,7 @@ def test_junit_has_findings_crashes_reasons_and_what_is_not_judged_whatever_was_
         Verdict(subject="a", check="M04", status=Status.NOT_APPLICABLE, reason="it has no eps"),
     ]
     suite, other = JUnitXml.fromstring(
-        junit_xml({check.id: check for check in checks()}, verdicts, {"b": "it is lost"})
+        junit_xml({check.id: check for check in checks()}, verdicts, causes(verdicts), {"b": "it is lost"})
     )
     assert (other.name, other.errors) == ("b", 1)
     assert [case.result[0].message for case in other] == ["cannot be judged: it is lost"]
@@ -144,9 +145,9 @@ def test_junit_has_findings_crashes_reasons_and_what_is_not_judged_whatever_was_
 
 def test_a_broken_class_is_told_with_measure_cause_and_a_program_that_shows_it(tmp_path):
     file = tmp_path / "r.json"
-    run = conform("broken.mathematics:EpsInsideTheRoot", "--as", "adamw", "-k", "M02", "--json", str(file))
+    run = conform("broken.mathematics:DecayAfterTheUpdate", "--as", "adamw", "-k", "M02", "--json", str(file))
     assert run.returncode == 1
-    assert "likely: matches eps inside the square root" in run.stdout
+    assert "likely: matches decay of the parameter after its update instead of before" in run.stdout
     finding = verdicts_of(file)[0]["finding"]
     assert finding["measured"] > 1000 * finding["bound"]
     assert finding["step"] == 1
@@ -189,19 +190,32 @@ LION, ADAMW = "harmful:Lion", "torch.optim:AdamW"
         (Target(ADAMW, reference="math:sin"), "--reference math:sin: a reference is a dataclass"),
         (Target(ADAMW, reference="optreg:Spec"), "--reference optreg:Spec has no method `trajectory(theta)`"),
         (Target("math:sin"), "is neither a torch.optim.Optimizer nor a schedule"),
-        (Target("harmful:CannotBeMade"), "cannot be judged alone: with one parameter and its defaults, RuntimeError: no"),
-        (Target("harmful:NeedsMore"), "the constructor needs 'secret', for which there is no common value; give it: --set"),
+        (
+            Target("harmful:CannotBeMade"),
+            "cannot be judged alone: with one parameter and its defaults, RuntimeError: no",
+        ),
+        (
+            Target("harmful:NeedsMore"),
+            "the constructor needs 'secret', for which there is no common value; give it: --set",
+        ),
         (Target("lion", "adamw"), "--as adamw judges a class"),
         (Target("no.such.module:Class", "lion"), "cannot be imported: ModuleNotFoundError"),
         (Target("torch.optim:NoSuchClass", "lion"), "cannot be imported: AttributeError"),
-        (Target("harmful:NeedsMore", "lion"), "needs 'secret', which the reference of 'lion' does not have"),
+        (Target("harmful:NeedsMore", "lion"), "needs 'secret', which 'lion' does not have. Give each its counterpart"),
         (Target("harmful:CannotBeMade", "lion"), "RuntimeError: no device of that kind"),
         (Target(ADAMW, "adamw", (("lr", "speed"),)), "the reference has no hyperparameter 'speed'"),
-        (Target(ADAMW, "adamw", (("speed", "lr"),)), "has no argument 'speed'"),
-        (Target(ADAMW, "adamw", (), (("speed", 1),)), "--set speed: the reference has no hyperparameter 'speed'"),
+        (Target(ADAMW, "adamw", (("speed", "lr"),)), "--param speed: AdamW has no such argument; it has: lr, betas"),
+        (Target(ADAMW, "adamw", (), (("speed", 1),)), "--set speed: AdamW has no such argument"),
         (Target(ADAMW, "adamw", traits=(("colour", "red"),)), "there is no such trait; choose from: decay"),
-        (Target("torch.optim.lr_scheduler:CosineAnnealingLR", "cosine"), "needs 'T_max'"),
-        (Target("idle:NoHorizon", "cosine"), "give its name, --param THEIRS=total_steps, or the value"),
+        (Target("torch.optim.lr_scheduler:OneCycleLR", "cosine"), "needs 'max_lr', which 'cosine' does not have"),
+        (
+            Target("idle:NoHorizon", "cosine"),
+            (
+                "--param peak=HYPERPARAMETER or --set peak=VALUE; --param floor=HYPERPARAMETER or --set floor=VALUE; "
+                "--param THEIRS=total_steps or --set total_steps=VALUE"
+            ),
+        ),
+        (Target(ADAMW, "lion", traits=(("eps", "inside"),)), "--trait eps=inside: no such variant of the reference"),
     ],
 )
 def test_what_cannot_be_judged_is_told_why(target, reason):

@@ -7,6 +7,7 @@ import pytest
 
 from optreg.conformance import Status, Verdict, checks
 from optreg.conformance.report import html_page
+from optreg.conformance.results.causes import causes
 from optreg.conformance.results.verdict import Curve, Finding
 
 SUBJECTS = [
@@ -50,7 +51,10 @@ def browser():
 @pytest.fixture
 def page(browser, tmp_path):
     file = tmp_path / "report.html"
-    file.write_text(html_page(SUBJECTS, checks(), VERDICTS, "info", {"lyon": "there is no optimizer 'lyon'"}), "utf-8")
+    file.write_text(
+        html_page(SUBJECTS, checks(), VERDICTS, causes(VERDICTS), "info", {"lyon": "there is no optimizer 'lyon'"}),
+        "utf-8",
+    )
     opened = browser.new_page(viewport={"width": 390, "height": 844})
     trouble = []
     opened.on("pageerror", lambda error: trouble.append(str(error)))

@@ -21,6 +21,7 @@ class Chapter(NamedTuple):
 
 
 CHAPTERS = (
+    Chapter("V", "optimizer", "variants"),
     Chapter("Q", "optimizer", "references"),
     Chapter("M", "optimizer", "mathematics"),
     Chapter("M", "optimizer", "relations"),
@@ -35,6 +36,7 @@ CHAPTERS = (
     Chapter("F", "optimizer", "cost"),
     Chapter("K", "optimizer", "contract"),
     Chapter("X", "optimizer", "scheduled"),
+    Chapter("V", "scheduler", "schedule_variants"),
     Chapter("Q", "scheduler", "schedule_references"),
     Chapter("K", "scheduler", "schedule_contract"),
     Chapter("L", "scheduler", "schedule_mathematics"),

@@ -15,6 +15,10 @@ def unless(applies: Callable[[Any], object], reason: str) -> Callable[[Any], str
     return lambda subject: None if applies(subject) else reason
 
 
+unless_a_variant = unless(
+    lambda subject: subject.reference is subject.registration.plugin.reference,
+    "the traits of a variant may decide what a switch of the reference would",
+)
 unless_registered = unless(lambda subject: subject.registered, "it is not a registered plugin")
 unless_it_can_maximize = unless(lambda subject: subject.can_maximize, "it has no `maximize`")
 unless_several_paths = unless(lambda subject: len(subject.paths) > 1, "it has only one execution path")

@@ -14,6 +14,7 @@ from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Array, Layout
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.results.differences import within
 from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import Failed, NotApplicable
 from optreg.conformance.subjects.settings import decay_rates, fits
@@ -32,7 +33,8 @@ def check_float64_stays_float64(subject: OptimizerSubject) -> None:
         subject.assert_equal(str(param.dtype), "torch.float64", f"the dtype of parameter {index}")
         for name, value in run.state(index).items():
             if isinstance(value, Tensor) and value.is_floating_point() and value.shape == param.shape and value.ndim:
-                subject.assert_equal(str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}")
+                what, right = f"the dtype of '{name}' of parameter {index}", {"torch.float64", str(subject.precise)}
+                subject.assert_true(str(value.dtype) in right, f"{what} is {value.dtype}")
 
 
 @check("D02", hint="the update uses a narrower dtype than float32, or divides by a difference that rounds to zero")
@@ -206,7 +208,9 @@ def check_sparse_gradients(subject: OptimizerSubject) -> None:
         subject.assert_true(not declared, "sparse gradients are declared, but refused")
         return
     expected = dense.values()[0]
-    sparse.assert_close(0, expected, between_runs(1), "under a sparse gradient, the parameter", of="the dense one")
+    sparse.assert_close(
+        0, expected, between_runs(1, subject.precise), "under a sparse gradient, the parameter", of="the dense one"
+    )
 
 
 @check("D11", hint="state is squeezed, or broadcast against the parameter")
@@ -287,7 +291,8 @@ def _late_update(
     for each in (run, reference):
         each.step([grad])
     expected = reference.values()[0]
-    run.assert_close(0, expected, 0.05 * np.abs(expected), f"{what} after {updates} updates", step=updates + 1)
+    size = np.abs(expected) if subject.traits.elementwise else np.max(np.abs(expected))
+    run.assert_close(0, expected, 0.05 * size, f"{what} after {updates} updates", step=updates + 1)
 
 
 @check("D13", needs=unless_independent, hint="a norm, mean or flag over many elements enters every update")
@@ -305,7 +310,7 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
         except (ValueError, RuntimeError, ArithmeticError) as error:
             subject.assert_true(str(error), f"a gradient with {bad} is refused without a message")
             continue
-        bound, what = between_runs(3), f"beside a parameter with {bad} in its gradient, parameter 0"
+        bound, what = between_runs(3, subject.precise), f"beside a parameter with {bad} in its gradient, parameter 0"
         run.assert_close(0, clean[0], bound, what, of="the clean run")
         if subject.traits.elementwise:
             bounds, what = np.full_like(clean[1], bound), f"beside an element with {bad} in its gradient, parameter 1"
@@ -315,16 +320,19 @@ def check_a_nan_stays_where_it_is(subject: OptimizerSubject) -> None:
 
 @check("D14", hint="a power of the gradient leaves float32's range before its root is taken")
 def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
-    """In float32, under gradients of 1e15, 1e-7 and 1e-15, the reference is followed wherever it is finite."""
+    """In float32, under gradients of 1e15, 1e-7 and 1e-15, the reference is followed wherever float32 can follow it."""
     for size in (1e15, 1e-7, 1e-15):
         start, grad = np.array([[1.0, -2.0], [0.5, 4.0]]), size * np.array([[1.0, -2.0], [3.0, -1.5]])
         start, grad = (array.astype(np.float32).astype(np.float64) for array in (start, grad))
         problem = Problem([start], [Step(0.01, [grad]) for _ in range(5)])
         run, reference = side_by_side(subject, problem, dtype=torch.float32, **subject.default)
+        narrow = reference.references[0].trajectory(start.astype(np.float32))
+        next(narrow)
         with np.errstate(all="ignore"):
             for t, step in enumerate(problem.steps, start=1):
                 run.take(step)
                 reference.take(step)
+                found, _ = narrow.send(grad.astype(np.float32))
                 expected, bound, what = reference.values()[0], reference.bound(0), f"the parameter at |g| = {size:g}"
-                if np.all(np.abs(expected) < np.finfo(np.float32).max):
+                if within(np.asarray(found), expected, 4 * bound):
                     run.assert_close(0, expected, bound, what, step=t, reference=reference)

@@ -14,7 +14,7 @@ from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import a_parameter, hostile_problem, shapes_for
 from optreg.conformance.harness.recording import NEW_OPTIMIZER
 from optreg.conformance.harness.reference_run import ReferenceRun
-from optreg.conformance.results.tolerance import between_runs, rounding
+from optreg.conformance.results.tolerance import between_runs, coarser, rounding
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
         part = problem.only(members)
         alone = OptimizerRun(subject, part.starts, **changes).run(part)
         for place, index in enumerate(members):
-            expected, bound = alone.values()[place], between_runs(12)
+            expected, bound = alone.values()[place], between_runs(12, subject.precise)
             run.assert_close(index, expected, bound, f"parameter {index} in its group", of="an optimizer of its own")
 
 
@@ -127,7 +127,7 @@ def check_the_order_of_groups_is_irrelevant(subject: OptimizerSubject) -> None:
     other = dict(subject.perturbed)
     one = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], other)]).run(problem).values()
     two = OptimizerRun(subject, problem.starts, groups=[([1], other), ([0], {})]).run(problem)
-    bound = between_runs(12)
+    bound = between_runs(12, subject.precise)
     for index, expected in enumerate(one):
         two.assert_close(index, expected, bound, f"with the groups swapped, parameter {index}", of="the other order")
 
@@ -163,7 +163,7 @@ def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
             part = problem.only([index])
             alone = OptimizerRun(subject, part.starts, dtype=dtype).run(part).values()[0]
             what = f"the {dtype} parameter among others"
-            run.assert_close(index, alone, rounding(dtype, 12) * 8, what, of="its run alone")
+            run.assert_close(index, alone, rounding(coarser(dtype, subject.precise), 12) * 8, what, of="its run alone")
 
 
 @check("G10", hint="the constructor's values are kept in attributes and used instead of the group's")

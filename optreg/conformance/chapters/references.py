@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from optreg.conformance.catalogue import check
+from optreg.conformance.chapters.conditions import unless_a_variant
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.problems import Problem, hostile_problem
 from optreg.conformance.results.tolerance import rounding
@@ -141,6 +142,7 @@ def check_reference_leaves_what_it_is_given_alone(subject: OptimizerSubject) -> 
     "Q04",
     formula=True,
     still=True,
+    needs=unless_a_variant,
     hint="`trajectory` never reads that field, or reads it once instead of in every update",
 )
 def check_reference_uses_every_hyperparameter(subject: OptimizerSubject) -> None:

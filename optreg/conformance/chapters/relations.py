@@ -19,11 +19,12 @@ from optreg.conformance.harness.following import no_common_state
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import Problem, Step, crowded_problem, hostile_problem
-from optreg.conformance.harness.reference_run import ReferenceRun, decay_of
+from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import NotApplicable
 from optreg.conformance.subjects.settings import fits
 from optreg.conformance.subjects.subject import OptimizerSubject
+from optreg.conformance.subjects.variants import decay_of
 
 
 def _reference(subject: OptimizerSubject, problem: Problem, **settings: Any) -> list[Array]:
@@ -107,7 +108,7 @@ def check_permuting_and_reshaping(subject: OptimizerSubject) -> None:
     problem = hostile_problem(subject, [(4, 3), (6,)], missing=False)
     plain = OptimizerRun(subject, problem.starts).run(problem).values()
     order = {12: [7, 2, 0, 11, 5, 9, 1, 10, 4, 8, 3, 6], 6: [3, 0, 5, 1, 4, 2]}
-    bound = between_runs(len(problem.steps))
+    bound = between_runs(len(problem.steps), subject.precise)
 
     def permuted(array: Array) -> Array:
         return np.ascontiguousarray(array.ravel()[order[array.size]].reshape(array.shape))
@@ -138,7 +139,7 @@ def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
     lrs = (0.0625, 0.125)
     shown_at = (2.0**-10, 2.0**-9) if subject.alone else lrs
     small, large = (moves(_reference(subject, at(lr))) for lr in shown_at)
-    bound = between_runs(1)
+    bound = between_runs(1, subject.precise)
     if any(np.any(np.abs(2 * a - b) > bound) for a, b in zip(small, large, strict=True)):
         raise NotApplicable("the reference's first update is not linear in lr")
     once, twice = (OptimizerRun(subject, problem.starts, lr=lr).run(at(lr)) for lr in lrs)
@@ -150,7 +151,8 @@ def check_first_update_is_linear_in_lr(subject: OptimizerSubject) -> None:
 @check("M16", formula=True, hint="the update depends on the parameter beyond its decoupled decay")
 def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: OptimizerSubject) -> None:
     """If the decay is decoupled, the rest of the update does not depend on the parameter."""
-    if decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled" or not subject.traits.elementwise:
+    coupled = decay_of(subject.reference, subject.hostile, subject.ndim) == "coupled"
+    if coupled or not subject.traits.elementwise or subject.traits.unrectified == "skip":
         raise NotApplicable("its updates depend on the parameter")
     problem = hostile_problem(subject, missing=False)
     decay = subject.hostile.get("weight_decay", 0.0)
@@ -164,7 +166,7 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
         for index in range(len(problem.starts)):
             a = first.values()[index] - keep * before[0][index]
             scale = 4.0 + np.abs(before[0][index]) + np.abs(before[1][index]) + np.abs(a)
-            bound, expected = rounding(torch.float64, t) * scale, keep * before[1][index] + a
+            bound, expected = rounding(subject.precise, t) * scale, keep * before[1][index] + a
             second.assert_close(index, expected, bound, f"parameter {index} from p + 1", step=t, of="the update from p")
 
 
@@ -172,7 +174,7 @@ def check_update_less_its_decay_does_not_depend_on_the_parameter(subject: Optimi
 def check_parameters_are_independent(subject: OptimizerSubject) -> None:
     """A parameter has the same trajectory alone as among others."""
     problem = hostile_problem(subject)
-    bound = between_runs(len(problem.steps))
+    bound = between_runs(len(problem.steps), subject.precise)
     together = OptimizerRun(subject, problem.starts).run(problem)
     for index, start in enumerate(problem.starts):
         expected = OptimizerRun(subject, [start]).run(problem.only([index])).values()[0]
@@ -202,7 +204,7 @@ def check_many_small_parameters_are_independent(subject: OptimizerSubject) -> No
 def check_eps_stands_where_it_is_declared(subject: OptimizerSubject) -> None:
     """eps is added outside the root, added inside it, or clamps the denominator, as declared."""
     declared = subject.traits.eps
-    if "eps" not in subject.editable or declared in (None, "other"):
+    if "eps" not in subject.editable or declared in (None, "uncorrected", "other"):
         raise NotApplicable("it declares no place for eps")
     start, gradient = np.zeros((2, 2)), np.full((2, 2), 1e-3)
 

@@ -73,7 +73,7 @@ def check_no_gradient_is_not_a_zero_gradient(subject: OptimizerSubject) -> None:
     whole = Problem(problem.starts, [*steps[:3], *gap, *steps[3:]])
     gapped, reference = OptimizerRun(subject, whole.starts).run(whole), ReferenceRun(subject, whole.starts).run(whole)
     plain = OptimizerRun(subject, problem.starts[1:]).run(problem.only([1]))
-    bound = between_runs(len(steps))
+    bound = between_runs(len(steps), subject.precise)
     expected, what = plain.values()[0], "the parameter after a gap"
     gapped.assert_close(1, expected, bound, what, of="the run without it", reference=reference)
 
@@ -192,7 +192,7 @@ def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -
             run.run(problem, start, start + 1)
     expected = plain.values()[0] - before[0]
     if subject.traits.elementwise and not subject.alone and not subject.fixed.get("weight_decay"):
-        bound, what = rounding(torch.float64, 6) * (8 + np.abs(before[1])), "the parameter after an edit"
+        bound, what = rounding(subject.precise, 6) * (8 + np.abs(before[1])), "the parameter after an edit"
         moved.assert_close(0, before[1] + expected, bound, what, of="the same update without it")
     else:
         subject.assert_true(np.all(np.abs(moved.values()[0] - before[1]) < 1.0), "the edit has been undone")

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from optreg.conformance.explain.mistakes import FAMILY, MISTAKES, Move, Setting, play
+from optreg.conformance.explain.mistakes import MISTAKES
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.harness.recording import Line, OptimizerRecording, Update
 from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.subjects.family import FAMILY, Move, Setting, play
 from optreg.conformance.subjects.settings import fits
 from optreg.conformance.subjects.subject import OptimizerSubject
 
@@ -36,14 +37,14 @@ GAP, RESUMED, EDITED = 2, 4, 7
 is resumed, and the first with an edited learning rate."""
 
 
-def likely(recording: OptimizerRecording, actual: Sequence[Array], reference: ReferenceRun) -> str | None:
-    """One sentence on the likely cause why the `actual` parameters differ; None if no known mistake explains it."""
+def likely(recording: OptimizerRecording, actual: Sequence[Array], reference: ReferenceRun) -> tuple[str, ...]:
+    """Why the `actual` parameters differ: each known mistake that explains it, in one sentence, the likeliest first."""
     moves, expected = _moves(recording), reference.values()
     distance = _distance(actual, expected)
     pairs = enumerate(zip(actual, expected, strict=True))
     right = all(np.all(np.abs(a - b) <= reference.bound(i)) for i, (a, b) in pairs)
     if not moves or not np.isfinite(distance) or right:
-        return None
+        return ()
 
     near = min(max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0)), 0.1 * distance)
     mistakes = _mistakes(recording, expected, moves)
@@ -52,13 +53,14 @@ def likely(recording: OptimizerRecording, actual: Sequence[Array], reference: Re
         for other in _other_runs(recording):
             holding = other.explained_by(matching)
             if holding:
-                return f"matches {holding[0]}"
+                matching = holding
+                break
     if matching:
-        return f"matches {matching[0]}"
+        return tuple(f"matches {sentence}" for sentence in matching)
     single = recording.dtype is torch.float64 and SINGLE[0] < _relative(actual, expected) < SINGLE[1]
     if single and any(DOUBLE < _relative(run.actual, run.expected) < SINGLE[1] for run in _other_runs(recording)):
-        return "correct to seven or eight digits: something is computed, or kept, in float32"
-    return None
+        return ("correct to seven or eight digits: something is computed, or kept, in float32",)
+    return ()
 
 
 def _relative(actual: Sequence[Array], expected: Sequence[Array]) -> float:

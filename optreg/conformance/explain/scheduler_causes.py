@@ -26,22 +26,26 @@ MORE = 5
 """How many steps after the last one named in the settings are compared."""
 
 
-def likely(evidence: SchedulerEvidence) -> str | None:
-    """One sentence on the likely cause of a difference, or None if no known mistake explains it."""
+def likely(evidence: SchedulerEvidence) -> tuple[str, ...]:
+    """Why a rate differs: each known mistake that explains it, in one sentence, the likeliest first."""
     recording = evidence.recording
     if span(recording.settings) > LONGEST:
-        return None  # shorter runs show as much
+        return ()  # shorter runs show as much
     try:
         curve = _observed(recording)
     except Exception:  # it cannot be run from its start
-        return None
+        return ()
     steps = max(t for _, t in curve)
     rate, settings, base_lrs = recording.subject.rate, recording.settings, recording.base_lrs
     right = {(group, t): rate(settings, base_lrs[group], t) for group, t in curve}
     if not _near(curve, right):
-        named = (sentence for sentence, wrong in _mistakes(recording, right, steps) if _near(curve, wrong))
-        return next((f"matches {sentence}" for sentence in named), _where(curve, right, recording))
-    return _resuming(evidence) if recording.resumed_at is not None else None
+        named = [sentence for sentence, wrong in _mistakes(recording, right, steps) if _near(curve, wrong)]
+        if named:
+            return tuple(f"matches {sentence}" for sentence in named)
+        found = _where(curve, right, recording)
+    else:
+        found = _resuming(evidence) if recording.resumed_at is not None else None
+    return (found,) if found else ()
 
 
 def _observed(recording: SchedulerRecording) -> Curve:

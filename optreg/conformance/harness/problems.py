@@ -75,7 +75,15 @@ def hostile_problem(
             absent = missing and (i, t) in MISSING
             grads.append(None if absent else np.asarray(g * (t != ALL_ZERO)))
         updates.append(Step(lr * (1.5 + math.sin(t)), grads))
-    return Problem([np.asarray(random.normal(size=shape)) for shape in shapes], updates)
+    problem = Problem([np.asarray(random.normal(size=shape)) for shape in shapes], updates)
+    if subject.precise is torch.float64:
+        return problem
+    return problem.mapped(_in_float32, _in_float32)
+
+
+def _in_float32(array: Array) -> Array:
+    """The nearest numbers that float32 holds, so that nothing is lost before the first update."""
+    return np.asarray(array.astype(np.float32).astype(np.float64))
 
 
 CROWD = (3, 1, 7, 10, 33, 64, 1, 3, 7, 10, 3, 33, 1, 7, 10, 3)

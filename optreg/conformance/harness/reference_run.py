@@ -12,8 +12,15 @@ import torch
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.plain_run import PlainRun
 from optreg.conformance.harness.problems import Problem, Step
-from optreg.conformance.results.tolerance import rounding
+from optreg.conformance.results.tolerance import UNIT, coarser, rounding
 from optreg.conformance.subjects.subject import OptimizerSubject
+from optreg.conformance.subjects.variants import decay_of
+
+NEARBY = 4
+"""How many runs show what a rounding does."""
+
+AMPLIFIED = 4.0
+"""A factor of the tolerance where rounding is amplified: Muons in four orders of operations need at most 1.1."""
 
 
 class ReferenceRun:
@@ -39,7 +46,7 @@ class ReferenceRun:
         groups: Sequence[tuple[Sequence[int], Mapping[str, Any]]] | None = None,
         **settings: Any,
     ) -> None:
-        self.subject, self.dtype = subject, dtype
+        self.subject, self.dtype = subject, coarser(dtype, subject.precise)
         self.settings = {name: _plain(settings.get(name, value)) for name, value in subject.hostile.items()}
         changes = {index: own for members, own in groups or () for index in members}
         own = [
@@ -47,6 +54,9 @@ class ReferenceRun:
             for i in range(len(starts))
         ]
         self.references = [subject.reference(**each) for each in own]
+        for reference in self.references:
+            if hasattr(reference, "epsilon"):
+                reference.epsilon = torch.finfo(dtype).eps
         pairs = zip(self.references, starts, strict=True)
         self.plain = PlainRun(subject, starts, groups or (), own) if subject.alone else None
         self.runs = [] if self.plain else [r.trajectory(np.array(start, dtype=np.float64)) for r, start in pairs]
@@ -56,6 +66,9 @@ class ReferenceRun:
         self.state_peaks = [{name: np.abs(value) for name, value in state.items()} for _, state in self.now]
         self.gradients = [np.zeros_like(theta) for theta, _ in self.now]
         self.total_lrs, self.t = [0.0 for _ in starts], 0
+        self._made = (starts, groups, settings)
+        self._history: list[tuple[Sequence[Array | None], dict[str, Any]]] = []
+        self._nearby: list[tuple[ReferenceRun, np.random.Generator]] = []
         coupled = not self.plain and decay_of(subject.reference, self.settings, subject.ndim) == "coupled"
         self.couplings = [float(each["weight_decay"]) if coupled else 0.0 for each in own]
 
@@ -72,6 +85,7 @@ class ReferenceRun:
     def step(self, grads: Sequence[Array | None], **changes: Any) -> "ReferenceRun":
         """Make one update in every reference whose parameter has a gradient."""
         self.t += 1
+        self._history.append((grads, changes))
         if self.plain:
             self.plain.send(grads, {name: _plain(value) for name, value in changes.items()})
         for index, grad in enumerate(grads):
@@ -102,6 +116,37 @@ class ReferenceRun:
         """How far each element of a parameter may be from the reference."""
         return np.asarray(rounding(self.dtype, self.t) * self._scale(index))
 
+    def conditioned(self, index: int) -> Array:
+        """How far each element of a parameter may be, if the algorithm amplifies rounding errors: an iteration does.
+
+        The reference is run beside itself, from starts and under gradients that are changed by a unit roundoff. How far
+        that moves an element, in place of u S, makes the tolerance.
+        """
+        if not self._nearby:
+            starts, groups, settings = self._made
+            for seed in range(NEARBY):
+                random = np.random.default_rng(seed)
+                nearby = [self._rounded(start, random) for start in starts]
+                run = ReferenceRun(self.subject, nearby, self.dtype, groups=groups, **settings)
+                self._nearby.append((run, random))
+        with np.errstate(all="ignore"):
+            for run, random in self._nearby:
+                for grads, changes in self._history[run.t :]:
+                    run.step([None if grad is None else self._rounded(grad, random) for grad in grads], **changes)
+            moved = [np.abs(run.values()[index] - self.values()[index]) for run, _ in self._nearby]
+        spread = np.nan_to_num(np.max(moved, axis=0), nan=0.0, posinf=0.0)
+        spread = spread if self.subject.traits.elementwise else np.full_like(spread, spread.max(initial=0.0))
+        return np.asarray(AMPLIFIED * rounding(self.dtype, self.t) / UNIT[self.dtype] * spread)
+
+    def _rounded(self, array: Array, random: np.random.Generator) -> Array:
+        """An array whose elements are changed by a unit roundoff; where a matrix is multiplied, by their rows'."""
+        unit = UNIT[self.dtype]
+        rounded = array * (1 + unit * random.choice([-1.0, 1.0], np.shape(array)))
+        if np.ndim(array) == 2 and not self.subject.traits.elementwise:
+            rows, columns = (random.choice([-unit, unit], (size, size)) for size in array.shape)
+            rounded = rounded + rows @ array + array @ columns
+        return np.asarray(rounded)
+
     def _scale(self, index: int) -> Array:
         """S; one for the whole parameter if its elements are coupled, since an error in one then reaches the others."""
         peak = self.peak[index]
@@ -122,31 +167,3 @@ class ReferenceRun:
 def _plain(value: Any) -> Any:
     """A tensor of one element as a number."""
     return value.item() if isinstance(value, torch.Tensor) else value
-
-
-def decay_of(reference: type, settings: Mapping[str, Any], ndim: int = 1) -> str:
-    """How a reference decays weights: `"none"`, `"decoupled"` or `"coupled"`.
-
-    Coupled decay is part of the gradient and reaches the state; decoupled decay does not. Without state, a first update
-    under a gradient of zero decides: decoupled decay removes lr * weight_decay of the parameter.
-    """
-    if "weight_decay" not in settings:
-        return "none"
-    start = np.array([[1.0, -3.0, 0.5], [2.0, 0.25, -1.0]])
-    start = start if ndim == 2 else start.ravel()
-
-    def first(gradient: Array, decay: float) -> tuple[Array, dict[str, Array]]:
-        run = reference(**{**settings, "weight_decay": decay, "lr": 0.01}).trajectory(start)
-        next(run)
-        theta, state = run.send(gradient)
-        return theta, state
-
-    (with_decay, state), (without, plain) = first(0.5 * start, 0.1), first(0.5 * start, 0.0)
-    if np.array_equal(with_decay, without):
-        return "none"
-    if any(np.ndim(value) for value in state.values()):
-        same = all(np.array_equal(state[name], plain[name]) for name in state)
-    else:
-        theta, _ = first(np.zeros_like(start), 0.1)
-        same = np.allclose(theta, start * (1 - 0.001), rtol=1e-12, atol=0)
-    return "decoupled" if same else "coupled"

@@ -205,7 +205,7 @@ def _run(subject: OptimizerSubject, problem: Problem, **settings: Any) -> Optimi
 
 def _same(left: list[Array], right: list[Array]) -> bool:
     """Whether the parameters of two runs are equal, but for rounding."""
-    bound = between_runs(STEPS)
+    bound = between_runs(STEPS, torch.float64)
     return all(bool(np.all(np.abs(a - b) <= bound * (1 + np.abs(b)))) for a, b in zip(left, right, strict=True))
 
 

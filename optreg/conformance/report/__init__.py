@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from optreg.conformance.catalogue import Check
+from optreg.conformance.results.causes import Cause
 from optreg.conformance.results.verdict import Curve, Verdict
 
 MARKS = {"passed": "✓", "failed": "✗", "crashed": "!", "not applicable": "–"}
@@ -17,6 +18,7 @@ def html_page(
     subjects: Sequence[dict[str, Any]],
     checks: Sequence[Check],
     verdicts: Sequence[Verdict],
+    causes: Sequence[Cause],
     tier: str,
     refused: Mapping[str, str],
 ) -> str:
@@ -26,6 +28,7 @@ def html_page(
         subjects: what was judged, as described by `Sandbox.describe`.
         checks: the catalogue.
         verdicts: the verdicts.
+        causes: what is wrong, each told once.
         tier: the tier that was run.
         refused: the names of what could not be judged, with the reasons.
     """
@@ -37,11 +40,15 @@ def html_page(
     found = {(verdict.subject, verdict.check): verdict for verdict in verdicts}
     run = {verdict.check for verdict in verdicts}
     listed = [check for check in checks if check.id in run]
-    data = {f"{v.subject}|{v.check}": v.as_dict() | {"curve": None} for v in verdicts}
+    data = {f"{v.subject}|{v.check}": v.as_dict() | {"curve": None, "told": None} for v in verdicts}
+    for cause in causes:
+        for id in cause.checks[1:]:
+            data[f"{cause.lead.subject}|{id}"]["told"] = f"with {cause.lead.check}, whose cause it shares"
     return environment.get_template("page.html").render(
         subjects=[subject | {"counts": _counts(subject["name"], verdicts)} for subject in subjects],
         chapters=_by_chapter(listed),
         found=found,
+        causes=causes,
         marks=MARKS,
         curves={verdict.subject: polylines(verdict.curve) for verdict in verdicts if verdict.curve},
         data=json.dumps(data).replace("<", "\\u003c"),

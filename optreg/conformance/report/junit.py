@@ -6,22 +6,31 @@ from io import BytesIO
 from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 
 from optreg.conformance.catalogue import Check
-from optreg.conformance.results.messages import finding_message
+from optreg.conformance.results.causes import Cause
+from optreg.conformance.results.messages import cause_message
 from optreg.conformance.results.verdict import Status, Verdict
 
 
-def junit_xml(checks: Mapping[str, Check], verdicts: Sequence[Verdict], refused: Mapping[str, str]) -> bytes:
+def junit_xml(
+    checks: Mapping[str, Check], verdicts: Sequence[Verdict], found: Sequence[Cause], refused: Mapping[str, str]
+) -> bytes:
     """The file's content, with a test suite for each subject.
+
+    Each finding is one failure, or error. The other checks that fail by the same cause are skipped, and name it.
 
     Args:
         checks: the catalogue by id.
         verdicts: the verdicts.
+        found: the findings, by cause.
         refused: the names of what could not be judged, with the reasons; each has an error.
     """
+    told = {(cause.lead.subject, id): cause for cause in found for id in cause.checks}
     xml = JUnitXml("optreg conform")
     for subject in dict.fromkeys([*(verdict.subject for verdict in verdicts), *refused]):
         suite = TestSuite(subject)
-        suite.add_testcases([_case(checks[v.check], v) for v in verdicts if v.subject == subject])
+        suite.add_testcases(
+            [_case(checks[v.check], v, told.get((v.subject, v.check))) for v in verdicts if v.subject == subject]
+        )
         if subject in refused:
             case = TestCase("judged", subject)
             case.result = [Error(_clean(f"cannot be judged: {refused[subject]}"))]
@@ -32,13 +41,16 @@ def junit_xml(checks: Mapping[str, Check], verdicts: Sequence[Verdict], refused:
     return content.getvalue()
 
 
-def _case(check: Check, verdict: Verdict) -> TestCase:
+def _case(check: Check, verdict: Verdict, cause: Cause | None) -> TestCase:
     case = TestCase(str(check), verdict.subject, verdict.seconds)
-    if verdict.finding:
+    if cause and cause.lead.check == verdict.check:
         kind = Error if verdict.status is Status.CRASHED else Failure
-        result = kind(_clean(verdict.finding.reason))
-        result.text = _clean(finding_message(check, verdict))
+        result = kind(_clean(cause.finding.reason))
+        result.text = _clean(cause_message(check, cause))
         case.result = [result]
+    elif cause:
+        why = "could not be run because of" if verdict.check in cause.halted else "fails by the cause of"
+        case.result = [Skipped(_clean(f"{why} {cause.lead.check}: {cause.finding.reason}"))]
     elif verdict.status is Status.NOT_APPLICABLE:
         case.result = [Skipped(f"not applicable: {verdict.reason}")]
     return case

@@ -25,6 +25,11 @@ def rounding(dtype: torch.dtype, t: int) -> float:
     return UNIT[dtype] * (C0 + C1 * t)
 
 
-def between_runs(t: int) -> float:
-    """The bound on the difference of two float64 runs after t updates, of parameters whose scale S is at most 8."""
-    return 8 * rounding(torch.float64, t)
+def between_runs(t: int, dtype: torch.dtype) -> float:
+    """The bound on the difference of two runs after t updates, of parameters whose scale S is at most 8."""
+    return 8 * rounding(dtype, t)
+
+
+def coarser(*dtypes: torch.dtype) -> torch.dtype:
+    """The dtype with the largest unit roundoff."""
+    return max(dtypes, key=UNIT.__getitem__)

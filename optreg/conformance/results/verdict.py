@@ -31,6 +31,9 @@ class Finding:
         coordinate: the first element that differs.
         likely: the likely cause, in one sentence.
         snippet: a program of about ten lines that reproduces it.
+        causes: every known cause that explains it, as a sentence; one is the likely cause.
+        circumstances: what is special about the run that shows it, beside the plainest; None if no run does.
+        raised: the subject has raised an exception, so that the check could not be finished.
     """
 
     reason: str
@@ -40,6 +43,15 @@ class Finding:
     coordinate: str | None = None
     likely: str | None = None
     snippet: str | None = None
+    causes: tuple[str, ...] = ()
+    circumstances: tuple[str, ...] | None = None
+    raised: bool = False
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Finding":
+        """A finding from plain data, in which lists stand for tuples."""
+        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in data.items()}
+        return cls(**given)
 
     def __str__(self) -> str:
         lines = [self.reason]
@@ -105,7 +117,7 @@ class Verdict:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Verdict":
         """A verdict from plain data; the inverse of `as_dict`."""
-        finding = Finding(**data["finding"]) if data["finding"] else None
+        finding = Finding.from_dict(data["finding"]) if data["finding"] else None
         curve = Curve(**data["curve"]) if data["curve"] else None
         return cls(**{**data, "status": Status(data["status"]), "finding": finding, "curve": curve})
 

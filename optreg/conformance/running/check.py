@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from optreg.conformance.catalogue import LiveCheck
-from optreg.conformance.explain.findings import explained, program_that_raises
+from optreg.conformance.explain.findings import causes_of, explained, program_that_raises
+from optreg.conformance.harness import trials
+from optreg.conformance.harness.identity import found_out
 from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.harness.scheduler_run import make_optimizer
-from optreg.conformance.harness.trials import in_words, settled
 from optreg.conformance.results.verdict import (
     NEEDS_A_REFERENCE,
     CannotBeJudged,
@@ -26,6 +27,7 @@ from optreg.conformance.subjects.resolving import resolve, unmapped
 from optreg.conformance.subjects.schedule_settings import typical
 from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target
+from optreg.conformance.subjects.variants import declared, in_words
 from optreg.entries import Entry
 
 SUITE = str(Path(__file__).parents[1])
@@ -37,7 +39,7 @@ def judge(target: Target, check: LiveCheck) -> Verdict:
     Raises:
         CannotBeJudged: the subject cannot be found or imported.
     """
-    return judge_subject(resolve(settled(target)), check)
+    return judge_subject(resolve(trials.settled(target)), check)
 
 
 def judge_subject(subject: Subject, check: LiveCheck) -> Verdict:
@@ -63,27 +65,31 @@ def describe(target: Target) -> dict[str, Any]:
     Raises:
         CannotBeJudged: it cannot be found, imported or constructed.
     """
-    target = settled(target)
+    target = trials.settled(target)
     subject = resolve(target)
     try:
         settings = _construct(subject)
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CannotBeJudged(f"{target} cannot be constructed with the settings that checks use: {reason}") from error
+    found = found_out(subject) if target.like and not target.strict else None
     entry = subject.registration.entry if subject.registered and subject.registration else None
     return {
         "name": target.name,
         "kind": subject.kind.value,
+        "alone": target.alone,
+        "is": _what_it_is(subject, found) if target.like and not target.strict else None,
         "like": target.like,
         "reference": target.reference,
         "by": _by(target, entry),
-        "found": target.found,
-        "notes": in_words(target.found or {}),
+        "found": target.found if target.alone else found,
+        "notes": trials.in_words(target.found or {}) if target.alone else [],
         "device": target.device,
         "distribution": entry and entry.distribution,
         "version": entry and entry.version,
         "settings": {name: repr(value) for name, value in settings.items()},
         "taken": {name: repr(value) for name, value in subject.fixed.items() if name not in dict(target.settings)},
+        "extra": {name: repr(value) for name, value in subject.extra.items() if name not in dict(target.settings)},
         "left": unmapped(subject) if subject.fixed else [],
     }
 
@@ -95,6 +101,15 @@ def _by(target: Target, entry: Entry | None) -> str:
     if target.reference:
         return f"by {target.reference}"
     return f"{entry.distribution} {entry.version}" if entry else f"as {target.like}"
+
+
+def _what_it_is(subject: OptimizerSubject | ScheduleSubject, found: dict[str, Any] | None) -> str:
+    """What a class is, in words: the algorithm, and what is particular about its variant."""
+    assert subject.registration
+    like = subject.target.like or ""
+    if found is None:
+        return f"not {like}, nor a variant of it that is known"
+    return in_words(like, {**declared(subject.traits, subject.registration.plugin.traits), **found})
 
 
 def _construct(subject: Subject) -> dict[str, Any]:
@@ -122,20 +137,23 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
         except NotApplicable as error:
             return Status.NOT_APPLICABLE, None, str(error)
         except (Exception, SystemExit) as error:
-            program = program_that_raises(subject.activity.recording, error)
-            return Status.FAILED, Finding(reason=_raised(error), snippet=program, likely=check.hint), None
+            return Status.FAILED, _raised(subject, error, check.hint), None
     if not subject.activity.comparisons:
         finding = Finding(reason="the check compared nothing: it would pass whatever the subject does")
         return Status.FAILED, finding, None
     if not check.still and not subject.activity.moved and not subject.activity.constant:
+        if isinstance(subject, OptimizerSubject) and subject.traits.unrectified == "skip":
+            return Status.NOT_APPLICABLE, None, "its first updates, which cannot be rectified, change nothing"
         return Status.FAILED, Finding(reason="no update has changed any parameter: there was nothing to judge"), None
     return Status.PASSED, None, None
 
 
-def _raised(error: BaseException) -> str:
-    """An exception of the subject: its type, its message, and where it was raised."""
+def _raised(subject: Subject, error: BaseException, hint: str | None) -> Finding:
+    """The finding that the subject raises an exception: its type, its message, and where it was raised."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(SUITE)]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which differ from run to run
-    return f"it raises {type(error).__name__}: {text}{where}"
+    causes, program = causes_of(error, where), program_that_raises(subject.activity.recording, error)
+    reason = f"it raises {type(error).__name__}: {text}{where}"
+    return Finding(reason=reason, likely=hint, snippet=program, causes=causes, raised=True)

@@ -8,16 +8,20 @@ from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged
 
-ALIASES: dict[str, tuple[str, ...]] = {
-    "lr": ("learning_rate",),
-    "eps": ("epsilon",),
-    "weight_decay": ("wd",),
-    "betas[0]": ("beta1", "beta_1", "b1"),
-    "betas[1]": ("beta2", "beta_2", "b2"),
-    "warmup_steps": ("num_warmup_steps",),
-    "total_steps": ("num_training_steps",),
-}
-"""Common names, which need not be given."""
+SYNONYMS = (
+    ("lr", "learning_rate"),
+    ("eps", "epsilon"),
+    ("weight_decay", "wd"),
+    ("betas[0]", "beta1", "beta_1", "b1"),
+    ("betas[1]", "beta2", "beta_2", "b2"),
+    ("warmup_steps", "num_warmup_steps"),
+    ("total_steps", "num_training_steps", "T_max", "t_max", "total_iters", "max_steps"),
+    ("min_lr_ratio", "min_lr_rate"),
+)
+"""Common names of the same hyperparameter, which need not be given."""
+
+NEUTRAL = {"warmup_steps": 0, "num_warmup_steps": 0}
+"""Common arguments with the values at which they have no effect, for references that do not have them."""
 
 
 class Signature:
@@ -69,10 +73,11 @@ def aliases_in(signature: Signature, known: Sequence[str], given: Mapping[str, s
     """Arguments with a common name for one of the `known` hyperparameters, beyond the names that are `given`."""
     renamed = {field_of(ours) for ours in given.values()}
     found: dict[str, str] = {}
-    for ours, aliases in ALIASES.items():
-        name = field_of(ours)
-        if name in known and name not in renamed and name not in signature.names:
-            found |= {alias: ours for alias in aliases if alias in signature.names and alias not in known}
+    for common in SYNONYMS:
+        ours = next((name for name in common if field_of(name) in known), None)
+        if ours and field_of(ours) not in {*renamed, *signature.names}:
+            theirs = (name for name in common if name in signature.names and name not in {*known, *given})
+            found |= dict.fromkeys(list(theirs)[:1], ours)
     return found
 
 

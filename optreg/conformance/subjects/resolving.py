@@ -2,11 +2,13 @@
 
 import functools
 import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, make_dataclass, replace
 from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged
 from optreg.conformance.subjects.naming import (
+    NEUTRAL,
     Names,
     Signature,
     aliases_in,
@@ -17,6 +19,7 @@ from optreg.conformance.subjects.naming import (
 from optreg.conformance.subjects.own_fields import NEEDED, own_names, own_reference, own_values
 from optreg.conformance.subjects.subject import PATHS, OptimizerSubject, ScheduleSubject, Subject
 from optreg.conformance.subjects.target import Target, registered
+from optreg.conformance.subjects.variants import SWITCHES, variant
 from optreg.entries import Kind
 from optreg.errors import OptregError
 from optreg.hyperparameters import defaults, names
@@ -56,16 +59,19 @@ def resolve(target: Target) -> OptimizerSubject | ScheduleSubject:
         "registration": registration,
         "naming": Names(own_names),
     }
+    as_found = {**dict(target.traits), **(target.found or {})}
     subject: OptimizerSubject | ScheduleSubject
     if isinstance(plugin, OptimizerPlugin):
         traits = _inferred(plugin.traits, signature) if foreign else plugin.traits
         options = _options(signature) if foreign else plugin.options
-        subject = OptimizerSubject(**common, kind=Kind.OPTIMIZER, traits=_with(traits, target), options=options)
+        declared = _with(traits, as_found)
+        common["reference"] = _variant(plugin, declared, target)
+        subject = OptimizerSubject(**common, kind=Kind.OPTIMIZER, traits=declared, options=options)
     else:
-        declared = replace(plugin.traits, resume=None, pure=None) if foreign else plugin.traits
-        subject = ScheduleSubject(**common, kind=Kind.SCHEDULER, traits=_with(declared, target))
+        own = replace(plugin.traits, resume=None, pure=None) if foreign else plugin.traits
+        subject = ScheduleSubject(**common, kind=Kind.SCHEDULER, traits=_with(own, as_found))
     if foreign:
-        subject.fixed = _fixed(subject, signature)
+        subject.fixed, subject.extra = _completed(subject, signature)
     return subject
 
 
@@ -120,11 +126,11 @@ def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
     }
     if steps:
         open_ended = ScheduleTraits(end=None, after="formula", resume=None)
-        return ScheduleSubject(**common, traits=_with(open_ended, target))
+        return ScheduleSubject(**common, traits=_with(open_ended, dict(target.traits)))
     manner = {name: found.get(name, False) for name in ("trains", "needs_closure")}
     ndim = tuple(found.get("ndim", ()))
     traits = _inferred(OptimizerTraits(ndim=ndim, **{k: found[k] for k in FOUND_TRAITS if k in found}), signature)
-    return OptimizerSubject(**common, traits=_with(traits, target), options=_options(signature), **manner)
+    return OptimizerSubject(**common, traits=_with(traits, dict(target.traits)), options=_options(signature), **manner)
 
 
 FOUND_TRAITS = ("counter", "elementwise", "coupled", "random")
@@ -180,57 +186,91 @@ def imported(place: str) -> Any:
 
 def _checked_params(target: Target, reference: type) -> dict[str, str]:
     known = names(reference)
-    options = [(f"--param {theirs}={ours}", field_of(ours)) for theirs, ours in target.params]
-    options += [(f"--set {name}", name) for name, _ in target.settings]
-    for option, name in options:
-        if name not in known:
-            raise CannotBeJudged(f"{option}: the reference has no hyperparameter '{name}'; it has: {', '.join(known)}")
+    for theirs, ours in target.params:
+        if field_of(ours) not in known:
+            listed = ", ".join(known)
+            raise CannotBeJudged(
+                f"--param {theirs}={ours}: the reference has no hyperparameter '{ours}'; it has: {listed}"
+            )
     return dict(target.params)
 
 
-def _fixed(subject: Subject, signature: Signature) -> dict[str, Any]:
-    """The hyperparameters that the class does not have, at the given value or the default."""
-    params, renamed = subject.naming.arguments, subject.naming.renamed
+def _completed(subject: Subject, signature: Signature) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The hyperparameters that the class does not have, and its arguments that the reference does not have.
+
+    Their values are those given, or else those that are known: a default, or one that has no effect.
+
+    Raises:
+        CannotBeJudged: values or names are lacking; all of them are told.
+    """
+    params, renamed, ours = subject.naming.arguments, subject.naming.renamed, names(subject.reference)
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in subject.target.settings}
-    default = defaults(subject.reference)
-    own = {*names(subject.reference)} - renamed
-    unknown = [name for name in signature.required if name not in own and name not in params]
-    if unknown:
+    default = {name: value for name, value in defaults(subject.reference).items() if name != "lr"}
+    wrong = [f"--param {name}" for name in params if not signature.accepts(name)]
+    wrong += [f"--set {name}" for name in given if name not in ours and name not in signature.names]
+    if wrong:
+        own, listed = ", ".join(signature.names), ", ".join(ours)
         raise CannotBeJudged(
-            f"the constructor of {subject.code_name} needs {', '.join(map(repr, unknown))}, which the reference of "
-            f"'{subject.target.like or subject.target.reference}' does not have; name the counterpart, "
-            f"--param {unknown[0]}=HYPERPARAMETER, or judge a function that calls the constructor"
+            f"{', '.join(wrong)}: {subject.code_name} has no such argument; it has: {own}. The hyperparameters of "
+            f"'{subject.target.formula}' are: {listed}"
         )
-    for name in params:
-        if not signature.accepts(name):
-            own_names = ", ".join(signature.names)
-            raise CannotBeJudged(f"--param: {subject.code_name} has no argument '{name}'; it has: {own_names}")
-    fixed = {}
-    for name in names(subject.reference):
-        if name in given:
-            fixed[name] = given[name]
-        elif name not in renamed and not signature.accepts(name):
-            if name not in default or name == "lr":
-                option = f"--param THEIRS={name}"
-                option += "" if name == "lr" else f", or the value that it has, --set {name}=VALUE"
-                raise CannotBeJudged(f"{subject.code_name} has no argument '{name}'; give its name, {option}")
-            fixed[name] = default[name]
-    return fixed
+    foreign = [name for name in signature.required if name not in params and (name in renamed or name not in ours)]
+    extra = {name: value for name, value in {**NEUTRAL, **given}.items() if name in foreign}
+    extra |= {name: value for name, value in given.items() if name not in ours}
+    lacking = [name for name in ours if name not in renamed and not signature.accepts(name)]
+    fixed = {
+        name: value for name, value in {**default, **given}.items() if name in lacking or name in {*given} & {*ours}
+    }
+    _ask_for(subject, [name for name in foreign if name not in extra], [name for name in lacking if name not in fixed])
+    return fixed, extra
+
+
+def _ask_for(subject: Subject, foreign: Sequence[str], lacking: Sequence[str]) -> None:
+    """Ask for everything that is not known: counterparts or values of arguments, and of hyperparameters."""
+    name, like = subject.code_name, subject.target.formula
+    reasons = [f"{name} needs {', '.join(map(repr, foreign))}, which '{like}' does not have"] if foreign else []
+    reasons += [f"{name} has no argument for {', '.join(map(repr, lacking))} of '{like}'"] if lacking else []
+    options = [f"--param {each}=HYPERPARAMETER or --set {each}=VALUE" for each in foreign]
+    options += [f"--param THEIRS={each}" + ("" if each == "lr" else f" or --set {each}=VALUE") for each in lacking]
+    if reasons:
+        raise CannotBeJudged(f"{'; '.join(reasons)}. Give each its counterpart or its value: {'; '.join(options)}")
 
 
 def unmapped(subject: Subject) -> list[str]:
     """The class's arguments without a counterpart in the reference, which keep their defaults."""
-    known = {*subject.naming.arguments, *names(subject.reference), *PATHS, "maximize", "last_epoch", "verbose"}
+    known = {
+        *subject.naming.arguments,
+        *names(subject.reference),
+        *subject.extra,
+        *PATHS,
+        "maximize",
+        "last_epoch",
+        "verbose",
+    }
     return [name for name in Signature(subject.implementation, 1).names if name not in known]
 
 
-def _with(traits: Any, target: Target) -> Any:
-    """The traits with the target's own declarations."""
+def _with(traits: Any, declared: Mapping[str, Any]) -> Any:
+    """The traits with other declarations in their place."""
     known = [trait.name for trait in fields(traits)]
-    for name, _ in target.traits:
+    for name in declared:
         if name not in known:
             raise CannotBeJudged(f"--trait {name}: there is no such trait; choose from: {', '.join(known)}")
-    return replace(traits, **dict(target.traits))
+    return replace(traits, **declared)
+
+
+def _variant(plugin: OptimizerPlugin, traits: OptimizerTraits, target: Target) -> type:
+    """The reference of the variant that is declared; a plugin's own reference already has what it declares."""
+    if not target.formula:
+        return plugin.reference
+    changed = {
+        name: getattr(traits, name) for name in SWITCHES if getattr(traits, name) != getattr(plugin.traits, name)
+    }
+    reference = variant(plugin.reference, changed)
+    if reference is None:
+        declared = " ".join(f"--trait {name}={value}" for name, value in changed.items())
+        raise CannotBeJudged(f"{declared}: no such variant of the reference of '{target.formula}' is known")
+    return reference
 
 
 def _inferred(traits: OptimizerTraits, signature: Signature) -> OptimizerTraits:

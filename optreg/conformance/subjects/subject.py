@@ -36,6 +36,8 @@ class Subject(Assertions):
     """Hyperparameters of the reference that the class does not have, with their assumed values."""
     held: frozenset[str] = frozenset()
     """Hyperparameters that keep one value, since no group of the class has them, or it takes no other value."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the class that the reference does not have, with their values."""
     registration: Registration[Any] | None = None
     activity: Activity = field(default_factory=Activity)
 
@@ -76,7 +78,8 @@ class Subject(Assertions):
 
     def own_arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings under the class's own names, without those that it does not have."""
-        return self.naming.as_arguments({name: value for name, value in settings.items() if name not in self.fixed})
+        own = {name: value for name, value in settings.items() if name not in self.fixed}
+        return {**self.naming.as_arguments(own), **self.extra}
 
 
 @dataclass
@@ -166,6 +169,13 @@ class OptimizerSubject(Subject):
         known = [option.name for option in fields(self.options) if option.name in PATHS]
         off = dict.fromkeys(known, False)
         return {"loop": off, **{name: {**off, name: True} for name in known}} if known else {"default": {}}
+
+    @property
+    def precise(self) -> Any:
+        """The dtype in which float64 parameters are updated."""
+        import torch
+
+        return torch.float32 if self.traits.arithmetic == "float32" else torch.float64
 
     @property
     def ndim(self) -> int:

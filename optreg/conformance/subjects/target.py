@@ -23,7 +23,9 @@ class Target:
         settings: values of the reference's hyperparameters that the class does not have.
         traits: declarations that differ from the registered plugin's.
         device: the device of the parameters: `"cpu"`, `"cuda"`.
-        found: what trials have found out about a class that is judged alone; None before them.
+        found: what trials have found out about a class: of one that is judged alone, how it can be run at all; of one
+            with a reference, the traits in place of those declared. None if nobody has looked.
+        strict: whether the class is judged by what was asked for, whatever variant of the algorithm it is.
     """
 
     name: str
@@ -34,11 +36,17 @@ class Target:
     device: str = "cpu"
     reference: str | None = None
     found: Mapping[str, Any] | None = None
+    strict: bool = False
+
+    @property
+    def formula(self) -> str | None:
+        """The plugin or the dataclass by whose formula a class is judged."""
+        return self.like or self.reference
 
     @property
     def alone(self) -> bool:
         """Whether it is a class that is judged without a reference, by plain runs of itself."""
-        return ":" in self.name and not self.like and not self.reference
+        return ":" in self.name and not self.formula
 
     def __str__(self) -> str:
         return self.name

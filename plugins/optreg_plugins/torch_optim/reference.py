@@ -325,6 +325,8 @@ class Adafactor:
     d: Annotated[float, Ge(1)] = 1.0
     weight_decay: NonNegative = 0.0
 
+    epsilon = 2.0**-52
+
     def trajectory(self, theta: Array) -> Trajectory:
         """Send a gradient, receive the next parameters and the state, by its torch key."""
         t, matrix = 0, theta.ndim > 1
@@ -335,7 +337,7 @@ class Adafactor:
             g = yield theta, {"step": np.array(t), **second}
             t += 1
             eps1, eps2 = self.eps
-            eps1 = 2.0**-52 if eps1 is None else eps1
+            eps1 = self.epsilon if eps1 is None else eps1
             beta = 1 - t**self.beta2_decay
             alpha = max(eps2, _rms(theta)) * min(self.lr, 1 / t**0.5)
             theta = theta - self.lr * self.weight_decay * theta
