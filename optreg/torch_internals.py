@@ -141,9 +141,14 @@ def is_of_compiling(error: Exception) -> bool:
     return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
 
 
-def import_compiler() -> None:
-    """Import the modules that `torch.compile` imports on its first compilation."""
-    importlib.import_module("torch._inductor.compile_fx")
+def start_compiler() -> None:
+    """Compile a kernel of no use, for what `torch.compile` imports and asks of the machine only the first time."""
+
+    def kernel(x: Tensor) -> None:
+        x.copy_(x + 1)
+
+    options = compiler_options(torch.device("cpu"))[0]
+    torch.compile(kernel, dynamic=True, fullgraph=True, options=options)(torch.zeros(2))
 
 
 # Schedulers

@@ -60,7 +60,7 @@ LOOKS: tuple[tuple[Callable[[OptimizerRun], None], str], ...] = (
 def check_looking_at_a_run_does_not_change_it(subject: OptimizerSubject) -> None:
     """A run of many small parameters that is saved, copied or pickled on the way, only to look, keeps every bit."""
     problem = crowded_problem(subject)
-    for dtype in (torch.float64, *LOW):
+    for dtype in LOW:  # P19 has float64
         for name, options in _variants(subject, dtype):
             plain = _started(subject, problem, dtype, options).run(problem)
             run = _started(subject, problem, dtype, options)

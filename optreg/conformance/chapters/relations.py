@@ -167,10 +167,10 @@ def check_many_small_parameters_are_independent(subject: OptimizerSubject) -> No
     for dtype in (torch.float64, torch.float32, torch.bfloat16):
         for name, options in working_paths(subject):
             together = OptimizerRun(subject, problem.starts, dtype=dtype, **options).run(problem)
-            alone = [
-                OptimizerRun(subject, [start], dtype=dtype, **options).run(problem.only([index])).tensors()[0]
-                for index, start in enumerate(problem.starts)
-            ]
+            alone = together.tensors()
+            for index in (2, 4, 5, 9, 11, 15):  # of every size but the smallest, and two that are late
+                part = problem.only([index])
+                alone[index] = OptimizerRun(subject, part.starts, dtype=dtype, **options).run(part).tensors()[0]
             together.assert_same(alone, f"among others in {dtype}, {name}", of="alone it is")
 
 

@@ -96,7 +96,7 @@ def serve(request: dict[str, Any], guard: Guard) -> dict[str, Any]:
     result, ending, output, seconds = _forked(lambda: _answer(target, check), request["limit"], memory, guard)
     if result is not None:
         if result.pop("compiled", False):
-            _import_compiler()
+            _start_compiler()
         return {**result, "output": output} if check and "error" not in result else result
     if not check:
         return {"error": f"{target} cannot be described: {ending}"}
@@ -108,12 +108,12 @@ def serve(request: dict[str, Any], guard: Guard) -> dict[str, Any]:
     ).as_dict()
 
 
-def _import_compiler() -> None:
-    """Import the compiler before further forks, so that not every child has to; checks will find if it is broken."""
+def _start_compiler() -> None:
+    """Start the compiler before further forks, so that not every child has to; checks will find if it is broken."""
     with contextlib.suppress(Exception):
-        from optreg.torch_internals import import_compiler
+        from optreg.torch_internals import start_compiler
 
-        import_compiler()
+        start_compiler()
     gc.freeze()
 
 
