@@ -40,6 +40,9 @@ def check_maximize_mirrors_the_gradient(subject: OptimizerSubject) -> None:
     mixed.assert_same(apart, "where one group maximizes and the other does not", of="alone it is")
     if no_common_state(subject) is None:
         subject.assert_equal(up.snapshot(), down.snapshot(), "maximizing on g", of="minimizing on -g has")
+    edited = OptimizerRun(subject, problem.starts).run(mirrored, 0, 4)
+    edited.edit(noted=True, maximize=True)
+    edited.run(problem, 4).assert_same(down, "set to maximize after four updates", of="minimizing on -g it is")
 
 
 @check("M12", hint="the update has a threshold, a clipping or an eps that the reference does not have")
