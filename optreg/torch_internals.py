@@ -142,18 +142,19 @@ def is_of_compiling(error: Exception) -> bool:
     return type(error).__module__.startswith(("torch._inductor", "torch._dynamo"))
 
 
-COMPILER = "torch._inductor.compile_fx"
-"""What `torch.compile` imports on its first compilation."""
+def start_compiler() -> None:
+    """Compile a kernel of no use, for what `torch.compile` imports and asks of the machine only the first time."""
+
+    def kernel(x: Tensor) -> None:
+        x.copy_(x + 1)
+
+    options = compiler_options(torch.device("cpu"))[0]
+    torch.compile(kernel, dynamic=True, fullgraph=True, options=options)(torch.zeros(2))
 
 
-def import_compiler() -> None:
-    """Import the modules that `torch.compile` imports on its first compilation."""
-    importlib.import_module(COMPILER)
-
-
-def compiler_is_imported() -> bool:
-    """Whether something was compiled here, or `import_compiler` was called."""
-    return COMPILER in sys.modules
+def compiler_has_started() -> bool:
+    """Whether something has been compiled in this process."""
+    return "torch._inductor.compile_fx" in sys.modules
 
 
 # Schedulers

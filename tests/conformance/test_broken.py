@@ -26,9 +26,11 @@ WITHOUT_A_PROGRAM = {
     "EpsIgnored", "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
     "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "NeedsALoss", "ClearsGradients",
-    "SavesWhatLives",
-    # a program would have to write out a million numbers
-    "DropsTheRemainder",
+    "SavesWhatLives", "SwitchedAtFirst",
+    # the checkpoint is not the optimizer's own, or is loaded in another process
+    "CountsInTensorsAlone", "SavesTickets",
+    # a program would have to write out a thousand numbers or a million
+    "DropsTheRemainder", "LeavesOutTheRest", "DropsTheLastRows", "NarrowsLargeGradients",
     # what is wrong is a statistic of thousands of elements
     "DropsTheLowerBits", "RoundsUpTooOften", "RoundsToTheNearest", "NoiseTwiceAsLarge", "OneRowOfNoise",
     "NoiseOfTheGlobalGenerator", "CountsRoundingsInAnAttribute", "OneSeedForAll", "StateStandsStill", "StateStaysWide",

@@ -1,12 +1,13 @@
 """Conditions: why a check does not apply to a subject, for checks in more than one chapter."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.results.verdict import NEEDS_A_REFERENCE
+from optreg.conformance.results.verdict import NEEDS_A_REFERENCE, Failed
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
@@ -61,6 +62,17 @@ def runs(subject: OptimizerSubject, **options: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+@contextmanager
+def refused(subject: OptimizerSubject) -> Iterator[None]:
+    """Let the subject refuse, by an error of any kind, what is asked of it inside; what is wrong is still a finding."""
+    try:
+        yield
+    except Failed:
+        raise
+    except Exception as error:
+        subject.assert_true(str(error), f"{type(error).__name__} is raised without a message")
 
 
 def working_paths(subject: OptimizerSubject) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -1,6 +1,9 @@
 """Dtypes and shapes: every kind of tensor that a model may contain."""
 
-from collections.abc import Callable, Sequence
+import copy
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,12 +12,14 @@ from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import runs, unless_independent
-from optreg.conformance.harness.following import follow, side_by_side, step_both
+from optreg.conformance.harness.code import on_device
+from optreg.conformance.harness.counts import recounted
+from optreg.conformance.harness.following import compare, follow, side_by_side, step_both
 from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Array, Layout
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import STEPS, Problem, Shape, Step, hostile_problem
+from optreg.conformance.harness.problems import PERIOD, STEPS, Problem, Shape, Step, hostile_problem, repeated
 from optreg.conformance.harness.reference_run import ReferenceRun
-from optreg.conformance.results.differences import within
+from optreg.conformance.results.differences import first_difference, within
 from optreg.conformance.results.tolerance import between_runs, rounding
 from optreg.conformance.results.verdict import Failed, NotApplicable
 from optreg.conformance.subjects.settings import decay_rates, fits
@@ -43,6 +48,9 @@ def check_float32_follows_the_reference(subject: OptimizerSubject) -> None:
     follow_where_conditioned(subject, torch.float32, (-4.0, 1.0))
     follow_where_conditioned(subject, torch.float32, (-8.5, -6.5))
     follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), shapes=[(1,), (71, 73)], steps=3)
+    if subject.traits.elementwise:
+        large = repeated((2**21 + 2**16 + 3,))
+        follow_where_conditioned(subject, torch.float32, (-4.0, 1.0), shapes=[(PERIOD,)], steps=3, enlarged=large)
 
 
 @check("D03", Tier.SHOULD, hint="the parameter is replaced by a wider one, or squares fall below bfloat16's resolution")
@@ -59,20 +67,25 @@ def follow_where_conditioned(
     shapes: Sequence[Shape] = ((6,), (4, 3)),
     steps: int = STEPS,
     prepare: Callable[[OptimizerRun], None] = lambda run: None,
+    enlarged: Callable[[Array], Array] = np.array,
 ) -> None:
-    """Compare in a narrow dtype, but for elements whose reference depends on the rounding of its gradients."""
+    """Compare in a narrow dtype, but for elements whose reference depends on the rounding of its gradients.
+
+    The optimizer has the reference's problem `enlarged`.
+    """
 
     def narrowed(array: Array) -> Array:
         return np.asarray(torch.tensor(array).to(dtype).double().numpy())
 
     problem = hostile_problem(subject, shapes, exponents=exponents, steps=steps).mapped(narrowed, narrowed)
-    run, reference = side_by_side(subject, problem, dtype=dtype)
+    large = problem.mapped(enlarged, enlarged)
+    run = OptimizerRun(subject, large.starts, dtype=dtype)
     prepare(run)
-    perturbed = ReferenceRun(subject, problem.starts, dtype)
+    reference, perturbed = (ReferenceRun(subject, problem.starts, dtype) for _ in range(2))
     random = np.random.default_rng(1)
     u = rounding(dtype, 0) / 8
     for t, step in enumerate(problem.steps, start=1):
-        run.take(step)
+        run.take(large.steps[t - 1])
         reference.take(step)
         nearby = [None if g is None else g * (1 + 4 * u * random.choice([-1.0, 1.0], g.shape)) for g in step.grads]
         perturbed.step(nearby, lr=step.lr)
@@ -83,7 +96,7 @@ def follow_where_conditioned(
                 subject.assert_equal(str(param.dtype), str(dtype), f"the dtype of parameter {index}", step=t)
             finite = bool(torch.isfinite(param).all())
             subject.assert_true(finite, f"parameter {index} is not finite in {dtype}", step=t)
-            bound = np.where(certain, bound, np.inf)
+            expected, bound = enlarged(expected), enlarged(np.where(certain, bound, np.inf))
             run.assert_close(index, expected, bound, f"in {dtype}, parameter {index}", step=t, reference=reference)
             subject.assert_true(certain.any(), "no element could be compared", step=t)
 
@@ -122,6 +135,7 @@ OFFSET = Layout("torch.cat([x.new_zeros(3), x.reshape(-1)])[3:].view(x.shape)")
 """A part of a larger tensor, not at its beginning."""
 
 CHANNELS_LAST = Layout("x.contiguous(memory_format=torch.channels_last)")
+CHANNELS_LAST_3D = Layout("x.contiguous(memory_format=torch.channels_last_3d)")
 
 EXPANDED = Layout("x[:1].expand(x.shape)")
 """The first row, repeated."""
@@ -134,19 +148,39 @@ def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
     """Non-contiguous parameters follow the reference."""
     for layout in (TRANSPOSED, STRIDED, OFFSET):
         follow(subject, hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False), layout=layout)
-    images = hostile_problem(subject, [(2, 3, 2, 2)], missing=False)
-    if images.starts[0].ndim == 4:
-        for layouts in ((CHANNELS_LAST, DENSE), (CHANNELS_LAST, CHANNELS_LAST), (DENSE, CHANNELS_LAST)):
-            follow(subject, images, layout=layouts[0], grad_layout=layouts[1])
+    for shape, last in (((2, 3, 2, 2), CHANNELS_LAST), ((2, 3, 2, 2, 2), CHANNELS_LAST_3D)):
+        images = hostile_problem(subject, [shape], missing=False, steps=6)
+        if images.starts[0].ndim == len(shape):
+            for layouts in ((last, DENSE), (last, last), (DENSE, last)):
+                follow(subject, images, layout=layouts[0], grad_layout=layouts[1])
+
+
+BUCKET = """\
+bucket = torch.full(({size},), float('nan'), dtype=torch.float64{device})
+for p, part in zip(params, bucket[3:-2].split({sizes})):
+    p.grad = part.view(p.shape)"""
+"""Gradients that lie one after the other in a larger tensor, as code."""
 
 
 @check("D08", hint="gradients are read from memory (`data_ptr`, `storage`, `as_strided`), or written to")
 def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
-    """Transposed, strided and expanded gradients are read correctly."""
+    """Gradients that are transposed, strided, expanded, or views into one bucket (as in DDP) are read correctly."""
     problem = hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False)
     for layout in (TRANSPOSED, STRIDED):
         follow(subject, problem, grad_layout=layout)
     follow(subject, problem.mapped(lambda g: np.broadcast_to(g[:1], g.shape)), grad_layout=EXPANDED)
+    run, reference = side_by_side(subject, problem)
+    bucket = subject.tensor(np.full(5 + sum(start.size for start in problem.starts), np.nan))
+    sizes = [start.size for start in problem.starts]
+    for param, part in zip(run.params, bucket[3:-2].split(sizes), strict=True):
+        param.grad = part.view(param.shape)
+    run.note(BUCKET.format(size=len(bucket), device=on_device(subject), sizes=sizes))
+    for step in problem.steps[:6]:
+        run.reuse([np.asarray(grad) for grad in step.grads], lr=step.lr)
+        reference.take(step)
+        compare(run, reference)
+    around = [*bucket[:3].tolist(), *bucket[-2:].tolist()]
+    subject.assert_equal(around, [np.nan] * 5, "the bucket around the gradients")
 
 
 @check("D09", Tier.SHOULD, needs=_matrices_only, hint="complex parameters need `torch.view_as_real`")
@@ -236,11 +270,21 @@ def check_another_default_dtype(subject: OptimizerSubject) -> None:
         torch.set_default_dtype(before)
 
 
-COUNTS = {torch.bfloat16: 600, torch.float16: 3000}
-"""More updates than a number of this dtype can count one by one: it stands still at 256, or at 2048."""
+COUNTS = {torch.bfloat16: 256, torch.float16: 2048}
+"""Where a number of this dtype stands still if it is counted up one by one."""
 
 
-@check("D20", hint="the count is kept in the parameter's dtype, and stands still at 256 in bfloat16, 2048 in float16")
+def _unless_it_counts(subject: OptimizerSubject) -> str | None:
+    shape = (4, 3) if subject.ndim == 2 else (4,)
+    state = ReferenceRun(subject, [np.ones(shape)]).step([np.ones(shape)]).now[0][1]
+    return None if "step" in state else "its reference counts no updates"
+
+
+@check(
+    "D20",
+    needs=_unless_it_counts,
+    hint="the count is kept in the parameter's dtype, and stands still at 256 in bfloat16, 2048 in float16",
+)
 def check_counting_goes_on_in_low_precision(subject: OptimizerSubject) -> None:
     """Updates of bfloat16 and float16 parameters are counted beyond what their dtype can count one by one."""
     taken = [dtype for dtype in COUNTS if runs(subject.apart(), dtype=dtype)]
@@ -250,25 +294,47 @@ def check_counting_goes_on_in_low_precision(subject: OptimizerSubject) -> None:
         _late_update(subject, COUNTS[dtype], dtype, f"the {dtype} parameter")
 
 
-@check("D21", Tier.SHOULD, hint="the count is created without `dtype=`, in the default dtype, and stands still there")
+@check(
+    "D21",
+    Tier.SHOULD,
+    needs=_unless_it_counts,
+    hint="the count is created without `dtype=`, in the default dtype, and stands still there",
+)
 def check_counting_goes_on_under_another_default_dtype(subject: OptimizerSubject) -> None:
     """Updates are counted beyond what the default dtype can count one by one."""
     before = torch.get_default_dtype()
     try:
-        for default, updates in COUNTS.items():
+        for default, standstill in COUNTS.items():
             torch.set_default_dtype(default)
-            _late_update(subject, updates, torch.float32, f"under the default dtype {default}, the parameter", default)
+            what = f"under the default dtype {default}, the parameter"
+            _late_update(subject, standstill, torch.float32, what, default)
     finally:
         torch.set_default_dtype(before)
 
 
+@check("D23", needs=_unless_it_counts, hint="the count is capped, reset, or kept in a type that overflows at 2^15")
+def check_late_counts(subject: OptimizerSubject) -> None:
+    """Where a checkpoint says that more than 2^15 updates were made, the next ones are the reference's."""
+    if not _late_update(subject, 2**15, torch.float64, "the parameter", made=4, share=1e-9):
+        raise NotApplicable("its checkpoints hold more than a count of updates whose gradients are zero")
+
+
 def _late_update(
-    subject: OptimizerSubject, updates: int, dtype: torch.dtype, what: str, default: torch.dtype | None = None
-) -> None:
-    """Compare the first update that moves the parameter, after so many that do not, because their gradients are zero.
+    subject: OptimizerSubject,
+    count: int,
+    dtype: torch.dtype,
+    what: str,
+    default: torch.dtype | None = None,
+    *,
+    made: int | None = None,
+    share: float = 0.05,
+) -> bool:
+    """Compare the first update that moves the parameter, after `count` others and some more with gradients of zero.
 
     All decay rates are so close to 1 that corrections still depend on the count. From zero, and without weight decay,
-    the parameter is then the update itself, with the relative precision of its dtype.
+    the parameter is then the update itself, with the relative precision of its dtype. If a count is all that changes
+    in a checkpoint, it is set. If not, every update is made, unless the number to be `made` is given: the result is
+    whether anything was compared.
     """
     slow = {**subject.hostile, "weight_decay": 0.0}
     for name in decay_rates(subject.reference):
@@ -278,21 +344,75 @@ def _late_update(
     if not fits(subject.reference, {**subject.hostile, **settings}):
         raise NotApplicable("its reference does not accept decay rates of 0.9999")
     shape = (4, 3) if subject.ndim == 2 else (12,)
-    random = np.random.default_rng(5)
-    grad = np.asarray(random.uniform(0.5, 2.0, shape) * random.choice([-1.0, 1.0], shape))
-    run, reference = side_by_side(subject, Problem([np.zeros(shape)], []), dtype=dtype, **settings)
-    if default is not None:
-        run.note(f"torch.set_default_dtype({default})", outside=True)
-    run.step([np.zeros(shape)])
-    for _ in range(updates - 1):
+
+    def begun() -> OptimizerRun:
+        run = OptimizerRun(subject, [np.zeros(shape)], dtype=dtype, **settings)
+        if default is not None:
+            run.note(f"torch.set_default_dtype({default})", outside=True)
+        run.step([np.zeros(shape)])
+        return run
+
+    run, updates = begun(), count + (made or count // 5)
+    earlier = copy.deepcopy(run.optimizer.state_dict())
+    run.step_again()
+    later = copy.deepcopy(run.optimizer.state_dict())
+    taken_back, counts = recounted(earlier, later, lambda now: now - 1)
+    only_counts = counts and not first_difference(taken_back, earlier, "a checkpoint")
+    if only_counts and (run.recount(earlier, later, count) or made):
+        again = updates - count
+    elif made:
+        return False
+    else:  # nothing can be set, or loading makes the count another number
+        run, again = begun(), updates - 1
+    for _ in range(again):
         run.step_again()
-    for _ in range(updates):
-        reference.step([np.zeros(shape)])
-    for each in (run, reference):
-        each.step([grad])
-    expected = reference.values()[0]
+    run.step([_last_gradient(shape)])
+    if subject.alone:
+        plain = ReferenceRun(subject, [np.zeros(shape)], **settings)
+        for _ in range(updates):
+            plain.step([np.zeros(shape)])
+        expected = plain.step([_last_gradient(shape)]).values()[0]
+    else:
+        expected = _moved_late(subject.reference, tuple({**subject.hostile, **settings}.items()), updates, shape)
     size = np.abs(expected) if subject.traits.elementwise else np.max(np.abs(expected))
-    run.assert_close(0, expected, 0.05 * size, f"{what} after {updates} updates", step=updates + 1)
+    run.assert_close(0, expected, share * size, f"{what} after {updates} updates", step=updates + 1)
+    return True
+
+
+def _last_gradient(shape: Shape) -> Array:
+    random = np.random.default_rng(5)
+    return np.asarray(random.uniform(0.5, 2.0, shape) * random.choice([-1.0, 1.0], shape))
+
+
+@functools.cache
+def _moved_late(reference: type, settings: tuple[tuple[str, Any], ...], updates: int, shape: Shape) -> Array:
+    """Where a reference takes a parameter of zeros by one gradient, after so many gradients of zero."""
+    run = reference(**dict(settings)).trajectory(np.zeros(shape))
+    next(run)
+    for _ in range(updates):
+        run.send(np.zeros(shape))
+    moved: Array = run.send(_last_gradient(shape))[0]
+    return moved
+
+
+@check("D22", hint="eps is raised to what the dtype resolves, or made a number that cannot hold it")
+def check_eps_in_low_precision(subject: OptimizerSubject) -> None:
+    """In float32 and bfloat16, under gradients as small as eps, the first update is the reference's."""
+    if not isinstance(subject.hostile.get("eps"), float) or "eps" not in subject.editable:
+        raise NotApplicable("it has no eps that is a single number")
+    for dtype, share in ((torch.float32, 1e-4), (torch.bfloat16, 0.05)):
+        for eps in (1e-3, 1e-8):
+            settings = {"eps": eps, **({"weight_decay": 0.0} if "weight_decay" in subject.editable else {})}
+            if not runs(subject.apart(), dtype=dtype) or not fits(subject.reference, {**subject.hostile, **settings}):
+                continue
+            shape = (4, 3) if subject.ndim == 2 else (12,)
+            run, reference = side_by_side(subject, Problem([np.zeros(shape)], []), dtype=dtype, **settings)
+            for each in (run, reference):
+                each.step([eps * _last_gradient(shape)])
+            expected, what = reference.values()[0], f"in {dtype}, at eps = {eps:g}, the parameter"
+            run.assert_close(0, expected, share * np.abs(expected), what, step=1, reference=reference)
+    if not subject.activity.comparisons:
+        raise NotApplicable("it takes neither float32 nor bfloat16 parameters at such an eps")
 
 
 @check("D13", needs=unless_independent, hint="a norm, mean or flag over many elements enters every update")
@@ -326,13 +446,22 @@ def check_extreme_gradients_in_float32(subject: OptimizerSubject) -> None:
         start, grad = (array.astype(np.float32).astype(np.float64) for array in (start, grad))
         problem = Problem([start], [Step(0.01, [grad]) for _ in range(5)])
         run, reference = side_by_side(subject, problem, dtype=torch.float32, **subject.default)
-        narrow = reference.references[0].trajectory(start.astype(np.float32))
-        next(narrow)
+        narrow = _in_float32(reference, start, grad)
         with np.errstate(all="ignore"):
             for t, step in enumerate(problem.steps, start=1):
                 run.take(step)
                 reference.take(step)
-                found, _ = narrow.send(grad.astype(np.float32))
                 expected, bound, what = reference.values()[0], reference.bound(0), f"the parameter at |g| = {size:g}"
-                if within(np.asarray(found), expected, 4 * bound):
+                if within(next(narrow, expected), expected, 4 * bound) and np.all(
+                    np.isfinite(expected.astype(np.float32))
+                ):
                     run.assert_close(0, expected, bound, what, step=t, reference=reference)
+
+
+def _in_float32(reference: ReferenceRun, start: Array, grad: Array) -> Iterator[Array]:
+    """The parameter after each update, as the formula leads in float32; nothing where there is no formula."""
+    if reference.runs:
+        run = reference.references[0].trajectory(start.astype(np.float32))
+        next(run)
+        while True:
+            yield np.asarray(run.send(grad.astype(np.float32))[0])

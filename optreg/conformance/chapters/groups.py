@@ -15,6 +15,8 @@ from optreg.conformance.harness.problems import a_parameter, hostile_problem, sh
 from optreg.conformance.harness.recording import NEW_OPTIMIZER
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, coarser, rounding
+from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.subjects.settings import fits, in_words
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 if TYPE_CHECKING:
@@ -49,16 +51,15 @@ def check_two_groups_equal_two_optimizers(subject: OptimizerSubject) -> None:
     hint="the value is read from the constructor, or from the first group, instead of from each group",
 )
 def check_each_default_can_be_overridden_in_a_group(subject: OptimizerSubject) -> None:
-    """A group's own value of a hyperparameter is used in this group, and only there."""
+    """A group's own value of a hyperparameter, or position of a switch, is used in this group, and only there."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
-    for name, value in [("lr", 0.25), *dict(subject.perturbed).items()]:
-        changes: list[dict[str, Any]] = [{}, {name: value}]
-        run, reference = side_by_side(subject, problem, groups=list(zip([[0], [1]], changes, strict=True)))
+    for change in subject.changes:
+        run, reference = side_by_side(subject, problem, groups=[([0], {}), ([1], change)])
         for t, step in enumerate(problem.steps, start=1):
             run.step(step.grads)
             reference.step(step.grads)
             for index, expected in enumerate(reference.values()):
-                what, bound = f"with {name}={value!r} in group 1, parameter {index}", reference.bound(index)
+                what, bound = f"with {in_words(change)} in group 1, parameter {index}", reference.bound(index)
                 run.assert_close(index, expected, bound, what, step=t, reference=reference)
 
 
@@ -203,9 +204,9 @@ def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> Non
 
 @check("G12", hint="parameters are processed in chunks, or a value of one group is used in the next")
 def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
-    """123 parameters, and six groups, one of them empty and one without gradients, follow their references."""
+    """515 parameters, and six groups, one of them empty and one without gradients, follow their references."""
     shape = shapes_for(subject, [(2,)])[0]
-    problem = hostile_problem(subject, [shape] * 123, missing=False, steps=3)
+    problem = hostile_problem(subject, [shape] * 515, missing=False, steps=3)
     run, reference = side_by_side(subject, problem)
     for t, step in enumerate(problem.steps):
         late = t == 0 and subject.traits.counter == "parameter"
@@ -223,3 +224,21 @@ def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
         for index, expected in enumerate(reference.values()):
             what, bound = f"the parameter of group {index + 1} of six", reference.bound(index)
             run.assert_close(index, expected, bound, what, step=t, reference=reference)
+
+
+RATES = (0.01, 0.0, 0.01 * (1 + 1e-9), 3e-7, 0.25, 1e-9, 0.01, 0.0, 0.02, 1e-5, 0.01 * (1 - 1e-9))
+"""The learning rates of groups: zero, tiny ones, equal ones, and ones that are nearly equal."""
+
+
+@check("G13", hint="a rate of 0 ends the loop, a tiny one is rounded or raised, or groups with near rates are joined")
+def check_groups_at_all_kinds_of_rates(subject: OptimizerSubject) -> None:
+    """Eleven groups at rates of zero, at tiny ones and at ones close together follow their references."""
+    if not fits(subject.reference, {**subject.hostile, "lr": 0.0}):
+        raise NotApplicable("lr = 0 is out of its range")
+    problem = hostile_problem(subject, [(2,)] * len(RATES), missing=False, steps=4)
+    run = OptimizerRun(subject, problem.starts, groups=[([index], {}) for index in range(len(RATES))])
+    for index, lr in enumerate(RATES):
+        run.edit(only=index, lr=lr)
+    reference = ReferenceRun(subject, problem.starts, groups=[([index], {"lr": lr}) for index, lr in enumerate(RATES)])
+    for step in problem.steps:
+        step_both(run, reference, step.grads)

@@ -172,11 +172,11 @@ def _with_low_state(subject: OptimizerSubject) -> tuple[OptimizerRun, ReferenceR
     return run, reference, distance
 
 
-@check("E05", needs=_unless("state_dtype"), hint="state is rounded to nearest, and slow changes are lost")
+@check("E05", needs=_unless("state_dtype"), hint="state is rounded to nearest, or parameters pass through its dtype")
 def check_low_precision_state_is_unbiased(subject: OptimizerSubject) -> None:
-    """bfloat16 state keeps its dtype, in a checkpoint too, and is the reference's on average."""
+    """bfloat16 state keeps its dtype, in checkpoints too, and like its float32 parameters is right on average."""
     for name, on_path in _on_paths(subject):
-        run, reference, _ = _with_low_state(on_path)
+        run, reference, distance = _with_low_state(on_path)
         state, resumed = run.state(0), run.resumed(way="file").state(0)
         tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
         for key, value in tensors.items():
@@ -190,15 +190,6 @@ def check_low_precision_state_is_unbiased(subject: OptimizerSubject) -> None:
                 right = np.asarray(expected).item()
                 spread = 2 * ULP * abs(right) * math.sqrt(MANY) / ELEMENTS  # a random walk of half an ulp a step
                 subject.assert_close(float(as_array(value).mean()), right, SIGMAS / 2 * spread, f"{where}, its mean")
-    if not subject.activity.comparisons:
-        raise NotApplicable("it has no state of its parameters' shape")
-
-
-@check("E06", needs=_unless("state_dtype"), hint="parameters pass through the state's dtype, or errors grow unbounded")
-def check_parameters_with_low_precision_state(subject: OptimizerSubject) -> None:
-    """With bfloat16 state, float32 parameters follow the reference: closely on average, and none is far off."""
-    for name, on_path in _on_paths(subject):
-        run, reference, distance = _with_low_state(on_path)
         expected, values = reference.values()[0].item(), run.values()[0]
         mean, far = 0.01 * distance, 0.2 * distance
         subject.assert_close(float(values.mean()), expected, mean, f"on the path {name}, the mean of the parameters")

@@ -1,6 +1,7 @@
 """Saving and resuming: an interrupted run continues as if it had not been interrupted."""
 
 import copy
+import io
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -10,12 +11,15 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import runs, unless_several_paths
+from optreg.conformance.chapters.conditions import refused, runs, unless_several_paths
+from optreg.conformance.harness.another_process import another_process
+from optreg.conformance.harness.counts import recounted
 from optreg.conformance.harness.following import compare, side_by_side, step_both
-from optreg.conformance.harness.optimizer_run import OptimizerRun
+from optreg.conformance.harness.optimizer_run import COPIES, OptimizerRun
 from optreg.conformance.harness.problems import Problem, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 UNINTERRUPTED = "in the uninterrupted run it is"
@@ -190,11 +194,99 @@ def check_a_checkpoint_of_other_shapes_is_refused(subject: OptimizerSubject) -> 
 
 @check("P09", hint="`__getstate__`, `__setstate__` or `__deepcopy__` omits something")
 def check_copies_go_on_exactly(subject: OptimizerSubject) -> None:
-    """A deepcopy and an unpickled copy continue bit for bit."""
+    """A deepcopy and an unpickled copy continue bit for bit, also with a group that is added to them, or raise."""
+    for way in COPIES:
+        try:
+            copied, run = _copied(subject, way)
+        except Exception:
+            continue
+        copied.assert_same(run, f"after a {way}", of="in the original it is")
+    if not subject.activity.comparisons:
+        raise NotApplicable("its copies raise: P23 says more")
+
+
+@check("P23", Tier.SHOULD, hint="torch's own `__getstate__` omits attributes: add them, or set them in `__setstate__`")
+def check_copies_can_be_used(subject: OptimizerSubject) -> None:
+    """A deepcopy and an unpickled copy can be made, and continue without an error."""
+    for way in COPIES:
+        copied, run = _copied(subject, way)
+        subject.assert_equal(len(copied.params), len(run.params), f"the number of parameters after a {way}")
+
+
+def _copied(subject: OptimizerSubject, way: str) -> tuple[OptimizerRun, OptimizerRun]:
+    """A copy and its original, both after a group was added to each and some more updates."""
     problem = hostile_problem(subject)
-    for way in ("deepcopy", "pickle"):
-        run = OptimizerRun(subject, problem.starts).run(problem, 0, 5)
-        _assert_continues(run.duplicate(way), run, problem, 5, f"after a {way}", of="in the original it is")
+    last = len(problem.starts) - 1
+    run = OptimizerRun(subject, problem.starts, groups=[(range(last), {})])
+    for step in problem.steps[:5]:
+        run.step([*step.grads[:last], None], lr=step.lr)
+    copied = run.duplicate(way)
+    for each in (copied, run):
+        each.run(problem, 5, 8)
+        each.add_group([last], **dict(subject.perturbed))
+        each.run(problem, 8)
+    return copied, run
+
+
+@check("P24", hint="loading restores what the constructor was given, or an edit acts only through what it replaced")
+def check_edits_are_restored_and_may_be_edited_again(subject: OptimizerSubject) -> None:
+    """An edit of one group, of a number, a switch or a text, is restored by loading, and edits act after it too."""
+    problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=8)
+    for change in [*subject.changes, *([{"maximize": True}] if subject.can_maximize else [])]:
+        back = {name: subject.hostile.get(name, False) for name in change}
+        run = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], {})])
+        run.run(problem, 0, 2)
+        run.edit(only=1, **change)
+        try:
+            run.step(problem.steps[2].grads)
+        except Exception:
+            if change in subject.switched:  # it needs state that is made at the beginning
+                continue
+            raise
+        fresh = run.resumed()
+        for t, edits in enumerate(({}, back, change), start=3):
+            for each in (run, fresh):
+                each.edit(only=1, **edits)
+                each.step(problem.steps[t].grads)
+            what = f"resumed with {in_words({**change, **edits})} in group 1"
+            fresh.assert_same(run, what, step=t + 1, of=UNINTERRUPTED)
+
+
+@check(
+    "P25", hint="the count is advanced in a tensor that is made of it, and not in the state: convert it when loading"
+)
+def check_counts_that_are_plain_numbers(subject: OptimizerSubject) -> None:
+    """A checkpoint whose counts are Python's numbers, as torch once wrote them, continues bit for bit or is refused."""
+    problem = hostile_problem(subject, missing=False)
+    run = OptimizerRun(subject, problem.starts).run(problem, 0, 4)
+    earlier = copy.deepcopy(run.optimizer.state_dict())
+    run.run(problem, 4, 5)
+    saved, counts = recounted(earlier, copy.deepcopy(run.optimizer.state_dict()), int)
+    if not any(isinstance(count, Tensor) for count in counts.values()):
+        raise NotApplicable("it keeps no counts in tensors")
+    with refused(subject):
+        _assert_continues(run.resumed(saved), run, problem, 5, "resumed from a checkpoint with plain counts")
+
+
+@check("P26", hint="what the checkpoint refers to exists only in the process that saved it: an id, a class's attribute")
+def check_resuming_in_another_process(subject: OptimizerSubject) -> None:
+    """A process that has seen nothing of the run resumes it from a file, bit for bit."""
+    problem = hostile_problem(subject)
+
+    def go_on(file: bytes) -> list[Tensor]:
+        values, saved = torch.load(io.BytesIO(file), weights_only=False)
+        fresh = OptimizerRun(subject, values)
+        fresh.optimizer.load_state_dict(saved)
+        return fresh.run(problem, 6).tensors()
+
+    with another_process(go_on) as there:
+        run = OptimizerRun(subject, problem.starts).run(problem, 0, 6)
+        file = io.BytesIO()
+        torch.save((run.values(), run.optimizer.state_dict()), file)
+        resumed = there(file.getvalue())
+    subject.assert_equal(
+        resumed, run.run(problem, 6).tensors(), "resumed in another process, parameter", of=UNINTERRUPTED
+    )
 
 
 @check("P10", Tier.SHOULD, hint="an option is missing from older checkpoints: set its default in `__setstate__`")

@@ -1,6 +1,8 @@
 """Schedule mathematics: every learning rate, compared with its formula at every corner of the settings."""
 
+import copy
 import math
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -10,7 +12,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import unless
 from optreg.conformance.harness.schedule_corners import BEYOND, corners_for
 from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun, is_constant
-from optreg.conformance.results.tolerance import SCHEDULE_ATOL
+from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 from optreg.conformance.results.verdict import Curve, NotApplicable
 from optreg.conformance.subjects.digits import fifty_digits
 from optreg.conformance.subjects.settings import in_words
@@ -99,7 +101,7 @@ def check_the_rate_stays_within_the_formulas_range(subject: ScheduleSubject) -> 
         for _ in run.stepping(BEYOND):
             for index, (rate, base_lr) in enumerate(zip(run.rates, BASE_LRS, strict=True)):
                 least, most = min(curves[index]), max(curves[index])
-                slack = 4 * SCHEDULE_ATOL * max(abs(most), base_lr)
+                slack = SCHEDULE_RTOL * max(abs(most), base_lr)
                 outside = f"the learning rate {rate!r} is outside [{least!r}, {most!r}] under {in_words(settings)}"
                 with run.showing(index, min(max(rate, least), most), slack):
                     subject.assert_true(least - slack <= rate <= most + slack, outside, step=run.t)
@@ -170,17 +172,21 @@ def _slow(value: Any) -> Any:
     return value**0.002 if isinstance(value, float) and 0.5 < value < 1 else value
 
 
-UNLIKE = (1.0, 0.001, 0.25, 0, 30.0, 3e-7, 1)
-"""Base learning rates: zero, integers, large ones and small ones."""
+UNLIKE = (1.0, 0.001, 0.25, 0, 30.0, 3e-7, 1, 0.5, 1e-5, 0.3, 0.07)
+"""Base learning rates: zero, integers, large ones and small ones; more than nine, whose numbers have two digits."""
 
 
 @check("L12", hint="a group has the base rate of another; or a base rate of 0, an integer or a large one is special")
 def check_each_group_has_its_own_base(subject: ScheduleSubject) -> None:
-    """Each of seven groups has its own base learning rate, be it 0, an integer, tiny or large."""
+    """Each of eleven groups has its own base learning rate, be it 0, an integer, tiny or large, after a resume too."""
     for base_lrs in (UNLIKE, UNLIKE[::-1], (0.25, 0.25)):
         run = SchedulerRun(subject, base_lrs=base_lrs)
-        for _ in run.stepping(BEYOND):
+        for t in run.stepping(BEYOND):
             run.assert_rates()
+            if t == 3:
+                resumed = run.resumed()
+                resumed.step()
+                resumed.assert_rates("the rate after a resume")
 
 
 @check("L13", formula=True, hint="each rate is a multiple of the last one, and so stays at zero")
@@ -227,13 +233,20 @@ def check_last_lr_is_the_groups_lr(subject: ScheduleSubject) -> None:
         run.assert_last_lr("get_last_lr()")
 
 
+@check("L22", hint="a base rate is the group's own tensor, which the schedule writes to")
+def check_tensor_rates(subject: ScheduleSubject) -> None:
+    """Learning rates in tensors, one for each group, have the formula's values."""
+    run = SchedulerRun(subject, tensor=True)
+    for _ in run.stepping(BEYOND):
+        run.assert_rates("the learning rate in a tensor")
+
+
 @check("L15", Tier.SHOULD, hint="the group's tensor is replaced: write to it with `fill_`")
 def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
-    """A learning rate in a tensor is updated in place, and has the formula's value."""
+    """A learning rate in a tensor is updated in place."""
     run = SchedulerRun(subject, tensor=True)
     tensors = [group["lr"] for group in run.optimizer.param_groups]
     for _ in range(subject.reach(run.settings, BEYOND)):
-        run.assert_rates("the learning rate in a tensor")
         run.step()
         for index, (group, tensor) in enumerate(zip(run.optimizer.param_groups, tensors, strict=True)):
             subject.assert_true(group["lr"] is tensor, f"the learning rate of group {index} is another tensor now")
@@ -308,10 +321,43 @@ def check_it_is_a_pure_function(subject: ScheduleSubject) -> None:
             number = isinstance(value, float | int) and not isinstance(value, bool)
             subject.assert_true(number, f"f({t}) is a {type(value).__name__}")
             _assert_multiplier(subject, settings, t, value, 1e-12)
-    settings = subject.ordinary(total_steps=2_345_678, warmup_steps=13_731)
-    schedule = subject.implementation(**subject.own_arguments(settings))
-    for t in (101, 1_009, 13_730, 40_001, 100_003, 1_000_003):
-        _assert_multiplier(subject, settings, t, schedule(t), 1e-10)
+    for settings, late in _long(subject):
+        schedule = subject.implementation(**subject.own_arguments(settings))
+        for t in late:
+            _assert_multiplier(subject, settings, t, schedule(t), 1e-10)
+
+
+LONG = (
+    (2_345_678, 13_731, (101, 1_009, 13_729, 40_001, 1_000_003, 2_345_700)),
+    (6_000_000_011, 70_001, (69_999, 20_000_003, 2**31 + 10, 2**32 + 7, 1_009)),
+)
+"""Numbers of steps, of a warm-up's too, that float32 or 32 bits cannot count, and steps in an order that goes back."""
+
+
+def _long(subject: ScheduleSubject) -> Iterator[tuple[dict[str, Any], list[int]]]:
+    """Settings of long runs, and steps at which the schedule may be asked."""
+    end, peak = subject.traits.end or "total_steps", subject.traits.peak or "warmup_steps"
+    for total, warmup, steps in LONG:
+        settings = subject.ordinary(**{end: total, peak: warmup})
+        settings = {name: _slow(value) for name, value in settings.items()}
+        holds = subject.traits.after == "hold" or end not in settings
+        yield settings, [t for t in steps if holds or t < settings[end]]
+
+
+@check("L23", hint="the step is kept in float32 or in 32 bits, or the rate depends on what was asked before")
+def check_a_scheduler_at_large_steps(subject: ScheduleSubject) -> None:
+    """A scheduler whose checkpoint says that it is at a large step, or at an earlier one again, follows the formula."""
+    if subject.pure:
+        raise NotApplicable("it is a pure schedule, which L19 asks at large steps")
+    for settings, steps in _long(subject):
+        for t in steps:
+            run = SchedulerRun(subject, settings).run(4)
+            earlier = copy.deepcopy(run.scheduler.state_dict())
+            run.run(5).put_at(t, earlier)
+            run.step()
+            run.assert_rates(rtol=1e-10)
+    if not subject.activity.comparisons:
+        raise NotApplicable("it ends before it could be asked at a large step")
 
 
 def _assert_multiplier(subject: ScheduleSubject, settings: dict[str, Any], t: int, value: float, rtol: float) -> None:

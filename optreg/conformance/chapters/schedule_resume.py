@@ -228,8 +228,20 @@ def check_a_checkpoint_is_a_snapshot(subject: ScheduleSubject) -> None:
 @check("R11", hint="base rates are read from the optimizer at construction, and not restored by loading")
 def check_resuming_over_another_learning_rate(subject: ScheduleSubject) -> None:
     """Resumed in an optimizer constructed with another lr, the checkpoint's base rates are used."""
-    if not _differ([SchedulerRun(subject), SchedulerRun(subject, base_lrs=(0.1, 0.1))]):
+    if not _keeps_base_rates(subject):
         raise NotApplicable("its checkpoints contain no base rates")
+    _assert_resumes(subject, "resumed in an optimizer that was made with lr 0.1", base_lrs=(0.1, 0.1))
+
+
+def _keeps_base_rates(subject: ScheduleSubject) -> bool:
+    return _differ([SchedulerRun(subject), SchedulerRun(subject, base_lrs=(0.1, 0.1))])
+
+
+@check("R14", Tier.SHOULD, hint="base rates are a list of the constructor's, which no checkpoint holds")
+def check_base_rates_are_saved(subject: ScheduleSubject) -> None:
+    """If its own checkpoints contain no base rates, those of the optimizer's checkpoint are used."""
+    if _keeps_base_rates(subject):
+        raise NotApplicable("its checkpoints contain base rates, of which R11 asks")
     _assert_resumes(subject, "resumed in an optimizer that was made with lr 0.1", base_lrs=(0.1, 0.1))
 
 
@@ -242,8 +254,19 @@ def check_a_scheduler_made_after_the_optimizer_was_loaded(subject: ScheduleSubje
 
 @check("R12", hint="the copy refers to the optimizer, the groups or a closure of the original")
 def check_copies_go_on_apart(subject: ScheduleSubject) -> None:
-    """A deepcopy of optimizer and scheduler continues independently of the original."""
+    """A deepcopy of optimizer and scheduler continues independently of the original, or raises."""
     plain, run = SchedulerRun(subject).run(4), SchedulerRun(subject).run(4)
-    other = run.duplicate()
+    try:
+        other = run.duplicate()
+    except Exception as error:
+        raise NotApplicable("its copies raise: R15 says more") from error
     _assert_continues(other, SchedulerRun(subject).run(4), "after a deepcopy")
     _assert_continues(run, plain, "after a deepcopy of it has gone on")
+
+
+@check("R15", Tier.SHOULD, hint="an attribute cannot be copied: a lock, a generator, an open file")
+def check_copies_can_be_made(subject: ScheduleSubject) -> None:
+    """A deepcopy of optimizer and scheduler can be made, and goes on."""
+    other = SchedulerRun(subject).run(4).duplicate()
+    other.step()
+    other.assert_rates("the learning rate of a deepcopy")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.harness.code import call, literal, on_device
+from optreg.conformance.harness.counts import recounted
 from optreg.conformance.harness.drawing import Drawing
 from optreg.conformance.harness.layouts import DENSE, Array, Layout, as_array
 from optreg.conformance.harness.problems import Problem, Step
@@ -27,7 +28,7 @@ from optreg.conformance.harness.recording import (
     Update,
 )
 from optreg.conformance.harness.reference_run import ReferenceRun
-from optreg.conformance.results.differences import within
+from optreg.conformance.results.differences import first_difference, within
 from optreg.conformance.results.verdict import Failed
 from optreg.conformance.subjects.subject import OptimizerSubject
 
@@ -114,12 +115,14 @@ class OptimizerRun:
         self.note(code)
         return self._update() if closure is None else self._update(closure)
 
-    def edit(self, *, noted: bool = False, **changes: Any) -> None:
-        """Edit every group's hyperparameters, and record that, if it is not part of a recorded update."""
-        for group in self.optimizer.param_groups:
+    def edit(self, *, noted: bool = False, only: int | None = None, **changes: Any) -> None:
+        """Edit the hyperparameters of every group or of one; record that, if it is not part of a recorded update."""
+        groups = self.optimizer.param_groups
+        for group in groups if only is None else [groups[only]]:
             self.subject.edit(group, **changes)
-        for name, value in self.subject.group_arguments(changes).items() if noted else ():
-            self.note(f"for group in optimizer.param_groups:\n    group[{name!r}] = {literal(value)}")
+        for name, value in self.subject.group_arguments(changes).items() if noted or only is not None else ():
+            which = "" if only is None else f"[{only}:{only + 1}]"
+            self.note(f"for group in optimizer.param_groups{which}:\n    group[{name!r}] = {literal(value)}")
 
     def _update(self, *arguments: Any) -> Any:
         """Call `step`, and notice whether any parameter has changed."""
@@ -223,6 +226,16 @@ class OptimizerRun:
             for param, value in zip(self.params, values, strict=True):
                 param.copy_(value)
         self.optimizer.load_state_dict(copy.deepcopy(saved))
+
+    def recount(self, earlier: Any, saved: Any, count: int) -> bool:
+        """Load its own checkpoint again with other counts, found as in `recounted`; whether it then has them."""
+        set_to, counts = recounted(earlier, saved, lambda now: now * 0 + count)
+        lines = [f"saved{place} = {literal(now * 0 + count)}" for place, now in counts.items()]
+        self.note(
+            "\n".join(["saved = copy.deepcopy(optimizer.state_dict())", *lines, "optimizer.load_state_dict(saved)"])
+        )
+        self.optimizer.load_state_dict(copy.deepcopy(set_to))
+        return first_difference(self.optimizer.state_dict(), set_to, "a checkpoint") is None
 
     def duplicate(self, way: str) -> "OptimizerRun":
         """A copy of optimizer and parameters, made by `"deepcopy"` or through a `"pickle"`."""

@@ -114,6 +114,18 @@ def dyadic_problem() -> Problem:
     return Problem([random.integers(-16, 17, shape) / 4], [Step(0.25, [grad]) for grad in grads])
 
 
+PERIOD = 8191
+"""The size of a problem that is `repeated` to make a large one. No block of a power of two repeats with it."""
+
+
+def repeated(shape: Shape) -> Callable[[Array], Array]:
+    """A function that repeats an array's elements in an array of a larger shape.
+
+    Where elements are independent, the reference of the small problem is that of the large one.
+    """
+    return lambda array: np.resize(array, shape)
+
+
 MATRICES: tuple[Shape, ...] = ((4, 3), (3, 5), (6, 2))
 """Used instead of other shapes where a subject accepts only matrices."""
 

@@ -11,9 +11,10 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance.harness.code import call, on_device
+from optreg.conformance.harness.counts import changed
 from optreg.conformance.harness.recording import Making, SchedulerEvidence, SchedulerRecording, Shown
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL, rounding
-from optreg.conformance.results.verdict import Failed
+from optreg.conformance.results.verdict import Failed, NotApplicable
 from optreg.conformance.subjects.schedule_settings import span
 from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import ScheduleSubject
@@ -173,12 +174,42 @@ class SchedulerRun:
         lines = [*other.recording.lines, SAVED, *self.recording.lines, *LOADED]
         self._keep(replace(self.recording, resumed_at=other.t, lines=lines))
 
+    def put_at(self, t: int, earlier: Any) -> None:
+        """Load the checkpoints that it would have at step t, made of its own.
+
+        Args:
+            t: the step.
+            earlier: the scheduler's state five steps ago. What differs by five since then counts steps, and what equals
+                a learning rate is one.
+
+        Raises:
+            NotApplicable: something else has changed, so that its checkpoint at step t cannot be known.
+        """
+        now, rates = self.rates, [self.expected(index, t) for index in range(len(self.base_lrs))]
+
+        def change(was: Any, is_now: Any, place: str) -> Any:
+            if is_now in now:
+                return rates[now.index(is_now)]
+            if is_now - was != 5:
+                raise NotApplicable(f"its state has more than steps and rates that change: {place}")
+            return is_now + t - self.t
+
+        optimizer, scheduler = copy.deepcopy((self.optimizer.state_dict(), self.scheduler.state_dict()))
+        for group, rate in zip(optimizer["param_groups"], rates, strict=True):
+            group["lr"] = rate
+        scheduler = changed(earlier, scheduler, change)
+        self.optimizer.load_state_dict(optimizer)
+        self.scheduler.load_state_dict(scheduler)
+        edits = [f"saved[0]['param_groups'][{index}]['lr'] = {rate!r}" for index, rate in enumerate(rates)]
+        for line in (SAVED, *edits, f"saved[1].update({scheduler!r})", *LOADED):
+            self.note(line)
+        self.t = t
+
     def duplicate(self) -> "SchedulerRun":
         """A deepcopy of optimizer and scheduler."""
-        other = copy.copy(self)
+        other, line = copy.copy(self), "optimizer, scheduler = copy.deepcopy((optimizer, scheduler))"
+        other._keep(replace(self.recording, lines=[*self.recording.lines, line]))
         other.optimizer, other.scheduler = copy.deepcopy((self.optimizer, self.scheduler))
-        line = "optimizer, scheduler = copy.deepcopy((optimizer, scheduler))"
-        other.recording = replace(self.recording, lines=[*self.recording.lines, line])
         return other
 
     def constructed(self, last_epoch: int, steps: int) -> "SchedulerRun":

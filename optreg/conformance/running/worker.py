@@ -95,7 +95,7 @@ def serve(request: dict[str, Any], guard: Guard) -> dict[str, Any]:
     guard.release()
     reply = outcome.answer or _without_answer(target, check, outcome)
     if reply.pop("compiled", False):
-        _import_compiler()  # before further forks, so that not every child has to
+        _start_compiler()  # before further forks, so that not every child has to
     if "verdict" in reply:
         reply["verdict"]["output"] = outcome.output
     return {"id": request["id"], "spent": outcome.spent, "late": outcome.late, **reply}
@@ -114,12 +114,12 @@ def _without_answer(target: Any, check: str | None, outcome: Outcome) -> dict[st
     return {"verdict": verdict.as_dict()}
 
 
-def _import_compiler() -> None:
-    """Import the compiler; checks will find if it is broken."""
+def _start_compiler() -> None:
+    """Start the compiler; checks will find if it is broken."""
     with contextlib.suppress(Exception):
-        from optreg.torch_internals import import_compiler
+        from optreg.torch_internals import start_compiler
 
-        import_compiler()
+        start_compiler()
     gc.freeze()
 
 
@@ -127,7 +127,7 @@ def _answer(target: Any, check: str | None) -> dict[str, Any]:
     """The reply, computed in a child."""
     from optreg.conformance.chapters import find
     from optreg.conformance.running.check import describe, judge
-    from optreg.torch_internals import compiler_is_imported
+    from optreg.torch_internals import compiler_has_started
 
     if ":" in target.name:
         sys.path.append(os.getcwd())  # a class may be in the working folder; nothing else is imported from there
@@ -135,7 +135,7 @@ def _answer(target: Any, check: str | None) -> dict[str, Any]:
         answer = {"verdict": judge(target, find(check)).as_dict()} if check else {"description": describe(target)}
     except CannotBeJudged as error:
         return {"error": str(error)}
-    return {**answer, "compiled": compiler_is_imported()}
+    return {**answer, "compiled": compiler_has_started()}
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from typing import Any
 from optreg.conformance.subjects.settings import fits, hostile_value
 from optreg.hyperparameters import defaults, json_schema
 
-CORNER_STEPS = (0, 1, 7, 20)
+CORNER_STEPS = (0, 1, 7, 19, 20)
+"""Of an ordinary 20 steps: none, one, some, all but one, and all."""
 
-UNROUND = (0.0371, 0.837, 1.7, 2.3)
-"""Numbers that any rounding to whole percents, or any cap at 1, would change."""
+UNROUND = (0.0371, 0.837, 1.7, 2.3, 0.0043)
+"""Numbers that any rounding to whole percents, any cap at 1, or any floor of a percent would change."""
 
 COMBINATIONS = 60
 
@@ -19,7 +20,7 @@ COMBINATIONS = 60
 def corners(reference: type) -> list[dict[str, Any]]:
     """Settings of a schedule at every corner of its ranges, as far as the reference accepts them.
 
-    First the ordinary settings; then each hyperparameter alone at 0, 1, 7 and 20 steps, at the ends of its range, at
+    First the ordinary settings; then each hyperparameter alone at CORNER_STEPS, at the ends of its range, at
     its default, and at numbers that are not round; then at most COMBINATIONS combinations of these, evenly chosen.
     """
     given, ordinary = defaults(reference), typical(reference)
@@ -39,7 +40,7 @@ def corners(reference: type) -> list[dict[str, Any]]:
             choices[name] = [ordinary[name]]
     single = [{**ordinary, name: value} for name, values in choices.items() for value in values]
     right = [settings for settings in [ordinary, *single] if fits(reference, settings)]
-    few = {name: [v for v in values if v not in UNROUND] or [ordinary[name]] for name, values in choices.items()}
+    few = {name: [v for v in values if v not in (*UNROUND, 19)] or [ordinary[name]] for name, values in choices.items()}
     combined = [dict(zip(few, values, strict=True)) for values in product(*few.values())]
     possible = [settings for settings in combined if fits(reference, settings)]
     right += possible[:: max(1, math.ceil(len(possible) / COMBINATIONS))]

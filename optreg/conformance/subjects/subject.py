@@ -12,7 +12,7 @@ from optreg.conformance.results.assertions import Assertions
 from optreg.conformance.subjects.digits import fifty_digits
 from optreg.conformance.subjects.naming import Names, Signature, takes_an_optimizer
 from optreg.conformance.subjects.schedule_settings import span, typical
-from optreg.conformance.subjects.settings import hostile_settings, perturbed
+from optreg.conformance.subjects.settings import hostile_settings, perturbed, reachable, switches
 from optreg.conformance.subjects.target import Target
 from optreg.entries import Kind
 from optreg.hyperparameters import defaults, names
@@ -154,6 +154,18 @@ class OptimizerSubject(Subject):
     def perturbed(self) -> list[tuple[str, Any]]:
         """Each hyperparameter that the class has, except `lr`, with another value; elements of a tuple separately."""
         return [(name, value) for name, value in perturbed(self.reference, self.hostile) if name in self.editable]
+
+    @property
+    def switched(self) -> list[dict[str, Any]]:
+        """Each switch that the class has in each other position, with what that requires of other hyperparameters."""
+        wholes = (reachable(self.reference, self.hostile, position) for position in switches(self.reference))
+        changes = [{k: v for k, v in whole.items() if v != self.hostile.get(k)} for whole in wholes if whole]
+        return [change for change in changes if not change.keys() & self.fixed.keys()]
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """What a group may have of its own: another rate, another value of a hyperparameter, another position."""
+        return [{"lr": 0.25}, *({name: value} for name, value in self.perturbed), *self.switched]
 
     @property
     def editable(self) -> list[str]:

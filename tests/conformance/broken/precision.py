@@ -164,7 +164,7 @@ def StateStaysWide(self, closure=None):
     return Low.step(self, closure)
 
 
-@fault_in("E06", "store")
+@fault_in("E05", "store")
 def ParametersGoThroughTheStatesDtype(self, group, place, state, role, target, wide):
     """Where the state is kept in bfloat16, the parameter is rounded to it as well."""
     Low.store(self, group, place, state, role, target, wide.bfloat16() if group["state_dtype"] else wide)

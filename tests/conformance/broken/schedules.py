@@ -1,6 +1,7 @@
 """Faults of schedules, all of one right scheduler: warm-up and half a cosine."""
 
 import math
+import threading
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -419,3 +420,55 @@ def CopiesDriveTheOriginal(self, memo):
     other = self.__class__.__new__(self.__class__)
     other.__dict__.update(self.__dict__)
     return other
+
+
+@fault_in("L01", WarmupCosine, "factor")
+def EndsAfterTheWarmup(self, t):
+    """A decay of one step is left out: the end is reached with the warm-up."""
+    if self.total_steps - self.warmup_steps == 1 and t >= self.warmup_steps:
+        return self.min_lr_ratio
+    return WarmupCosine.factor(self, t)
+
+
+@fault_in("L01", WarmupCosine, "factor")
+def NoFloorBelowAPercent(self, t):
+    """A floor below a percent is taken for none."""
+    return factor(t, self.warmup_steps, self.total_steps, self.min_lr_ratio if self.min_lr_ratio >= 0.01 else 0.0)
+
+
+@fault("L12", "warmup_cosine")
+class SortsGroupsAsText(WarmupCosine):
+    """A checkpoint has the base rates by their group's number as text, in the order of those texts."""
+
+    def state_dict(self):
+        saved = super().state_dict()
+        return {**saved, "base_lrs": {str(index): base for index, base in enumerate(saved["base_lrs"])}}
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        self.base_lrs = [base for _, base in sorted(state_dict["base_lrs"].items())]
+
+
+@fault_in("L22", WarmupCosine, "__init__", "after")
+def BasesAreTheTensors(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
+    """A base rate is the group's own tensor, which every step writes to."""
+    self.base_lrs = [group["lr"] if isinstance(group["lr"], torch.Tensor) else base
+                     for group, base in zip(optimizer.param_groups, self.base_lrs, strict=True)]  # fmt: skip
+
+
+@fault_in("L23", WarmupCosine, "factor")
+def StepsInFloat32(self, t):
+    """The step is a float32, which counts to 2^24."""
+    return WarmupCosine.factor(self, float(torch.tensor(t, dtype=torch.float32)))
+
+
+@fault_in("R14", WarmupCosine, "state_dict")
+def SavesNoBases(self):
+    """The base rates are those of the constructor, and no checkpoint holds them."""
+    return {key: value for key, value in WarmupCosine.state_dict(self).items() if key not in {"base_lrs", "_last_lr"}}
+
+
+@fault_in("R15", WarmupCosine, "__init__", "after")
+def CannotBeCopied(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
+    """It keeps a lock, which cannot be copied."""
+    self.lock = threading.Lock()

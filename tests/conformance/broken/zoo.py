@@ -1,5 +1,15 @@
 """All broken plugins."""
 
-from broken import FAULTS, declarations, engineering, history, mathematics, precision, schedules, usage
+from broken import FAULTS, corners, declarations, engineering, history, mathematics, precision, schedules, usage
 
-__all__ = ["FAULTS", "declarations", "engineering", "history", "mathematics", "precision", "schedules", "usage"]
+__all__ = [
+    "FAULTS",
+    "corners",
+    "declarations",
+    "engineering",
+    "history",
+    "mathematics",
+    "precision",
+    "schedules",
+    "usage",
+]
