@@ -6,6 +6,7 @@ replace it, with the same results.
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -144,6 +145,17 @@ def is_of_compiling(error: Exception) -> bool:
 def import_compiler() -> None:
     """Import the modules that `torch.compile` imports on its first compilation."""
     importlib.import_module("torch._inductor.compile_fx")
+
+
+# Optimizers
+
+
+def makes_state() -> bool:
+    """Whether the update that runs now is not a real one, but made by torch's distributed functions to create state."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__") != "torch.distributed.checkpoint.state_dict":
+        frame = frame.f_back
+    return frame.f_back is not None
 
 
 # Schedulers

@@ -722,6 +722,20 @@ def test_a_checkpoint_before_the_first_update_does_not_change_it(name):
     assert_same_states(states(looked, model), states(straight, twin))
 
 
+@pytest.mark.parametrize("name", ["adamw", "torch.AdamW"])
+def test_a_first_update_without_rate_and_gradient_is_a_real_one(name):
+    model = Net("a")
+    run = optreg.build(spec(name, {"name": "linear_warmup", "warmup_steps": 4}), model)
+    for param in model.parameters():
+        param.grad = torch.zeros_like(param)
+    run.optimizer.step()
+    run.scheduler.step()
+    assert {int(state["step"]) for state in saved(run)[0]["state"].values()} == {1}
+    train(run, model, 2)
+    get_optimizer_state_dict(model, run.optimizer)
+    assert {int(state["step"]) for state in states(run, model).values()} == {3}
+
+
 @pytest.mark.parametrize("name", ["adamw", "adam", "lion"])
 def test_a_run_resumed_from_a_checkpoint_before_the_first_update_begins_at_the_first(name):
     model, straight = Net("a"), Net("a")
