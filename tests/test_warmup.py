@@ -359,6 +359,35 @@ def test_a_rate_of_a_rule_that_holds_is_left_alone(lr, scheduler):
     assert optreg.build(under_rules(lr, **scheduler), torch.nn.Linear(2, 2))
 
 
+CYCLE = {"name": "torch.OneCycleLR", "max_lr": 1e-3, "total_steps": 100}
+
+
+def with_a_rule(optimizer, **own):
+    return {"optimizer": optimizer, "groups": [{"match": "*bias", **own}], "scheduler": CYCLE}
+
+
+def test_a_momentum_of_a_rule_that_the_schedule_overrides_is_an_error_at_its_place():
+    of_betas, of_momentum = {"betas": [0.8, 0.9]}, {"momentum": 0.8}
+    for optimizer, own, message in (
+        ({"name": "adamw", "betas": [0.9, 0.99]}, of_betas, r"groups\.0\.betas: the first of the betas of this rule, 0\.8, has no effect: torch\.OneCycleLR sets it in every group; write the optimizer's value, 0\.9"),
+        ({"name": "torch.SGD", "momentum": 0.9}, of_momentum, r"groups\.0\.momentum: the momentum of this rule, 0\.8, has no effect"),
+    ):  # fmt: skip
+        with pytest.raises(SpecError, match=f"^{message}"):
+            optreg.load_spec(with_a_rule(optimizer, **own))
+        alone = with_a_rule(optimizer, **own) | {"scheduler": {**CYCLE, "cycle_momentum": False}}
+        run = optreg.build(alone, torch.nn.Linear(2, 2))
+        for key, value in own.items():
+            assert run.optimizer.param_groups[1][key] == (tuple(value) if key == "betas" else value)
+    second = optreg.build(with_a_rule({"name": "adamw", "betas": [0.9, 0.99]}, betas=[0.9, 0.5]), torch.nn.Linear(2, 2))
+    assert [group["betas"] for group in second.optimizer.param_groups] == [(0.95, 0.99), (0.95, 0.5)]
+    assert optreg.load_spec(with_a_rule({"name": "torch.SGD", "momentum": 0.9}, momentum=0.9, weight_decay=0.1))
+
+
+def test_a_formula_that_ends_the_process_says_nothing_about_rules(schedule):
+    schedule(fields="total_steps: PositiveSteps = 9\ndef rate(self, base_lr, t, mp): raise SystemExit")
+    assert optreg.load_spec(under_rules(1e-5, name="odd"))
+
+
 def test_a_formula_that_floats_cannot_evaluate_says_nothing_about_rules(schedule, site):
     schedule(fields="total_steps: PositiveSteps = 9\ndef rate(self, base_lr, t, mp): return mp.zeta(2)")
     assert optreg.load_spec(under_rules(1e-5, name="odd"))
