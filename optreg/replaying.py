@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from optreg.differences import Difference, plain
+from optreg.differences import Difference, as_setting, copied, plain, refusal
 from optreg.errors import PluginError, plugin_code, raised
 from optreg.on_resume import Schedule
-from optreg.resuming import Resumption, refusal
+from optreg.resuming import Resumption
 from optreg.watching import Watch, Watched
 
 _MOVING = frozenset(
@@ -100,7 +100,7 @@ class Guarded(Watched):
             elif plan.choice == "branch":
                 steps = 0
         if resumption and plan.choice == "checkpoint":
-            resumption.adopt_schedule({key: settings[key] for key in settings.keys() & state_dict.keys()})
+            resumption.driven.adopt({key: settings[key] for key in settings.keys() & state_dict.keys()})
         changed = (theirs or unnamed) and plan.choice != "checkpoint"
         if changed or sorted(rates) != sorted(saved_rates):
             self._replay(settings, steps, rates, state_dict.get("_step_count"))
@@ -110,7 +110,7 @@ class Guarded(Watched):
             self._optreg_plan = replace(plan, running=settings, replayed=False)
             if saved_rates != rates:  # the same groups, in the optimizer's order
                 self.base_lrs = [*rates]
-                self._last_lr = [_copy(group["lr"]) for group in self.optimizer.param_groups]
+                self._last_lr = [copied(group["lr"]) for group in self.optimizer.param_groups]
         Watch.of(self.optimizer).scheduler_loaded = True
 
     def settle_rates(self) -> None:
@@ -130,7 +130,7 @@ class Guarded(Watched):
         settings = self._optreg_plan.settings
         fresh = self._twin(settings, rates, 0).state_dict()
         differing = [key for key in fresh.keys() & saved.keys() - _MOVING if plain(fresh[key]) != plain(saved[key])]
-        theirs = {key: _argument(saved[key]) for key in sorted(differing) if key in settings}
+        theirs = {key: as_setting(saved[key]) for key in sorted(differing) if key in settings}
         lacking = [
             Difference(f"scheduler.{key}", None, settings[key]) for key in settings.keys() & fresh.keys() - saved.keys()
         ]
@@ -225,13 +225,3 @@ def _remake(implementation: type[LRScheduler], plan: Plan) -> LRScheduler:
 def _rates(optimizer: Optimizer) -> list[float]:
     """Each group's base learning rate."""
     return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
-
-
-def _argument(value: Any) -> Any:
-    """A value of a checkpoint as an argument of the constructor."""
-    value = plain(value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _copy(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value

@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from optreg.course import Course, changed
-from optreg.differences import Difference
+from optreg.differences import Difference, refusal
 from optreg.errors import PluginError, plugin_code, raised
 from optreg.multipliers import has_setting, parameters
 from optreg.on_resume import Schedule as OnChange
 from optreg.protocols import Schedule
-from optreg.resuming import Resumption, refusal
+from optreg.resuming import Resumption
 from optreg.torch_internals import DirectScheduler
 from optreg.watching import Watch, Watched
 
@@ -191,7 +191,7 @@ class ScheduleLR(Watched, DirectScheduler):
         saved = state_dict["base_lrs"]
         self.base_lrs = resumption.base_lrs(self.optimizer, saved) if resumption else saved
         if resumption and self.on_resume == "checkpoint":
-            resumption.adopt_schedule(parameters(schedule))
+            resumption.driven.adopt(parameters(schedule))
         as_saved = (state_dict["schedule"], state_dict.get("course", {}), saved)
         self.settled = (parameters(schedule), course.as_dict(), self.base_lrs) != as_saved
         self.schedule, self.course = schedule, course
