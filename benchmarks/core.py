@@ -45,6 +45,17 @@ print(*sys.modules, file=sys.stderr)
 """
 
 
+BUILD_MANY = """\
+import time, torch, optreg
+model = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(1000)))
+rules = [{"match": name, "lr": 1e-3 * 0.999**index} for index, (name, _) in enumerate(model.named_parameters())]
+spec = {"optimizer": {"name": "adamw"}, "groups": rules, "scheduler": {"name": "constant"}}
+start = time.perf_counter()
+run = optreg.build(spec, model)
+print(time.perf_counter() - start, len(run.optimizer.param_groups))
+"""
+
+
 class Measured(NamedTuple):
     """The seconds of each run, a claim about the result, and whether it holds."""
 
@@ -129,6 +140,17 @@ def measure_build(folder: Path) -> Measured:
     return Measured(seconds, claim, (params, len(groups)) == (1000, 11))
 
 
+def measure_many_rules(folder: Path) -> Measured:
+    """The first build of a process, with a rule of its own for each of 2,000 parameters."""
+    python = Interpreter(folder)
+    printed = [python("-c", BUILD_MANY).stdout.split() for _ in range(RUNS)]
+    return Measured(
+        [float(seconds) for seconds, _ in printed],
+        f"{printed[0][1]} groups",
+        all(groups == "2000" for _, groups in printed),
+    )
+
+
 def main() -> None:
     """Measure everything and print the table."""
     measured_on = machine()
@@ -139,6 +161,7 @@ def main() -> None:
         (measure_list, "list: 200 distributions, minus `python -c pass`", 0.4),
         (measure_validate, "validate: 100 specs, whole process", 1.0),
         (measure_build, "build: 10 rules, everything imported", 0.025),
+        (measure_many_rules, "build: 2,000 rules, after `import torch, optreg`", 0.5),
     ]
     for measure, work, goal in goals:
         with tempfile.TemporaryDirectory() as folder:

@@ -42,8 +42,12 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
     problems += [*in_optimizer, *in_rules, *in_scheduler, *in_choices]
     if optimizer is None or problems:
         return None, problems
-    spec = Spec(optimizer, scheduler, rules, on_resume)
-    return spec, [*_overridden_rates(document, spec)]
+    overriding = [
+        document.problem(("groups", index, key), told)
+        for index, rule in enumerate(rules)
+        for key, told in (overridden(scheduler, optimizer.settings, rule.settings) if scheduler else ())
+    ]
+    return Spec(optimizer, scheduler, rules, on_resume), overriding
 
 
 def check_component(document: Document, kind: Kind, registry: Registry) -> tuple[Component | None, list[Problem]]:
@@ -106,17 +110,6 @@ def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[
         elif item is not FAULTY:
             problems.append(document.problem(path, "a rule must be a mapping of criteria and settings"))
     return tuple(rules), problems
-
-
-def _overridden_rates(document: Document, spec: Spec) -> Iterator[Problem]:
-    """Learning rates of rules that the schedule overrides."""
-    base_lr = spec.optimizer.settings.get("lr")
-    for index, rule in enumerate(spec.groups):
-        group_lr = rule.settings.get("lr")
-        if spec.scheduler and isinstance(base_lr, int | float) and isinstance(group_lr, int | float):
-            told = overridden(spec.scheduler, base_lr, group_lr)
-            if told:
-                yield document.problem(("groups", index, "lr"), told)
 
 
 def check_on_resume(document: Document) -> tuple[OnResume, list[Problem]]:

@@ -1,11 +1,18 @@
 """Differences: values of a checkpoint beside those of a spec, compared and put into words."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optreg.errors import SHOWN
+from optreg.errors import SHOWN, ResumeError
+
+REMEDIES = {
+    "parameters": "on_resume: {parameters: fresh} gives new parameters fresh state and drops state without a parameter",
+    "settings": "on_resume: {settings: spec} takes the spec's, {settings: checkpoint} the checkpoint's",
+    "schedule": "on_resume: {schedule: ...} takes follow, stretch, branch or checkpoint",
+}
+"""What to write where a checkpoint differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,30 @@ def listed(lines: Iterable[str]) -> str:
     lines = list(lines)
     more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return "".join(f"\n  {line}" for line in [*lines[:SHOWN], *more])
+
+
+def as_setting(value: Any) -> Any:
+    """A value of a checkpoint as a spec has it."""
+    value = plain(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def copied(value: Any) -> Any:
+    """`value`; a tensor as a copy."""
+    return value.clone() if hasattr(value, "clone") else value
+
+
+def refusal(found: Mapping[str, Sequence[object]], reason: str = "") -> ResumeError:
+    """One error that tells all differences, by the field of `OnResume` that decides about them.
+
+    `reason`, a line of its own, says why a choice that was made does not help.
+    """
+    lines = listed(str(difference) for differences in found.values() for difference in differences)
+    remedies = listed(REMEDIES[field] for field, differences in found.items() if differences)
+    return ResumeError(
+        f"the checkpoint differs from this run:{lines}{reason}\nsay what is meant, in the spec or in "
+        f"optreg.build(..., on_resume={{...}}):{remedies}\n(docs/resuming.md)"
+    )
 
 
 def _shown(value: Any) -> str:

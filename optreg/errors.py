@@ -1,7 +1,9 @@
 """Errors, written for the person who can fix them: where the problem is, what is wrong, what to write instead."""
 
 import difflib
+import sys
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,20 +127,29 @@ def raised(error: BaseException) -> str:
 
 
 @contextmanager
-def plugin_code(failure: str) -> Iterator[None]:
+def plugin_code(failure: str, passing: type[BaseException] = KeyboardInterrupt) -> Iterator[None]:
     """Runs a plugin's code: whatever it raises, `sys.exit` included, becomes a `PluginError` with the cause chained.
 
-    Only the user's KeyboardInterrupt passes.
+    The user's KeyboardInterrupt passes.
 
     Args:
         failure: the beginning of the message, before the type and the message of what was raised.
+        passing: what passes too: `Exception` where only the end of the process is to be told as an error.
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, passing):
         raise
     except BaseException as error:
         raise PluginError(f"{failure}: {raised(error)}") from error
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line that called torch or optreg, however many frames of theirs lie between."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(("optreg.", "torch.")):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 class StepWarning(UserWarning):

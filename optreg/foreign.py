@@ -1,8 +1,17 @@
 """Foreign checkpoints: whether another algorithm than this optimizer's wrote a checkpoint."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from optreg.differences import listed
+from optreg.errors import PluginError, ResumeError, plugin_code
+from optreg.records import OptimizerPlugin, names
+from optreg.spec import Component
 
 OPTIONS = frozenset(
     {"maximize", "foreach", "fused", "capturable", "differentiable"}  # torch's
@@ -37,6 +46,73 @@ class States:
 
     needed: Set[str]
     possible: Set[str] | None
+
+
+def refuse_foreign(component: Component, optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another algorithm.
+
+    Args:
+        component: what the optimizer was built from.
+        optimizer: the optimizer.
+        state_dict: the checkpoint.
+
+    Raises:
+        ResumeError: another algorithm wrote it.
+    """
+    plugin = _plugin(component)
+    hyperparameters, options = frozenset(names(plugin.reference)), frozenset(names(plugin.options))
+    kept = Kept(hyperparameters, options, lenient=hasattr(optimizer, "state_names"))
+    signs = [*signs_in_groups(kept, optimizer.param_groups, state_dict["param_groups"])]
+    states = state_dict["state"].values()
+    if not signs and any(states):
+        signs = [*signs_in_states(_states(component, optimizer, state_dict["param_groups"]), states)]
+    if signs:
+        raise ResumeError(
+            f"another optimizer than {component.name} wrote the checkpoint:{listed(signs)}\n"
+            "build the optimizer that wrote it, or load the model alone and begin with fresh state. If a key of a "
+            "group is your own, add it to the optimizer's param_groups before you load"
+        )
+
+
+def _states(component: Component, optimizer: Optimizer, saved_groups: Sequence[Mapping[str, Any]]) -> States:
+    """The keys of a parameter's state under the checkpoint's settings, from the declaration or from a trial."""
+    declared = getattr(optimizer, "state_names", None)
+    if declared is not None:
+        counted = {"step"} if getattr(optimizer, "counts_steps", False) else set()
+        return States({*declared} | counted, {*declared, "step"})
+    try:
+        with plugin_code(f"{component.name} cannot be tried out"):
+            trials = [*_trial(component, optimizer, saved_groups)]
+    except PluginError:  # a class that cannot be tried out on small tensors
+        return States(frozenset(), None)
+    possible = set().union(*trials)
+    return States(set.intersection(*trials), possible if _plugin(component).traits.elementwise else None)
+
+
+def _trial(component: Component, optimizer: Optimizer, saved_groups: Sequence[Mapping[str, Any]]) -> Iterator[set[str]]:
+    """The keys of the states of small parameters after one update."""
+    implementation = component.registration.implementation()
+    settings = component.settings
+    kinds = {
+        f"{ndim} {kind}": (ndim, kind)
+        for group, saved in zip(optimizer.param_groups, saved_groups, strict=False)
+        for kind in [{key: saved[key] for key in settings.keys() & saved.keys()}]
+        for ndim in {param.ndim for param in group["params"]}
+    }
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")
+        for ndim, kind in kinds.values():
+            param = torch.nn.Parameter(torch.ones((2,) * ndim))
+            param.grad = torch.ones_like(param)
+            twin = implementation([{"params": [param], **kind}], **settings)
+            twin.step()
+            yield {key for key, value in twin.state[param].items() if value is not None}
+
+
+def _plugin(component: Component) -> OptimizerPlugin:
+    plugin = component.registration.plugin
+    assert isinstance(plugin, OptimizerPlugin)
+    return plugin
 
 
 def signs_in_groups(

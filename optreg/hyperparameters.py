@@ -127,13 +127,16 @@ def _types(reference: type) -> dict[str, Any]:
 
 
 def _taken(hint: Any, value: Any) -> Any:
+    is_sequence = isinstance(value, list | tuple)
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= 2**53
+    if not (is_sequence or is_whole):
+        return value
     choices = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
-    if isinstance(value, list | tuple):
+    if is_sequence:
         sequence = next((choice for choice in choices if get_origin(choice) in {tuple, list}), None)
         inner = [argument for argument in get_args(sequence) if argument is not ...] or [Any]
         return tuple(_taken(inner[min(place, len(inner) - 1)], item) for place, item in enumerate(value))
-    is_whole = isinstance(value, float) and value.is_integer() and abs(value) <= 2**53
-    return int(value) if is_whole and int in choices and float not in choices else value
+    return int(value) if int in choices and float not in choices else value
 
 
 def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iterator[Complaint]:

@@ -26,6 +26,11 @@ class Match:
     rows: tuple[tuple[Saved | None, ...], ...]
     complaints: tuple[str, ...] = ()
 
+    def sources(self, saved_groups: Groups) -> list[list[Mapping[str, Any]]]:
+        """For each of the optimizer's groups, the checkpoint's groups that it gets parameters from."""
+        places = [dict.fromkeys(saved.group for saved in row if saved) for row in self.rows]
+        return [[saved_groups[place] for place in each] for each in places]
+
 
 def match(groups: Groups, state_dict: Mapping[str, Any], *, shaped: bool) -> Match | None:
     """Match a checkpoint's parameters with an optimizer's: by name if both have names, else by order.
@@ -50,6 +55,40 @@ def match(groups: Groups, state_dict: Mapping[str, Any], *, shaped: bool) -> Mat
             for index, group in enumerate(saved_groups)
         )
     )
+
+
+def arranged(
+    matched: Match, groups: Groups, own_state: Mapping[Any, Any], state_dict: Mapping[str, Any], changes: Groups
+) -> dict[str, Any]:
+    """The checkpoint in the optimizer's order: groups with the optimizer's parameters, and the state of each.
+
+    A parameter that the checkpoint lacks keeps the state that it has, which some optimizers create at once.
+
+    Args:
+        matched: whose parameters are whose.
+        groups: the optimizer's param groups.
+        own_state: the optimizer's state.
+        state_dict: the checkpoint.
+        changes: for each group, what changes in the checkpoint's entries.
+    """
+    found: list[dict[str, Any]] = []
+    states: dict[Any, Any] = {}
+    number = 0
+    for group, row, change in zip(groups, matched.rows, changes, strict=True):
+        first: Saved | None = next((saved for saved in row if saved), None)
+        entries = state_dict["param_groups"][first.group] if first else group
+        entries = {**entries, **change, "params": [*range(number, number + len(row))]}
+        if "param_names" in group:
+            entries["param_names"] = [*group["param_names"]]
+        found.append(entries)
+        for param, saved in zip(group["params"], row, strict=True):
+            state = own_state.get(param) if saved is None or saved.state is None else saved.state
+            if state:
+                states[number] = state
+            number += 1
+    of_params = {key for group in state_dict["param_groups"] for key in group["params"]}
+    others = {key: value for key, value in state_dict["state"].items() if key not in of_params}
+    return {**state_dict, "state": {**states, **others}, "param_groups": found}
 
 
 def _named(groups: Groups) -> bool:

@@ -283,7 +283,7 @@ def _scheduler(
             raise _not_stretched(component, "it has no end")
         made = ScheduleLR(optimizer, schedule, on_resume=on_resume.schedule, end=end)
     if resumption:
-        resumption.scheduler_made(component, optimizer, keys)
+        resumption.scheduler_made(component, optimizer.param_groups, keys)
     return made
 
 

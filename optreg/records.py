@@ -11,6 +11,11 @@ from optreg.protocols import OptimizerReference, RateReference, ScheduleReferenc
 from optreg.traits import OptimizerTraits, ScheduleTraits
 
 
+def names(part: Any) -> list[str]:
+    """The names of a dataclass's fields, as declared."""
+    return [field.name for field in fields(part)]
+
+
 @dataclass(frozen=True)
 class NoOptions:
     """The options class of a plugin without execution options."""
@@ -74,8 +79,7 @@ class SchedulePlugin:
 
     @property
     def _names(self) -> list[str]:
-        reference: Any = self.reference
-        return [each.name for each in fields(reference)]
+        return names(self.reference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,23 +6,19 @@ steps again, from the base rates, on an optimizer that does nothing.
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from optreg.differences import Difference, plain
+from optreg.differences import Difference, as_setting, copied, plain, refusal
+from optreg.errors import PluginError, plugin_code, raised
 from optreg.on_resume import Schedule
-from optreg.resuming import Resumption, refusal
-from optreg.watching import Watch
-
-if TYPE_CHECKING:
-    _Scheduler = LRScheduler
-else:
-    _Scheduler = object  # so that slots work; the class of torch comes with each guarded class
+from optreg.resuming import Resumption
+from optreg.watching import Watch, Watched
 
 _MOVING = frozenset(
     {"last_epoch", "base_lrs", "verbose", "_step_count", "_last_lr", "_get_lr_called_within_step", "_is_initial"}
@@ -37,30 +33,56 @@ class Plan:
     Args:
         settings: the arguments of its constructor besides the optimizer.
         choice: the field `schedule` of `OnResume`.
-        replayed: the settings under which it took its steps again; None if it did not.
+        running: the settings under which it runs, which a checkpoint may have brought.
+        replayed: whether it took its steps again under these settings.
     """
 
     settings: Mapping[str, Any]
-    choice: Schedule = "refuse"
-    replayed: Mapping[str, Any] | None = field(default=None, compare=False)
+    choice: Schedule
+    running: Mapping[str, Any]
+    replayed: bool = False
 
 
-class Guarded(_Scheduler):
+class Guarded(Watched):
     """A scheduler of torch whose `load_state_dict` compares the checkpoint with the spec.
 
-    Its own attributes, and so its `state_dict`, are those of torch's class: the plan stands in a slot.
+    Its own attributes, and so its `state_dict`, are those of torch's class: the plan and the pace stand in slots.
     """
 
     __slots__ = ()
     _optreg_plan: Plan
 
+    def get_lr(self) -> list[float | Tensor]:
+        """The rates of the step that is being made. torch's other schedulers make steps of this one in several ways."""
+        in_a_step = getattr(self, "_get_lr_called_within_step", True)
+        if in_a_step and self._optreg_pace.move(self.last_epoch):
+            self.judge_steps()
+        try:
+            return self._torch().get_lr(self)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            kind = self._torch()
+            what = f"{kind.__module__}.{kind.__qualname__} has no rate at step {self.last_epoch}: {raised(error)}"
+            raise PluginError(what) from error
+
+    def differs(self, other: int) -> bool:
+        """Whether it sets other rates now than at step `other`; False if that is unknown."""
+        rates, settings = _rates(self.optimizer), self._optreg_plan.running
+        try:
+            now, then = (self._twin(settings, rates, step).get_last_lr() for step in (self.last_epoch, other))
+        except Exception:  # it ends before, or steps by more than a count
+            return False
+        return now != then
+
+    @plugin_code("the scheduler's state cannot be loaded", Exception)
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a checkpoint, and settle what differs from the spec.
 
         Raises:
             ResumeError: it differs in a way that is refused.
         """
-        plan, watch = self._optreg_plan, Watch.of(self.optimizer)
+        plan = self._optreg_plan
         resumption = Resumption.of(self.optimizer)
         saved_rates = [float(rate) for rate in state_dict.get("base_lrs", _rates(self.optimizer))]
         rates = resumption.base_lrs(self.optimizer, saved_rates) if resumption else saved_rates
@@ -78,29 +100,29 @@ class Guarded(_Scheduler):
             elif plan.choice == "branch":
                 steps = 0
         if resumption and plan.choice == "checkpoint":
-            resumption.adopt_schedule({key: settings[key] for key in settings.keys() & state_dict.keys()})
+            resumption.driven.adopt({key: settings[key] for key in settings.keys() & state_dict.keys()})
         changed = (theirs or unnamed) and plan.choice != "checkpoint"
         if changed or sorted(rates) != sorted(saved_rates):
             self._replay(settings, steps, rates, state_dict.get("_step_count"))
-            self._optreg_plan = replace(plan, replayed=settings)
+            self._optreg_plan = replace(plan, running=settings, replayed=True)
         else:
             self._torch().load_state_dict(self, state_dict)
-            self._optreg_plan = replace(plan, replayed=None)
+            self._optreg_plan = replace(plan, running=settings, replayed=False)
             if saved_rates != rates:  # the same groups, in the optimizer's order
                 self.base_lrs = [*rates]
-                self._last_lr = [_copy(group["lr"]) for group in self.optimizer.param_groups]
-        watch.note_scheduler(self)
+                self._last_lr = [copied(group["lr"]) for group in self.optimizer.param_groups]
+        Watch.of(self.optimizer).scheduler_loaded = True
 
     def settle_rates(self) -> None:
         """Set again what was settled when this scheduler was loaded, since the optimizer's checkpoint came later."""
-        settings = self._optreg_plan.replayed
-        if settings is not None:
-            self._replay(settings, self.last_epoch, _rates(self.optimizer), getattr(self, "_step_count", None))
+        if self._optreg_plan.replayed:
+            count = getattr(self, "_step_count", None)
+            self._replay(self._optreg_plan.running, self.last_epoch, _rates(self.optimizer), count)
 
     @classmethod
     def _torch(cls) -> type[LRScheduler]:
         """The class that is guarded."""
-        base: type[LRScheduler] = cls.__mro__[2]
+        base: type[LRScheduler] = cls.__bases__[1]
         return base
 
     def _changed(self, saved: Mapping[str, Any], rates: Sequence[float]) -> tuple[dict[str, Any], list[Difference]]:
@@ -108,7 +130,7 @@ class Guarded(_Scheduler):
         settings = self._optreg_plan.settings
         fresh = self._twin(settings, rates, 0).state_dict()
         differing = [key for key in fresh.keys() & saved.keys() - _MOVING if plain(fresh[key]) != plain(saved[key])]
-        theirs = {key: _argument(saved[key]) for key in sorted(differing) if key in settings}
+        theirs = {key: as_setting(saved[key]) for key in sorted(differing) if key in settings}
         lacking = [
             Difference(f"scheduler.{key}", None, settings[key]) for key in settings.keys() & fresh.keys() - saved.keys()
         ]
@@ -158,6 +180,10 @@ class Guarded(_Scheduler):
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return _remake, (self._torch(), self._optreg_plan), dict(vars(self))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.watch()
+
 
 class _Idle(Optimizer):
     """An optimizer that does nothing."""
@@ -170,11 +196,10 @@ def guarded(
     implementation: type[LRScheduler], optimizer: Optimizer, settings: Mapping[str, Any], choice: Schedule
 ) -> LRScheduler:
     """Make a scheduler of torch, guarded."""
-    watch = Watch.of(optimizer)
-    watch.before_scheduler(optimizer)
+    Watch.of(optimizer).before_scheduler(optimizer)
     scheduler: Guarded = _guarded_class(implementation)(optimizer, **settings)  # type: ignore[arg-type]  # a class is hashable
-    scheduler._optreg_plan = Plan(dict(settings), choice)
-    watch.follow(scheduler)
+    scheduler._optreg_plan = Plan(settings, choice, settings)
+    scheduler.watch()
     return scheduler
 
 
@@ -182,7 +207,10 @@ def guarded(
 def _guarded_class(implementation: Any) -> Any:
     """The guarded class of a scheduler's class, under its name."""
     names = ("__module__", "__qualname__", "__doc__")
-    body = {"__slots__": ("_optreg_plan",), **{name: getattr(implementation, name) for name in names}}
+    body = {"__slots__": ("_optreg_pace", "_optreg_plan"), **{name: getattr(implementation, name) for name in names}}
+    for name in ("step", "state_dict"):
+        if (method := getattr(implementation, name)) is not getattr(LRScheduler, name):  # torch's own never exit
+            body[name] = plugin_code(f"{name} of {implementation.__qualname__} fails", Exception)(method)
     return type(implementation.__name__, (Guarded, implementation), body)
 
 
@@ -197,13 +225,3 @@ def _remake(implementation: type[LRScheduler], plan: Plan) -> LRScheduler:
 def _rates(optimizer: Optimizer) -> list[float]:
     """Each group's base learning rate."""
     return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
-
-
-def _argument(value: Any) -> Any:
-    """A value of a checkpoint as an argument of the constructor."""
-    value = plain(value)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _copy(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value

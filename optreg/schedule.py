@@ -1,31 +1,28 @@
 """ScheduleLR: turns any pure function of the step into a torch `LRScheduler`."""
 
-import math
 import operator
-import weakref
 from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from optreg.course import Course, changed
-from optreg.differences import Difference
+from optreg.differences import Difference, refusal
+from optreg.errors import PluginError, plugin_code, raised
 from optreg.multipliers import has_setting, parameters
 from optreg.on_resume import Schedule as OnChange
-from optreg.pace import AGAIN, Pace
 from optreg.protocols import Schedule
-from optreg.resuming import Resumption, refusal
-from optreg.torch_internals import DirectScheduler, has_stepped
-from optreg.watching import Watch
+from optreg.resuming import Resumption
+from optreg.torch_internals import DirectScheduler
+from optreg.watching import Watch, Watched
 
 LAST_STEP = 2**53
 """The last step: up to here every step is exact in the float64 in which schedules compute."""
 
 
-class ScheduleLR(DirectScheduler):
+class ScheduleLR(Watched, DirectScheduler):
     """Drive every param group's learning rate by `base_lr * schedule(t)`.
 
     Update number t = 0, 1, 2, ... runs at `base_lr * schedule(t)`. Right after construction, t is 0 and the
@@ -72,67 +69,46 @@ class ScheduleLR(DirectScheduler):
         self.end = end
         self.settled = False
         last_epoch = last_epoch if type(last_epoch) is int and last_epoch == -1 else _step_number(last_epoch)
-        self._pace = Pace(last_epoch + 1)
-        watch = Watch.of(optimizer)
         if last_epoch == -1:
-            watch.before_scheduler(optimizer)
+            Watch.of(optimizer).before_scheduler(optimizer)
         super().__init__(optimizer, last_epoch)
-        watch.follow(self)
-        self._see_updates()
+        self.watch()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_optreg_pace"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._pace = Pace(max(self.last_epoch, 0))
-        self._see_updates()  # copies of an optimizer have no hooks
+        self.watch()
 
-    def _see_updates(self) -> None:
-        """See every update of the optimizer before it is made, for as long as this scheduler lives."""
-        scheduler = weakref.ref(self)
-
-        def before_update(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            watching = scheduler()
-            if watching is not None:
-                watching._before_update()
-
-        try:
-            self.optimizer.register_step_pre_hook(before_update)
-        except AttributeError:  # a wrapper that is an Optimizer, but was not initialised as one
-            self._pace.stop()
-
-    def _before_update(self) -> None:
-        """Schedule groups that were added since the last step, and count the update.
-
-        A scheduler in a SequentialLR is at step -1 until its turn comes.
-        """
+    def before_update(self) -> None:
+        """Schedule groups that were added since the last step, and count the update."""
         groups = self.optimizer.param_groups
-        if "initial_lr" not in groups[-1] and self.last_epoch >= 0 and self._holds():
+        if "initial_lr" not in groups[-1] and self.last_epoch >= 0 and self.holds():
             self._set_rates([group for group in groups if "initial_lr" not in group])
-        pace = self._pace
-        if torch.compiler.is_compiling():  # a traced step that counts would be compiled anew for every count
-            pace.stop()
-        elif self.last_epoch >= 0 and pace.count() and self._is_behind():
-            pace.tell_too_few(self.last_epoch)
+        super().before_update()
 
-    def _is_behind(self) -> bool:
-        """Whether far too few steps were made, and the update that comes runs at another rate for it."""
-        pace, step = self._pace, self.last_epoch
-        return pace.too_few(step) and self._holds() and self._differs(step, pace.expected - 1)
+    def own_rates(self) -> list[float | Tensor]:
+        """The rates at the current step."""
+        return self.get_lr()
 
-    def _holds(self) -> bool:
-        """Whether the groups hold what this scheduler has set, and not another."""
-        group, expected = self.optimizer.param_groups[0], self.get_lr()[0]
-        return math.isclose(float(group["lr"]), float(expected), rel_tol=1e-6)  # a tensor may be of float32
-
-    def _differs(self, step: int, other: int) -> bool:
-        """Whether the schedule has different values at two steps, of which the other may lie beyond its end."""
+    def differs(self, other: int) -> bool:
+        """Whether the schedule has another value now than at step `other`, which may lie beyond its end."""
         try:
-            return self._factor(step) != self._factor(other)
+            return self._factor(self.last_epoch) != self._factor(other)
         except Exception:  # a schedule may be undefined there
             return True
 
     def _factor(self, step: int) -> float:
         """The multiplier of an update, on the course that the schedule has taken."""
-        return self.course.factor(self.schedule, step)
+        try:
+            return self.course.factor(self.schedule, step)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            kind = type(self.schedule)
+            what = f"the schedule {kind.__module__}.{kind.__qualname__} has no value at step {step}: {raised(error)}"
+            raise PluginError(what) from error
 
     @property
     def base_lrs(self) -> list[float | Tensor]:
@@ -158,16 +134,10 @@ class ScheduleLR(DirectScheduler):
         """Go to step `epoch`: set every group's learning rate to the schedule's value there."""
         if not (type(epoch) is int and 0 <= epoch <= LAST_STEP):
             epoch = _step_number(epoch)
-        pace = self._pace
-        if epoch != self.last_epoch + 1:
-            pace.restart(epoch)
         self.last_epoch = epoch
         self._set_rates(self.optimizer.param_groups)
-        if epoch > pace.most:
-            pace.most = epoch + AGAIN
-            unseen = not pace.updates and has_stepped(self.optimizer)  # a wrapper that runs no hooks
-            if not unseen and self._differs(epoch, pace.expected):
-                pace.tell_too_many(epoch)
+        if self._optreg_pace.move(epoch):
+            self.judge_steps()
 
     def _set_rates(self, groups: Iterable[dict[str, Any]]) -> None:
         """Set the learning rates of groups to the schedule's value at the current step."""
@@ -190,6 +160,7 @@ class ScheduleLR(DirectScheduler):
         described = parameters(self.schedule)
         return {"last_epoch": self.last_epoch, "base_lrs": self.base_lrs, "schedule": described, **course}
 
+    @plugin_code("the schedule's state cannot be loaded", Exception)
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume from a checkpoint: set every group's learning rate to the schedule's value there.
 
@@ -220,14 +191,14 @@ class ScheduleLR(DirectScheduler):
         saved = state_dict["base_lrs"]
         self.base_lrs = resumption.base_lrs(self.optimizer, saved) if resumption else saved
         if resumption and self.on_resume == "checkpoint":
-            resumption.adopt_schedule(parameters(schedule))
+            resumption.driven.adopt(parameters(schedule))
         as_saved = (state_dict["schedule"], state_dict.get("course", {}), saved)
         self.settled = (parameters(schedule), course.as_dict(), self.base_lrs) != as_saved
         self.schedule, self.course = schedule, course
         self.last_epoch = state_dict["last_epoch"]
         if self.last_epoch >= 0:  # SequentialLR keeps schedulers at -1 until their turn
             self.move_to(self.last_epoch)
-        watch.note_scheduler(self)
+        watch.scheduler_loaded = True
 
     def settle_rates(self) -> None:
         """Set again what was settled when this scheduler was loaded, since the optimizer's checkpoint came later."""

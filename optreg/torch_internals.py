@@ -157,6 +157,26 @@ def compiler_has_started() -> bool:
     return "torch._inductor.compile_fx" in sys.modules
 
 
+# Optimizers
+
+
+def add_param_group(optimizer: Optimizer, param_group: dict[str, Any]) -> None:
+    """`torch.optim.Optimizer.add_param_group`, without importing the compiler, which takes longer than all else.
+
+    torch imports it to keep the function out of compiled code.
+    """
+    add = Optimizer.add_param_group
+    getattr(add, "__wrapped__", add)(optimizer, param_group)
+
+
+def makes_state() -> bool:
+    """Whether the update that runs now is not a real one, but made by torch's distributed functions to create state."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__") != "torch.distributed.checkpoint.state_dict":
+        frame = frame.f_back
+    return frame.f_back is not None
+
+
 # Schedulers
 
 

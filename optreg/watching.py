@@ -1,15 +1,21 @@
-"""Watch: what was loaded into an optimizer and its scheduler, and what seems to have been forgotten."""
+"""Watch: what happens to an optimizer beside its schedulers, and what seems to be forgotten."""
 
-import warnings
+import math
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from optreg.errors import ResumeWarning
-from optreg.torch_internals import DirectScheduler
+from optreg.errors import ResumeWarning, warn_caller
+from optreg.pace import Pace
+from optreg.torch_internals import has_stepped, makes_state
+
+if TYPE_CHECKING:
+    from torch.optim.lr_scheduler import LRScheduler as _Scheduler
+else:
+    _Scheduler = object  # so that a class of torch can come after it
 
 _PLACE = "_optreg_watch"
 
@@ -21,7 +27,7 @@ _FORGOTTEN = (
 
 
 class Watch:
-    """Follows one optimizer from its first scheduler on; `Watch.of(optimizer)` finds it.
+    """Follows one optimizer and its schedulers; `Watch.of(optimizer)` finds it.
 
     It is not part of the optimizer's state: a copy or a pickle of the optimizer alone has a watch of its own.
     """
@@ -31,7 +37,9 @@ class Watch:
         """Whether the optimizer loaded a checkpoint, and has made no update since."""
         self.scheduler_loaded = False
         """Whether the scheduler loaded a checkpoint, and no update has been made since."""
-        self._schedulers: list[weakref.ref[LRScheduler]] = []
+        self.sees_updates = True
+        """Whether the optimizer has hooks."""
+        self._schedulers: list[weakref.ref[Watched]] = []
         self._doubt: str | None = None
         self._begun = False
         self._rehearsed = False
@@ -40,7 +48,7 @@ class Watch:
             optimizer.register_step_pre_hook(self._before_update)
             optimizer.register_state_dict_post_hook(self._after_saving)
         except AttributeError:  # a wrapper that is an Optimizer, but was not initialised as one
-            return
+            self.sees_updates = False
 
     @classmethod
     def of(cls, optimizer: Optimizer) -> "Watch":
@@ -60,7 +68,7 @@ class Watch:
         ]
         now = [float(group["lr"]) for group in optimizer.param_groups]
         earlier = self._alive()
-        by_hand = bool(earlier) and all(_rates(scheduler) != now for scheduler in earlier)
+        by_hand = bool(earlier) and all([float(rate) for rate in each.own_rates()] != now for each in earlier)
         if stale and (by_hand or has_made_updates(optimizer)):
             base_lr, rate = stale[0]
             self._doubt = (
@@ -69,15 +77,9 @@ class Watch:
                 "groups before you make the scheduler. To resume, load the scheduler's state_dict (docs/resuming.md)"
             )
 
-    def follow(self, scheduler: LRScheduler) -> None:
+    def follow(self, scheduler: "Watched") -> None:
         """Follow a scheduler of the optimizer."""
-        if scheduler not in self._alive():
-            self._schedulers.append(weakref.ref(scheduler))
-
-    def note_scheduler(self, scheduler: LRScheduler) -> None:
-        """A scheduler loaded a checkpoint."""
-        self.follow(scheduler)
-        self.scheduler_loaded = True
+        self._schedulers.append(weakref.ref(scheduler))
 
     def _note_optimizer(self, optimizer: Optimizer) -> None:
         """The optimizer loaded a checkpoint. If the scheduler, loaded before, settled other rates, they hold."""
@@ -85,21 +87,22 @@ class Watch:
         self._rehearsed = False
         if self.scheduler_loaded:
             for scheduler in self._alive():
-                getattr(scheduler, "settle_rates", lambda: None)()
+                scheduler.settle_rates()
 
     def _before_update(self, optimizer: Optimizer, *_: Any) -> None:
         """The run goes on: forget a rehearsal, and tell what seems to have been forgotten."""
-        if torch.compiler.is_compiling():  # a traced step that changes attributes would be compiled anew
-            return
-        if not self._begun:
-            if is_rehearsal(optimizer):
+        compiling = torch.compiler.is_compiling()  # a traced step that changed this would be compiled anew
+        if not (self._begun or compiling):
+            if makes_state():
                 self._rehearsed = True
                 return
             self._begun = True
             if self._rehearsed:
                 self._rehearsed = False
                 optimizer.state.clear()
-        if not (self.optimizer_loaded or self.scheduler_loaded or self._doubt):
+        for scheduler in self._alive():
+            scheduler.before_update()
+        if compiling or not (self.optimizer_loaded or self.scheduler_loaded or self._doubt):
             return
         doubt = None if self.scheduler_loaded else self._doubt
         if self.optimizer_loaded and not self.scheduler_loaded and has_made_updates(optimizer):
@@ -109,7 +112,7 @@ class Watch:
         self.optimizer_loaded = self.scheduler_loaded = False
         self._doubt = None
         if doubt:
-            warnings.warn(doubt, ResumeWarning, stacklevel=4)
+            warn_caller(doubt, ResumeWarning)
 
     def _after_saving(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any] | None:
         """After a rehearsal alone, the checkpoint of a class whose state starts at zero says that it has not begun."""
@@ -120,20 +123,64 @@ class Watch:
         }
         return {**state_dict, "state": fresh}
 
-    def _alive(self) -> list[LRScheduler]:
+    def _alive(self) -> list["Watched"]:
         return [scheduler for each in self._schedulers if (scheduler := each()) is not None]
 
 
-def is_rehearsal(optimizer: Optimizer) -> bool:
-    """Whether the update that begins is not a real one: the first one, with all rates and gradients zero.
+class Watched(_Scheduler):
+    """A scheduler whose steps are compared with the updates of its optimizer.
 
-    torch.distributed.checkpoint makes it, so that an optimizer creates its state.
+    Its pace is neither in its state nor in its pickles. A subclass calls `watch` when it is made or unpickled.
     """
-    return not optimizer.state and all(
-        float(group.get("lr", 1.0)) == 0.0
-        and all(param.grad is None or _is_zero(param.grad) for param in group["params"])
-        for group in optimizer.param_groups
-    )
+
+    __slots__ = ()
+    _optreg_pace: Pace
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        """Begin at a pace of its own, as copies do."""
+        made = super().__new__(cls)
+        made._optreg_pace = Pace()
+        return made
+
+    def watch(self) -> None:
+        """See every update of the optimizer, a copy of which has no hooks."""
+        watch = Watch.of(self.optimizer)
+        watch.follow(self)
+        if not watch.sees_updates:
+            self._optreg_pace.stop()
+
+    def before_update(self) -> None:
+        """Count an update that will be made. A scheduler in a SequentialLR is at step -1 until its turn comes."""
+        pace, step = self._optreg_pace, self.last_epoch
+        if torch.compiler.is_compiling():
+            pace.stop()
+        elif step >= 0 and pace.count(step) and pace.too_few() and self.holds() and self.differs(pace.expected - 1):
+            pace.tell_too_few()
+
+    def judge_steps(self) -> None:
+        """Tell if far too many steps were made, and an update would run at another rate for it."""
+        pace = self._optreg_pace
+        pace.defer()
+        unseen = not pace.updates and has_stepped(self.optimizer)  # a wrapper that runs no hooks
+        if not unseen and self.differs(pace.expected):
+            pace.tell_too_many()
+
+    def own_rates(self) -> list[float | Tensor]:
+        """The rates that this scheduler has set, whatever the groups have now."""
+        return self.get_last_lr()
+
+    def holds(self) -> bool:
+        """Whether the groups hold what this scheduler has set, and not another."""
+        group, expected = self.optimizer.param_groups[0], self.own_rates()[0]
+        return math.isclose(float(group["lr"]), float(expected), rel_tol=1e-6)  # a tensor may be of float32
+
+    def differs(self, other: int) -> bool:
+        """Whether the schedule sets other rates now than at step `other`."""
+        raise NotImplementedError
+
+    def settle_rates(self) -> None:
+        """Set again what was settled when this scheduler was loaded, since the optimizer's checkpoint came later."""
+        raise NotImplementedError
 
 
 def has_made_updates(optimizer: Optimizer) -> bool:
@@ -145,17 +192,5 @@ def has_made_updates(optimizer: Optimizer) -> bool:
     return False
 
 
-def _is_zero(grad: torch.Tensor) -> bool:
-    """Whether a gradient is zero; of a distributed one, its part on this device."""
-    local = getattr(grad, "to_local", lambda: grad)()
-    return local.layout is torch.strided and not torch.count_nonzero(local)
-
-
 def _zero(value: Any) -> Any:
     return torch.zeros_like(value) if isinstance(value, torch.Tensor) else value
-
-
-def _rates(scheduler: LRScheduler) -> list[float]:
-    """The rates that a scheduler has set."""
-    rates = scheduler.get_lr() if isinstance(scheduler, DirectScheduler) else scheduler.get_last_lr()
-    return [float(rate) for rate in rates]

@@ -75,11 +75,15 @@ from optreg_plugins.adam.optimizer import Adam
 from optreg_plugins.adamw.optimizer import AdamW
 from optreg_plugins.lion.optimizer import Lion
 
+Lion([torch.nn.Parameter(torch.ones(1))])
+assert "torch._dynamo" not in sys.modules  # a second's work
 if sys.argv[1] == "without":
     import torch._dynamo
+    from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
     del torch._dynamo.mark_static
+    Optimizer.add_param_group = Optimizer.add_param_group.__wrapped__
     if hasattr(LRScheduler, "_update_lr"):
         del LRScheduler._update_lr
 

@@ -49,7 +49,7 @@ def file(tmp_path, monkeypatch):
     return write
 
 
-HORIZONS = [(0, 10), (1, 2), (3, 10), (10, 10), (7, 1000), (1000, 10_000), (999, 1000)]
+HORIZONS = [(0, 10), (1, 2), (3, 10), (10, 10), (7, 1000), (999, 1000)]
 
 
 @pytest.mark.parametrize(("W", "T"), HORIZONS)
@@ -64,11 +64,12 @@ def test_linear_after_a_warmup_is_the_default_of_transformers_to_the_bit(W, T):
     assert [f(t) for t in range(T + 20)] == [transformers(t) for t in range(T + 20)]
 
 
-@pytest.mark.parametrize("floor", [0.0, 0.1, 1 / 3, 1.0])
 @pytest.mark.parametrize(("W", "T"), HORIZONS)
-def test_cosine_after_a_warmup_is_warmup_cosine_to_the_bit(W, T, floor):
-    f, g = (multiplier(name=n, warmup_steps=W, total_steps=T, min_lr_ratio=floor) for n in ("cosine", "warmup_cosine"))
-    assert [f(t) for t in range(T + 20)] == [g(t) for t in range(T + 20)]
+def test_cosine_after_a_warmup_is_warmup_cosine_to_the_bit(W, T):
+    for floor in (0.0, 1 / 3, 1.0):
+        settings = {"warmup_steps": W, "total_steps": T, "min_lr_ratio": floor}
+        f, g = (multiplier(name=name, **settings) for name in ("cosine", "warmup_cosine"))
+        assert [f(t) for t in range(T + 20)] == [g(t) for t in range(T + 20)]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_python_calls_and_specs_build_the_same_and_the_resolved_spec_says_it_aga
     assert by_hand.schedule == build(scheduler).scheduler.schedule
 
 
-@pytest.mark.parametrize("k", range(13))
+@pytest.mark.parametrize("k", [0, 1, 4, 5, 11, 12])  # the joint is at 4, the end at 11
 def test_a_run_resumes_exactly_from_one_integer(k):
     scheduler = {"name": "polynomial", "power": 1.5, "warmup_steps": 4, "total_steps": 11}
     whole = build(scheduler)
@@ -240,19 +241,17 @@ def test_commands_know_the_warmup(file):
     assert "warmup_steps" not in run("show", "torch.StepLR").output
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "valid"),
-    [
+def test_the_schema_knows_the_warmup_and_the_spec_without_a_schedule():
+    schema = jsonschema.Draft202012Validator(make_schema(optreg.default_registry()))
+    for scheduler, valid in (
         (None, True),
         ({"name": "linear", "total_steps": 3, "warmup_steps": 2}, True),
         ({"name": "linear", "total_steps": 3, "warmup_steps": -2}, False),
         ({"name": "torch.steplr", "step_size": 3}, True),
         ({"name": "torch.steplr", "step_size": 3, "warmup_steps": 2}, False),
-    ],
-)
-def test_the_schema_knows_the_warmup_and_the_spec_without_a_schedule(scheduler, valid):
-    schema = jsonschema.Draft202012Validator(make_schema(optreg.default_registry()))
-    assert schema.is_valid({"optimizer": OPTIMIZER, **({"scheduler": scheduler} if scheduler else {})}) == valid
+    ):
+        section = {"scheduler": scheduler} if scheduler else {}
+        assert schema.is_valid({"optimizer": OPTIMIZER, **section}) == valid, scheduler
 
 
 # No schedule
@@ -357,6 +356,35 @@ def test_a_rate_of_a_rule_that_the_schedule_overrides_is_an_error_at_its_place(l
 )
 def test_a_rate_of_a_rule_that_holds_is_left_alone(lr, scheduler):
     assert optreg.build(under_rules(lr, **scheduler), torch.nn.Linear(2, 2))
+
+
+CYCLE = {"name": "torch.OneCycleLR", "max_lr": 1e-3, "total_steps": 100}
+
+
+def with_a_rule(optimizer, **own):
+    return {"optimizer": optimizer, "groups": [{"match": "*bias", **own}], "scheduler": CYCLE}
+
+
+def test_a_momentum_of_a_rule_that_the_schedule_overrides_is_an_error_at_its_place():
+    of_betas, of_momentum = {"betas": [0.8, 0.9]}, {"momentum": 0.8}
+    for optimizer, own, message in (
+        ({"name": "adamw", "betas": [0.9, 0.99]}, of_betas, r"groups\.0\.betas: the first of the betas of this rule, 0\.8, has no effect: torch\.OneCycleLR sets it in every group; write the optimizer's value, 0\.9"),
+        ({"name": "torch.SGD", "momentum": 0.9}, of_momentum, r"groups\.0\.momentum: the momentum of this rule, 0\.8, has no effect"),
+    ):  # fmt: skip
+        with pytest.raises(SpecError, match=f"^{message}"):
+            optreg.load_spec(with_a_rule(optimizer, **own))
+        alone = with_a_rule(optimizer, **own) | {"scheduler": {**CYCLE, "cycle_momentum": False}}
+        run = optreg.build(alone, torch.nn.Linear(2, 2))
+        for key, value in own.items():
+            assert run.optimizer.param_groups[1][key] == (tuple(value) if key == "betas" else value)
+    second = optreg.build(with_a_rule({"name": "adamw", "betas": [0.9, 0.99]}, betas=[0.9, 0.5]), torch.nn.Linear(2, 2))
+    assert [group["betas"] for group in second.optimizer.param_groups] == [(0.95, 0.99), (0.95, 0.5)]
+    assert optreg.load_spec(with_a_rule({"name": "torch.SGD", "momentum": 0.9}, momentum=0.9, weight_decay=0.1))
+
+
+def test_a_formula_that_ends_the_process_says_nothing_about_rules(schedule):
+    schedule(fields="total_steps: PositiveSteps = 9\ndef rate(self, base_lr, t, mp): raise SystemExit")
+    assert optreg.load_spec(under_rules(1e-5, name="odd"))
 
 
 def test_a_formula_that_floats_cannot_evaluate_says_nothing_about_rules(schedule, site):

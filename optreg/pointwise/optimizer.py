@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_type_hints, overload
 import torch
 from torch.optim.optimizer import ParamsT
 
+from optreg import torch_internals
 from optreg.errors import did_you_mean
 from optreg.execution import FusedPointwiseOptions, PointwiseOptions
 from optreg.hyperparameters import check_hyperparameters
@@ -130,10 +131,12 @@ class Pointwise(Checkpointed):
         """
         merged = {**self.defaults, **param_group}
         for part in (self.reference, self.options):
-            checked = check_hyperparameters(part, {f.name: merged[f.name] for f in fields(part)}, type(self).__name__)
-            param_group.update((name, checked[name]) for name in checked.keys() & param_group.keys())
+            names = [field.name for field in fields(part)]
+            if stated := param_group.keys() & names:
+                checked = check_hyperparameters(part, {name: merged[name] for name in names}, type(self).__name__)
+                param_group.update((name, checked[name]) for name in stated)
         if self._constructed_with is None or not self.param_groups:
-            super().add_param_group(param_group)
+            torch_internals.add_param_group(self, param_group)
         else:
             self._add_beside_the_last(param_group, self._constructed_with)
 
@@ -146,13 +149,13 @@ class Pointwise(Checkpointed):
         taken.update(map(id, groups[-1]["params"]))
         self.param_groups = groups[-1:]
         try:
-            super().add_param_group(param_group)
+            torch_internals.add_param_group(self, param_group)
         finally:
             self.param_groups = groups
         if taken.isdisjoint(map(id, param_group["params"])):
             groups.append(param_group)
         else:
-            super().add_param_group(param_group)  # which refuses it
+            torch_internals.add_param_group(self, param_group)  # which refuses it
 
     @overload
     def step(self, closure: None = None) -> None: ...

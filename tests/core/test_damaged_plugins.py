@@ -1,5 +1,6 @@
 """Plugins that misbehave: they exit, ask for themselves, wait for each other. Each is told; nobody else is harmed."""
 
+import signal
 import subprocess
 import sys
 from textwrap import dedent
@@ -11,6 +12,7 @@ import optreg
 from optreg import PluginError, PluginWarning, Registry
 
 SPEC = {"optimizer": {"name": "odd"}, "scheduler": {"name": "constant"}}
+TRAINED = {"optimizer": {"name": "lion"}, "scheduler": {"name": "odd"}}
 
 EXITS = ["import sys; sys.exit()", "raise SystemExit(0)", "raise GeneratorExit", "raise BaseException('the end')"]
 
@@ -80,6 +82,51 @@ class TestExits:
         with pytest.warns(PluginWarning, match=r"hook 'watcher' is broken: distribution 'watcher' 1\.0.*: \w+"):
             optreg.build({**SPEC, "optimizer": {"name": "lion"}}, torch.nn.Linear(1, 1))
 
+    def test_in_a_schedule_during_training(self, schedule, leave):
+        schedule(body=f"if step == 2: {leave}\n        return 1 / (3 - step)")
+        optimizer, scheduler = optreg.build(TRAINED, torch.nn.Linear(1, 1))
+        optimizer.step()
+        scheduler.step()
+        with pytest.raises(PluginError, match=r"the schedule odd_schedule\.Implementation has no value at step 2: \w+"):
+            scheduler.step()
+        with pytest.raises(ZeroDivisionError):  # its own errors stay as they are
+            scheduler.step(3)
+
+    def test_in_a_schedule_that_is_loaded(self, schedule, leave):
+        schedule(fields=f"total_steps: PositiveSteps = 9\ndef replaced(self, **settings):\n    {leave}")
+        run = optreg.build(TRAINED, torch.nn.Linear(1, 1), on_resume={"schedule": "checkpoint"})
+        saved = run.scheduler.state_dict()
+        with pytest.raises(PluginError, match=r"the schedule's state cannot be loaded: \w+"):
+            run.scheduler.load_state_dict({**saved, "schedule": {**saved["schedule"], "total_steps": 5}})
+
+    @pytest.mark.parametrize(
+        ("method", "told"),
+        [
+            ("get_lr", r"odd_class\.Odd has no rate at step 2: \w+"),
+            ("step", r"step of Odd fails: \w+"),
+            ("state_dict", r"state_dict of Odd fails: \w+"),
+            ("load_state_dict", r"the scheduler's state cannot be loaded: \w+"),
+        ],
+    )
+    def test_in_an_lr_scheduler_during_training(self, schedule, site, method, told, leave):
+        site.install("odd-class", f"""
+            from torch.optim.lr_scheduler import LambdaLR
+
+            class Odd(LambdaLR):
+                def __init__(self, optimizer, total_steps):
+                    super().__init__(optimizer, lambda t: 1.0)
+
+                def {method}(self, *args):
+                    if self.last_epoch > 1: {leave}
+                    return super().{method}(*args)
+        """)  # fmt: skip
+        schedule(implementation="odd_class:Odd")
+        optimizer, scheduler = optreg.build(TRAINED, torch.nn.Linear(1, 1))
+        optimizer.step()
+        scheduler.step()
+        with pytest.raises(PluginError, match=told):
+            scheduler.step(), scheduler.step(), scheduler.state_dict(), scheduler.load_state_dict({})
+
 
 @pytest.mark.parametrize("place", ["module", "hook"])
 def test_the_users_own_interrupt_passes(site, place):
@@ -87,6 +134,13 @@ def test_the_users_own_interrupt_passes(site, place):
     site.install("odd-dist", ("" if place == "module" else hook) + "raise KeyboardInterrupt", names=["odd"])
     with pytest.raises(KeyboardInterrupt):
         Registry().optimizer("odd")
+
+
+def test_the_users_own_interrupt_passes_in_training_too():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    scheduler = optreg.ScheduleLR(optimizer, lambda t: 1.0 if t < 1 else signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.step()
 
 
 def test_an_error_that_cannot_say_what_it_is_is_told(site):

@@ -32,7 +32,7 @@ SIZES = [
     (packs.SMALL + 3,),
     (70, 300),
 ]
-UPDATES = 14
+UPDATES = 10
 
 
 class Story:
@@ -47,9 +47,9 @@ class Story:
         self.options: dict[str, Any] = {"execution": str(random.choice(["auto", "foreach", "loop"], p=[0.7, 0.2, 0.1]))}
         if self.dtype is torch.bfloat16 and random.random() < 0.7:
             self.options |= {"stochastic_rounding": True, "state_dtype": str(random.choice(["bfloat16", "float32"]))}
-        count = int(random.integers(1, 30))
+        count = int(random.integers(1, 25))
         self.shapes = [SIZES[index] for index in random.choice(len(SIZES), count)]
-        self.first = random.choice([0, 0, 0, 3, 8], count)
+        self.first = random.choice([0, 0, 0, 2, 6], count)
         self.first[0] = 0
         self.added = int(random.choice([0, 0, 1, 9]))
         self.when_added = int(random.integers(2, UPDATES))
