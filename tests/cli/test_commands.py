@@ -1,8 +1,6 @@
 """Every command as people run it: what it prints, how it exits, what it refuses."""
 
 import json
-import os
-import pty
 import subprocess
 import sys
 
@@ -322,17 +320,8 @@ def test_a_command_imports_no_more_than_it_needs(here, arguments, unwanted):
     assert result.stderr.splitlines()[-1] == "[]"
 
 
-def test_on_a_terminal_the_list_is_a_drawn_table():
-    terminal, end = pty.openpty()
-    with subprocess.Popen([sys.executable, "-m", "optreg", "list"], stdout=end, env={**os.environ, "COLUMNS": "100"}):
-        os.close(end)
-        output = b""
-        try:
-            while piece := os.read(terminal, 4096):
-                output += piece
-        except OSError:  # the other end was closed
-            pass
-    os.close(terminal)
-    assert b"\t" not in output
-    assert "──".encode() in output
-    assert b"warmup_cosine" in output
+def test_on_a_terminal_the_list_is_a_drawn_table(terminal):
+    shown = terminal("list")
+    assert "\t" not in shown
+    assert "──" in shown
+    assert "warmup_cosine" in shown

@@ -96,27 +96,12 @@ def test_an_error_that_cannot_say_what_it_is_is_told(site):
         Registry().optimizer("odd")
 
 
-HOOKS = """\
-from dataclasses import dataclass
-from optreg import OptimizerPlugin, hookimpl
-
-@dataclass
-class Reference:
-    '''One sentence.'''
-    lr: float = 0.1
-
-@hookimpl
-def optreg_optimizers():
-    return [OptimizerPlugin(name="odd", implementation="torch.optim:SGD", reference=Reference)]
-"""
-
-
 def test_a_module_that_asks_for_itself_while_it_is_imported_is_told_and_works_afterwards(site):
     code = (
         "import optreg\ntry:\n    optreg.default_registry().optimizer('odd')\n"
         "except optreg.PluginError as error:\n    told = str(error)\n"
     )
-    site.install("odd-dist", code + HOOKS, names=["odd"])
+    site.offer("odd-dist", "odd", before=code)
     assert optreg.default_registry().optimizer("odd").plugin.name == "odd"
     import odd_dist
 
@@ -126,16 +111,15 @@ def test_a_module_that_asks_for_itself_while_it_is_imported_is_told_and_works_af
 
 
 def test_a_module_that_builds_itself_while_a_user_imports_it_is_told(site):
-    code = f"import optreg\noptreg.load_spec({SPEC})\n" + HOOKS
-    site.install("odd-dist", code, names=["odd"])
+    site.offer("odd-dist", "odd", before=f"import optreg\noptreg.load_spec({SPEC})")
     with pytest.raises(PluginError, match="is still being imported, and its import has led here"):
         import odd_dist  # noqa: F401
 
 
 def test_an_import_that_asks_the_registry_does_not_lock_a_thread_that_builds(elsewhere):
     """One thread imports the plugin, whose import asks the registry; the other builds with the plugin meanwhile."""
-    code = "import time, optreg\ntime.sleep(1)\noptreg.default_registry().optimizer('lion')\n" + HOOKS
-    elsewhere.install("odd-dist", code, names=["odd"])
+    code = "import time, optreg\ntime.sleep(1)\noptreg.default_registry().optimizer('lion')"
+    elsewhere.offer("odd-dist", "odd", before=code)
     result = python(
         path_to(elsewhere)
         + dedent(f"""\
@@ -156,8 +140,8 @@ def test_an_import_that_asks_the_registry_does_not_lock_a_thread_that_builds(els
 
 def test_modules_that_wait_for_each_other_in_two_threads_are_told(elsewhere):
     for name, other in (("one", "two"), ("two", "one")):
-        code = f"import time, optreg\ntime.sleep(1)\noptreg.default_registry().optimizer('{other}')\n"
-        elsewhere.install(name, code + HOOKS.replace('"odd"', f'"{name}"'), names=[name])
+        code = f"import time, optreg\ntime.sleep(1)\noptreg.default_registry().optimizer('{other}')"
+        elsewhere.offer(name, name, before=code)
     result = python(
         path_to(elsewhere)
         + dedent("""\
@@ -181,12 +165,12 @@ def test_modules_that_wait_for_each_other_in_two_threads_are_told(elsewhere):
 
 
 def test_a_module_that_imports_when_it_is_asked_for_its_names_does_not_lock_either(site):
-    code = HOOKS + (
-        "\nwaited = []\ndef __dir__():\n    import threading, optreg\n"
+    code = (
+        "waited = []\ndef __dir__():\n    import threading, optreg\n"
         "    asking = threading.Thread(target=optreg.default_registry().optimizer, args=['lion'])\n"
         "    asking.start()\n    asking.join(10)\n    waited.append(asking.is_alive())\n    return [*globals()]\n"
     )
-    site.install("odd-dist", code, names=["odd"])
+    site.offer("odd-dist", "odd", after=code)
     assert optreg.default_registry().optimizer("odd").plugin.name == "odd"
     import odd_dist
 
@@ -195,7 +179,7 @@ def test_a_module_that_imports_when_it_is_asked_for_its_names_does_not_lock_eith
 
 
 def test_a_module_whose_names_cannot_be_read_is_told(site):
-    site.install("odd-dist", HOOKS + "\ndef __dir__():\n    raise SystemExit('no names')\n", names=["odd"])
+    site.offer("odd-dist", "odd", after="def __dir__():\n    raise SystemExit('no names')")
     with pytest.raises(
         PluginError, match=r"distribution 'odd-dist' 1\.0.*its hooks cannot be read: SystemExit: no names"
     ):
@@ -203,7 +187,7 @@ def test_a_module_whose_names_cannot_be_read_is_told(site):
 
 
 def test_a_module_that_is_imported_again_replaces_itself(site):
-    module = site.install("odd-dist", HOOKS, names=["odd"])
+    module = site.offer("odd-dist", "odd")
     registry = Registry()
     first = registry.optimizer("odd").plugin.reference
     del sys.modules[module]
