@@ -5,7 +5,6 @@ prints goes nowhere. The helper ends its children and itself as soon as this pro
 """
 
 import contextlib
-import io
 import json
 import os
 import selectors
@@ -20,6 +19,7 @@ from typing import Any, NoReturn
 
 import click
 
+from optreg.cli.output import plugins_print_to_stderr
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError, raised
 from optreg.registry import Registry, default_registry
@@ -52,7 +52,7 @@ def in_quarantine(
     A system that cannot fork does the task in this process, without a limit.
     """
     if not hasattr(os, "fork"):
-        with contextlib.redirect_stdout(io.StringIO()):
+        with plugins_print_to_stderr():
             return [_result(_reply(task, default_registry(), entry)) for entry in entries]
     replies = _replies(task, entries, limit, imports) if entries else {}
     lost = json.dumps({"failure": "the process that loads plugins has ended"})
@@ -93,6 +93,7 @@ def _replies(task: Task, entries: Sequence[Entry], limit: float, imports: Sequen
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         "PYTHONSAFEPATH": "1",
         "PYTHONWARNINGS": "ignore",
+        "PYTHONOPTIMIZE": "",  # descriptions are docstrings
     }
     replies: dict[int, str] = {}
     helper = subprocess.Popen(

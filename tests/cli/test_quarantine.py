@@ -1,5 +1,6 @@
-"""Plugins that end the process, hang or print when they are loaded: `schema` and `list --check` tell, and go on."""
+"""Plugins that end the process, hang or print when they are loaded: commands tell, go on, and print what is theirs."""
 
+import ctypes
 import json
 import os
 import signal
@@ -12,20 +13,6 @@ from click.testing import CliRunner
 
 from optreg.cli import main
 
-GOOD = """\
-from dataclasses import dataclass
-from optreg import OptimizerPlugin, hookimpl
-
-@dataclass
-class Reference:
-    '''One sentence.'''
-    lr: float = 0.1
-
-@hookimpl
-def optreg_optimizers():
-    return [OptimizerPlugin(name="NAME", implementation="torch.optim:SGD", reference=Reference)]
-"""
-
 MISBEHAVIOUR = {
     "leaves": ("import os; os._exit(3)", "the process ended with exit code 3 while it was loaded"),
     "leaves_well": ("import os; os._exit(0)", "the process ended with exit code 0 while it was loaded"),
@@ -37,23 +24,19 @@ MISBEHAVIOUR = {
 }
 
 HARMLESS = {
-    "prints": "import os, sys\nprint('printed')\nprint('printed', file=sys.stderr)\nos.write(1, b'printed')\n",
-    "reads": "try:\n    input()\nexcept EOFError:\n    pass\n",
-    "leaves_at_the_end": "import atexit, os\natexit.register(os._exit, 3)\n",
-    "closes": "import os\nfor number in (0, 1, 2):\n    os.close(number)\n",
-    "forks": "import os, time\nif os.fork() == 0:\n    time.sleep(600)\n",
+    "prints": "import os, sys\nprint('printed')\nprint('printed', file=sys.stderr)\nos.write(1, b'printed')",
+    "reads": "try:\n    input()\nexcept EOFError:\n    pass",
+    "leaves_at_the_end": "import atexit, os\natexit.register(os._exit, 3)",
+    "closes": "import os\nfor number in (0, 1, 2):\n    os.close(number)",
+    "forks": "import os, time\nif os.fork() == 0:\n    time.sleep(600)",
 }
 
 
 @pytest.fixture
 def misbehaving(site):
     """All of them are installed, each in a distribution of its own."""
-    for name, (code, _) in MISBEHAVIOUR.items():
-        site.install(
-            name.replace("_", "-"), f"{code}\n" + GOOD.replace("NAME", name), module=f"odd_{name}", names=[name]
-        )
-    for name, code in HARMLESS.items():
-        site.install(name.replace("_", "-"), code + GOOD.replace("NAME", name), module=f"odd_{name}", names=[name])
+    for name, code in ({name: code for name, (code, _) in MISBEHAVIOUR.items()} | HARMLESS).items():
+        site.offer(name.replace("_", "-"), name, before=code, module=f"odd_{name}")
 
 
 def test_list_tells_which_do_not_work_and_all_others_do(misbehaving):
@@ -90,10 +73,48 @@ def test_a_plugin_that_kills_the_process_above_it_is_survived(site):
     assert "aaa\tkills\t1.0\tbroken: the process that loads plugins has ended" in result.stdout
 
 
-def test_without_fork_plugins_are_loaded_in_this_process_and_still_print_nothing(site, monkeypatch):
+LOUD = """\
+import ctypes, os, subprocess, sys
+print("LOUD Python")
+sys.__stdout__.write("LOUD original stream\\n")
+os.write(1, b"LOUD descriptor\\n")
+subprocess.run(["echo", "LOUD process"])
+ctypes.CDLL(None).puts(b"LOUD buffer of C")
+"""
+
+LOUD_FIELDS = """\
+def count():
+    print("LOUD default")
+    return 10
+total_steps: int = field(default_factory=count)
+"""
+
+
+@pytest.mark.parametrize("command", ["show loud", "validate run.yaml", "explain run.yaml", "plot run.yaml -o lr.svg"])
+def test_what_a_plugin_prints_in_a_command_that_uses_it_goes_to_standard_error(
+    site, tmp_path, monkeypatch, capfd, command
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("optimizer: {name: lion}\nscheduler: {name: loud}\n")
+    site.offer(
+        "loud", "loud", "schedule", LOUD_FIELDS, before=LOUD, body="return print('LOUD formula') or 1.0",
+        implementation="loud:Implementation",
+    )  # fmt: skip
+    result = CliRunner().invoke(main, command.split())
+    ctypes.CDLL(None).fflush(None)
+    captured = capfd.readouterr()
+    assert result.exit_code == 0
+    assert result.stdout
+    assert "LOUD" not in result.stdout + captured.out
+    heard = {"Python", "default", "original stream", "descriptor", "process", "buffer of C"}
+    heard |= {"formula"} if command.startswith(("explain", "plot")) else set()
+    assert {line.removeprefix("LOUD ") for line in (result.stderr + captured.err).splitlines()} == heard
+
+
+def test_without_fork_plugins_are_loaded_in_this_process_and_print_nothing_to_standard_output(site, monkeypatch):
     monkeypatch.delattr(os, "fork")
     site.install("exits", "import sys; sys.exit('bye')", names=["exits"])
-    site.install("prints", "print('printed')\n" + GOOD.replace("NAME", "prints"), names=["prints"])
+    site.offer("prints", "prints", before="print('printed')")
     result = CliRunner().invoke(main, ["list", "--check", "--json"])
     states = {row["name"]: row["state"] for row in json.loads(result.stdout)}
     assert states.pop("exits").endswith("cannot be imported: SystemExit: bye")
