@@ -55,8 +55,8 @@ def in_quarantine(
         with plugins_print_to_stderr():
             return [_result(_reply(task, default_registry(), entry)) for entry in entries]
     replies = _replies(task, entries, limit, imports) if entries else {}
-    lost = json.dumps({"failure": "the process that loads plugins has ended"})
-    return [_result(replies.get(index, lost)) for index in range(len(entries))]
+    lost = ": the process that loads plugins has ended"
+    return [_result(replies.get(index) or _failure(entry, lost)) for index, entry in enumerate(entries)]
 
 
 def _reply(task: Task, registry: Registry, entry: Entry) -> str:
