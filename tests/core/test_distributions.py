@@ -86,12 +86,13 @@ def test_damaged_metadata_hides_no_plugin(damaged):
 
 
 @pytest.mark.parametrize(
-    "command", [["list"], ["list", "--json"], ["list", "--check"], ["show", "lion"], ["validate", "run.yaml"],
-                ["explain", "run.yaml"], ["schema"], ["plot", "run.yaml", "-o", "lr.svg"], ["--version"]],
+    "command", [["list"], ["list", "--json"], ["show", "lion"], ["validate", "run.yaml"], ["explain", "run.yaml"],
+                ["schema"], ["plot", "run.yaml", "-o", "lr.svg"], ["--version"]],
 )  # fmt: skip
 @pytest.mark.parametrize("damaged", DAMAGES[:1], indirect=True)
 def test_every_command_tells_it_once_in_a_line_and_goes_on(damaged, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPTREG_PLUGINS", "optreg/lion, optreg/constant")
     Path("run.yaml").write_text("optimizer: {name: lion}\nscheduler: {name: constant}\n")
     result = CliRunner().invoke(main, command)
     assert result.exit_code == 0, result.output
@@ -100,16 +101,13 @@ def test_every_command_tells_it_once_in_a_line_and_goes_on(damaged, command, tmp
     assert "warning" not in result.stdout
 
 
-@pytest.mark.parametrize(
-    "command",
-    [["list", "--check"], ["explain", "run.yaml"], ["validate", "run.yaml"], ["conform", "lion", "-k", "M01"]],
-)
+@pytest.mark.parametrize("command", ["list --check", "explain run.yaml --model torch.nn:PReLU", "conform --list"])
 def test_commands_that_import_torch_work_although_torch_reads_all_entry_points(elsewhere, tmp_path, command):
     elsewhere.install("odd-dist", names=["good"])
     undecodable(elsewhere.folder / "odd_dist-1.0.dist-info" / "entry_points.txt")
-    (tmp_path / "run.yaml").write_text("optimizer: {name: lion}\nscheduler: {name: torch.StepLR, step_size: 3}\n")
-    environ = {**os.environ, "PYTHONPATH": str(elsewhere.folder)}
-    process = [sys.executable, "-m", "optreg", *command]
+    (tmp_path / "run.yaml").write_text("optimizer: {name: lion}\n")
+    environ = {**os.environ, "PYTHONPATH": str(elsewhere.folder), "OPTREG_PLUGINS": "optreg/lion, optreg/torch.StepLR"}
+    process = [sys.executable, "-m", "optreg", *command.split()]
     result = subprocess.run(process, capture_output=True, text=True, env=environ, cwd=tmp_path, timeout=120)
     assert result.returncode == 0, result.stderr
     assert [line[:40] for line in result.stderr.splitlines()] == ["warning: distribution 'odd_dist' is dama"]
