@@ -131,6 +131,18 @@ def schedule(site):
 
 
 @pytest.fixture
+def file(tmp_path, monkeypatch):
+    """Writes `run.yaml` in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text):
+        (tmp_path / "run.yaml").write_text(text)
+        return "run.yaml"
+
+    return write
+
+
+@pytest.fixture
 def terminal():
     """Runs optreg on a terminal of 100 columns; returns what it shows."""
 
