@@ -9,13 +9,14 @@ READY := .venv/ready
 demo: $(READY)
 	$(BIN)/python examples/char_lm/demo.py
 
+# -P: the working folder is not searched; an installation may have left an `optreg.egg-info` there.
 test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/lint-imports --config .ci/run_time_imports.toml
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-fail-under=95 $(PYTEST_ARGS)
+	$(BIN)/python -P -m pytest -n 2 --dist worksteal --cov --cov-fail-under=95 $(PYTEST_ARGS)
 
 # Peers are installed without what they depend on: some would bring another torch. Those that fail are left out.
 PEERS := lion-pytorch pytorch_optimizer torch-optimi timm bitsandbytes heavyball

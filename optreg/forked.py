@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
@@ -46,7 +46,7 @@ encoded = json.JSONEncoder().encode
 """An answer in JSON, whatever a call may have done to `json.dumps`."""
 
 
-def helper(module: str, environ: Mapping[str, str] = os.environ, **options: Any) -> subprocess.Popen[str]:
+def helper(module: str, **options: Any) -> subprocess.Popen[str]:
     """Start a Python process that runs a module, to which lines are written and which writes lines.
 
     It finds the modules that this process finds, and no other in the working folder, where a file `random.py` would
@@ -56,9 +56,10 @@ def helper(module: str, environ: Mapping[str, str] = os.environ, **options: Any)
         "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         "PYTHONSAFEPATH": "1",
         "PYTHONWARNINGS": "ignore",
+        "PYTHONOPTIMIZE": "",  # claims and descriptions are docstrings
     }
     command, pipe = [sys.executable, "-m", module], subprocess.PIPE
-    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**environ, **own}, **options)
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, **own}, **options)
 
 
 @dataclass(frozen=True, kw_only=True)

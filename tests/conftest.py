@@ -1,8 +1,11 @@
-"""Real distributions for tests: written into a folder as an installer would leave them."""
+"""Real distributions for tests, written into a folder as an installer would leave them, and commands on a terminal."""
 
+import contextlib
 import os
+import pty
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -29,6 +32,29 @@ def pytest_runtest_setup(item):
         pytest.skip("there is no C++ compiler")
 
 
+COMPONENT = """\
+from dataclasses import dataclass, field
+from typing import Literal
+from optreg import NonNegative, OptimizerPlugin, PositiveSteps, SchedulePlugin, Steps, hookimpl
+
+@dataclass
+class Reference:
+    '''{sentence}'''
+{fields}
+
+class Implementation(Reference):
+    def __call__(self, step):
+        {body}
+
+@hookimpl
+def {hook}():
+    return [{record}(name="{name}", implementation="{implementation}", reference=Reference)]
+"""
+
+HOOKS = {"optimizer": "optreg_optimizers", "schedule": "optreg_schedulers"}
+GROUPS = {"optimizer": "optreg.optimizers", "schedule": "optreg.schedulers"}
+
+
 class Site:
     """A folder of installed distributions."""
 
@@ -45,6 +71,18 @@ class Site:
         (info / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines, ""]))
         (self.folder / f"{module}.py").write_text(dedent(code))
         return module
+
+    def offer(
+        self, distribution, name, kind="optimizer", fields="lr: float = 0.1", *, before="", after="",
+        implementation="torch.optim:SGD", hook=None, body="pass", sentence="One sentence.", names=None, **more,
+    ):  # fmt: skip
+        """Write a distribution whose module offers an optimizer or a schedule, between other code."""
+        code = COMPONENT.format(
+            fields=indent(fields, "    "), body=body, hook=hook or HOOKS[kind], record=f"{kind.title()}Plugin",
+            name=name, implementation=implementation, sentence=sentence,
+        )  # fmt: skip
+        names = [name] if names is None else names
+        return self.install(distribution, f"{before}\n{code}\n{after}", group=GROUPS[kind], names=names, **more)
 
 
 @pytest.fixture
@@ -71,32 +109,12 @@ def site(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-COMPONENT = """\
-from dataclasses import dataclass, field
-from typing import Literal
-from optreg import NonNegative, OptimizerPlugin, PositiveSteps, SchedulePlugin, Steps, hookimpl
-
-@dataclass
-class Reference:
-    '''One sentence.'''
-{fields}
-
-class Implementation(Reference):
-    def __call__(self, step):
-        {body}
-
-@hookimpl
-def {hook}():
-    return [{record}(name="{name}", implementation="{implementation}", reference=Reference)]
-"""
-
-
 @pytest.fixture
 def optimizer(site):
     """Installs the distribution `NAME-optimizer` with an optimizer."""
 
-    def install(name="odd", fields="lr: float = 0.1", *, implementation="torch.optim:SGD", hook="optreg_optimizers"):
-        _offer(site, name, "optimizer", fields, implementation=implementation, hook=hook)
+    def install(name="odd", fields="lr: float = 0.1", **more):
+        site.offer(f"{name}-optimizer", name, "optimizer", fields, **more)
 
     return install
 
@@ -106,15 +124,38 @@ def schedule(site):
     """Installs the distribution `NAME-schedule` with a schedule."""
 
     def install(name="odd", fields="total_steps: PositiveSteps = 100", *, body="return 0.5", implementation=None):
-        _offer(site, name, "schedule", fields, body=body, implementation=implementation, hook="optreg_schedulers")
+        implementation = implementation or f"{name}_schedule:Implementation"
+        site.offer(f"{name}-schedule", name, "schedule", fields, body=body, implementation=implementation)
 
     return install
 
 
-def _offer(site, name, kind, fields, *, implementation, hook, body="pass"):
-    code = COMPONENT.format(
-        fields=indent(fields, "    "), body=body, hook=hook, record=f"{kind.title()}Plugin", name=name,
-        implementation=implementation or f"{name}_{kind}:Implementation",
-    )  # fmt: skip
-    group = {"optimizer": "optreg.optimizers", "schedule": "optreg.schedulers"}[kind]
-    site.install(f"{name}-{kind}", code, group=group, names=[name])
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """Writes `run.yaml` in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(text):
+        (tmp_path / "run.yaml").write_text(text)
+        return "run.yaml"
+
+    return write
+
+
+@pytest.fixture
+def terminal():
+    """Runs optreg on a terminal of 100 columns; returns what it shows."""
+
+    def run(*arguments, **environ):
+        shown, end = pty.openpty()
+        command = [sys.executable, "-m", "optreg", *arguments]
+        with subprocess.Popen(command, stdout=end, stderr=end, env={**os.environ, "COLUMNS": "100", **environ}):
+            os.close(end)
+            output = b""
+            with contextlib.suppress(OSError):  # the other end was closed
+                while piece := os.read(shown, 4096):
+                    output += piece
+        os.close(shown)
+        return output.decode()
+
+    return run

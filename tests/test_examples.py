@@ -3,27 +3,40 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
 
 FOLDER = Path(__file__).parents[1] / "examples" / "char_lm"
 
 
-def run(*arguments, check=True):
-    return subprocess.run(
-        [sys.executable, "-W", "error", *map(str, arguments)], cwd=FOLDER, capture_output=True, text=True, check=check
-    )
+@pytest.fixture
+def run(monkeypatch):
+    """Runs a script that has options, in this process."""
+    monkeypatch.chdir(FOLDER)
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = {*sys.modules}
+    yield lambda script, *arguments: CliRunner().invoke(import_module(script).main, [*map(str, arguments)])
+    for name in {*sys.modules} - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(str(FOLDER)):
+            del sys.modules[name]
 
 
 def test_the_minimal_trainer_learns_more_than_the_frequencies_of_characters():
-    lines = run("minimal.py").stdout.splitlines()
+    command = [sys.executable, "-W", "error", "minimal.py"]
+    lines = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=True).stdout.splitlines()
     losses = [float(line.split()[-1]) for line in lines]
     assert losses[-2] < losses[-1] < losses[0]
 
 
-def test_the_trainer_takes_any_spec_with_overrides(tmp_path):
+def test_the_trainer_takes_any_spec_with_overrides(run, tmp_path):
     curves = tmp_path / "run.json"
     arguments = ["--set", "scheduler.warmup_steps=4", "--set", "scheduler.total_steps=20", "--json", curves]
-    run("train.py", "../../specs/char_lm_lion.yaml", *arguments)
+    small = ["--layers", 1, "--width", 16, "--sample", 10]
+    result = run("train", "../../specs/char_lm_lion.yaml", *arguments, *small)
+    assert result.exit_code == 0, result.output
     logged = json.loads(curves.read_text())
     assert logged["optimizer"] == "lion"
     assert logged["lr"][:5] == [0.0, 1.5e-4, 3e-4, 4.5e-4, 6e-4]
@@ -31,15 +44,16 @@ def test_the_trainer_takes_any_spec_with_overrides(tmp_path):
     assert logged["val_loss"][-1] < logged["val_loss"][0]
 
 
-def test_a_mistake_in_an_override_is_one_clear_line():
-    result = run("train.py", "--set", "optimizer.lrr=1", check=False)
-    assert result.returncode == 1
+def test_a_mistake_in_an_override_is_one_clear_line(run):
+    result = run("train", "--set", "optimizer.lrr=1")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
     assert "adamw has no parameter 'lrr'; did you mean 'lr'?" in result.stderr
-    assert "Traceback" not in result.stderr
 
 
-def test_the_demo_prints_its_table_and_draws_its_picture(tmp_path):
-    result = run("demo.py", "--steps", "10", "--out", tmp_path / "demo.png")
+def test_the_demo_prints_its_table_and_draws_its_picture(run, tmp_path):
+    result = run("demo", "--steps", 6, "--out", tmp_path / "demo.png")
+    assert result.exit_code == 0, result.output
     assert "adamw" in result.stdout
     assert "lion" in result.stdout
     assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")

@@ -183,6 +183,25 @@ groups: [{dtype: float64, momentum: 0.5}]
 scheduler: {name: inverse_root, warmup_steps: 2}
 """
 
+COMMANDS = ("list", "show signum", "show inverse_root", "count", "--help", "schema")
+
+PRINT_ALL = f"""\
+from optreg.cli import main
+for command in {COMMANDS}:
+    main(command.split(), standalone_mode=False)
+    print(end="\\f")
+"""
+
+PROVE = """\
+import runpy, sys
+import pytest
+options, proofs = ["-q", "-n", "0", "-p", "no:cacheprovider"], sys.argv[1:]
+sys.argv[1:] = ["--checks"]
+runpy.run_path("tests/conformance/tables.py", run_name="__main__")
+pytest.main([*options, "--collect-only", "tests/conformance/test_right.py"])
+sys.exit(pytest.main([*options, *proofs]))
+"""
+
 COPIED = ("optreg", "tests", "docs", "pyproject.toml")
 
 
@@ -246,23 +265,28 @@ def test_the_page_names_every_file_that_is_touched():
     assert [name for name in (*FILES, *LINES) if f"`{places.get(name, name)}`" not in page] == []
 
 
-def test_a_plugin_is_listed_and_shown_beside_the_others(copied):
-    listed = ran(copied, "-m", "optreg", "list")
+@pytest.fixture(scope="module")
+def printed(copied):
+    """What each command prints, by its words; all of them run in one process."""
+    return dict(zip(COMMANDS, ran(copied, "-c", PRINT_ALL).split("\f"), strict=False))
+
+
+def test_a_plugin_is_listed_and_shown_beside_the_others(printed):
     for name in ("signum", "inverse_root", "adamw", "cosine"):
-        assert f"\t{name}\t" in listed
-    assert "arXiv:1802.04434" in ran(copied, "-m", "optreg", "show", "signum")
-    assert "warmup_steps\tint\t>= 1\trequired" in ran(copied, "-m", "optreg", "show", "inverse_root")
+        assert f"\t{name}\t" in printed["list"]
+    assert "arXiv:1802.04434" in printed["show signum"]
+    assert "warmup_steps\tint\t>= 1\trequired" in printed["show inverse_root"]
 
 
-def test_a_run_is_built_of_plugins_and_of_rules_with_a_new_criterion(copied):
+def test_a_run_is_built_of_plugins_and_of_rules_with_a_new_criterion(copied, printed):
     rates = [0.0, 0.5, 1.0, (2 / 3) ** 0.5, 0.5**0.5]
     assert ran(copied, "-W", "error", "-c", BUILD) == f"Signum 0.5 InverseRoot(warmup_steps=2) {rates}\n"
-    assert "one must be the parameter's.\"" in ran(copied, "-m", "optreg", "schema")
+    assert "one must be the parameter's.\"" in printed["schema"]
 
 
-def test_a_command_runs_and_is_listed(copied):
-    assert re.fullmatch(r"optimizers: \d+\nschedulers: \d+\n", ran(copied, "-m", "optreg", "count"))
-    assert "How many optimizers and schedules are installed." in ran(copied, "-m", "optreg", "--help")
+def test_a_command_runs_and_is_listed(printed):
+    assert re.fullmatch(r"optimizers: \d+\nschedulers: \d+\n", printed["count"])
+    assert "How many optimizers and schedules are installed." in printed["--help"]
 
 
 def test_the_suite_judges_plugins_and_runs_a_new_check(copied):
@@ -274,8 +298,7 @@ def test_the_suite_judges_plugins_and_runs_a_new_check(copied):
     assert f"inverse_root\toptreg {version('optreg')}\t3\t0\t0\t" in told
 
 
-def test_the_projects_own_tests_prove_a_check_a_criterion_and_an_operation(copied):
-    ran(copied, "tests/conformance/tables.py", "--checks")
+def test_the_projects_own_tests_prove_a_check_a_criterion_and_an_operation_and_judge_plugins(copied):
     caught = "test_a_broken_plugin_is_caught_by_the_check_that_is_meant_for_it[IgnoresTinyGradients]"
     proofs = [
         f"tests/conformance/test_broken.py::{caught}",
@@ -284,11 +307,7 @@ def test_the_projects_own_tests_prove_a_check_a_criterion_and_an_operation(copie
         "tests/core/test_criteria.py::test_the_page_tells_every_criterion",
         "tests/pointwise/test_operations.py::test_every_row_gives_what_torch_gives_in_blocks_and_lists[sinc]",
     ]
-    assert f"{len(proofs)} passed" in ran(copied, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *proofs)
-
-
-def test_the_projects_own_tests_judge_plugins(copied):
-    tests = "tests/conformance/test_right.py"
-    collected = ran(copied, "-m", "pytest", "-q", "-n", "0", "--collect-only", "-p", "no:cacheprovider", tests)
+    told = ran(copied, "-c", PROVE, *proofs)
+    assert f"{len(proofs)} passed" in told
     for name in ("signum", "inverse_root"):
-        assert f"test_a_first_party_plugin_passes_every_check[{name}]" in collected
+        assert f"test_a_first_party_plugin_passes_every_check[{name}]" in told

@@ -10,7 +10,7 @@ import click
 import yaml
 
 from optreg.cli.curve import Curve, StepError, curve
-from optreg.cli.output import overrides_option, table
+from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
 from optreg.loading import load_spec
 from optreg.spec import Spec
 
@@ -23,11 +23,12 @@ from optreg.spec import Spec
 )
 def command(spec: str, overrides: tuple[str, ...], model: str | None) -> None:
     """Print the resolved values of SPEC, its param groups, and the learning rate at key steps."""
-    resolved = load_spec(spec, overrides)
-    rates = curve(resolved)
-    steps = [(t, _rate(rates, t), why) for t, why in rates.key_steps().items()]
-    by_group = _rates_by_group(resolved, rates)
-    groups = _groups(resolved, _load_model(model)) if model else []
+    with plugins_print_to_stderr():
+        resolved = load_spec(spec, overrides)
+        rates = curve(resolved)
+        steps = [(t, _rate(rates, t), why) for t, why in rates.key_steps().items()]
+        by_group = _rates_by_group(resolved, rates)
+        groups = _groups(resolved, _load_model(model)) if model else []
     click.echo(yaml.safe_dump(resolved.as_dict(), sort_keys=False, default_flow_style=None).rstrip())
     click.echo()
     entries = [part.entry for part in (resolved.optimizer, resolved.scheduler) if part is not None]

@@ -1,8 +1,10 @@
-"""Output: tables, drawn on a terminal and tab-separated in a pipe; docstrings; the option `--set`."""
+"""Output: tables, drawn on a terminal and tab-separated in a pipe; docstrings; what plugins print; `--set`."""
 
+import contextlib
 import inspect
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
@@ -38,3 +40,32 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in printed:
         drawn.add_row(*map(Text, row))
     Console().print(drawn)
+
+
+@contextlib.contextmanager
+def plugins_print_to_stderr() -> Iterator[None]:
+    """What is printed meanwhile goes to standard error, since scripts read what the command itself prints.
+
+    That holds for code in C and for processes that are started, too: descriptor 1 leads to standard error.
+    """
+    _write_what_is_buffered()
+    ours = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _write_what_is_buffered()
+        os.dup2(ours, 1)
+        os.close(ours)
+
+
+def _write_what_is_buffered() -> None:
+    """Write what Python and C have kept back of standard output to where it leads now."""
+    with contextlib.suppress(OSError, ValueError):  # a plugin has closed it
+        if sys.__stdout__:
+            sys.__stdout__.flush()
+    if os.name == "posix":
+        import ctypes
+
+        ctypes.CDLL(None).fflush(None)

@@ -9,7 +9,7 @@ import click
 
 from optreg.cli.curve import Curve, StepError, curve
 from optreg.cli.files import OutputFile
-from optreg.cli.output import overrides_option
+from optreg.cli.output import overrides_option, plugins_print_to_stderr
 from optreg.errors import PluginError
 from optreg.loading import load_spec
 
@@ -27,8 +27,9 @@ def command(specs: tuple[str, ...], output: OutputFile, steps: int | None, overr
     if kind not in {"png", "svg"}:
         raise click.BadParameter(f"'{output.path}' must end in .png or .svg", param_hint="--output")
     files = list(dict.fromkeys(specs))
-    curves = [curve(load_spec(file, overrides)) for file in files]
-    drawn = [(name, rates, *_points(rates, steps)) for name, rates in zip(_short(files), curves, strict=True)]
+    with plugins_print_to_stderr():
+        curves = [curve(load_spec(file, overrides)) for file in files]
+        drawn = [(name, rates, *_points(rates, steps)) for name, rates in zip(_short(files), curves, strict=True)]
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

@@ -5,7 +5,6 @@ prints goes nowhere. The helper ends its children and itself as soon as this pro
 """
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Any
 
 import click
 
+from optreg.cli.output import plugins_print_to_stderr
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError, raised
 from optreg.forked import Outcome, helper, outcomes
@@ -59,11 +59,11 @@ def in_quarantine(
     A system that cannot fork does the task in this process, without a limit.
     """
     if not hasattr(os, "fork"):
-        with contextlib.redirect_stdout(io.StringIO()):
+        with plugins_print_to_stderr():
             return [_result(_reply(task, default_registry(), entry)) for entry in entries]
     replies = _replies(task, entries, limit, imports) if entries else {}
-    lost = {"failure": "the process that loads plugins has ended"}
-    return [_result(replies.get(index, lost)) for index in range(len(entries))]
+    lost = ": the process that loads plugins has ended"
+    return [_result(replies.get(index) or _failure(entry, lost)) for index, entry in enumerate(entries)]
 
 
 def _reply(task: Task, registry: Registry, entry: Entry) -> Reply:

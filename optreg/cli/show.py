@@ -2,7 +2,7 @@
 
 import click
 
-from optreg.cli.output import description, table
+from optreg.cli.output import description, plugins_print_to_stderr, table
 from optreg.entries import Kind
 from optreg.errors import UnknownPluginError, printable
 from optreg.hyperparameters import describe
@@ -21,7 +21,7 @@ def command(name: str) -> None:
         origin = f"{entry.kind} {entry.name}, from {entry.distribution} {entry.version} ({entry.module})"
         click.echo(f"{printable(origin)}\n\n{printable(description(plugin.reference))}")
         _fields("hyperparameter", plugin.reference)
-        if isinstance(plugin, OptimizerPlugin) and describe(plugin.options):
+        if isinstance(plugin, OptimizerPlugin) and _described(plugin.options):
             click.echo(f"\n{printable(description(plugin.options))}")
             _fields("execution option", plugin.options)
         if isinstance(plugin, SchedulePlugin) and plugin.takes_warmup:
@@ -29,6 +29,7 @@ def command(name: str) -> None:
             _fields("warm-up", WarmUpSettings)
 
 
+@plugins_print_to_stderr()
 def _found(name: str) -> list[Registration[OptimizerPlugin] | Registration[SchedulePlugin]]:
     registry = default_registry()
     found: list[Registration[OptimizerPlugin] | Registration[SchedulePlugin]] = []
@@ -49,5 +50,9 @@ def _found(name: str) -> list[Registration[OptimizerPlugin] | Registration[Sched
 
 def _fields(what: str, reference: type) -> None:
     click.echo()
-    rows = [(field.name, field.type, field.range, field.default) for field in describe(reference)]
-    table((what, "type", "range", "default"), rows)
+    table((what, "type", "range", "default"), _described(reference))
+
+
+@plugins_print_to_stderr()
+def _described(reference: type) -> list[tuple[str, str, str, str]]:
+    return [(field.name, field.type, field.range, field.default) for field in describe(reference)]

@@ -2,7 +2,7 @@
 
 import click
 
-from optreg.cli.output import overrides_option
+from optreg.cli.output import overrides_option, plugins_print_to_stderr
 from optreg.errors import OptregError, SpecError
 from optreg.loading import load_spec
 
@@ -17,7 +17,8 @@ def command(context: click.Context, specs: tuple[str, ...], overrides: tuple[str
     wrong = False
     for spec in specs:
         try:
-            load_spec(spec, overrides)
+            with plugins_print_to_stderr():
+                load_spec(spec, overrides)
         except SpecError as error:
             wrong = True
             click.echo(str(error), err=True)

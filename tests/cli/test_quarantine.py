@@ -1,5 +1,6 @@
-"""Plugins that end the process, hang or print when they are loaded: `schema` and `list --check` tell, and go on."""
+"""Plugins that end the process, hang or print when they are loaded: commands tell, go on, and print what is theirs."""
 
+import ctypes
 import json
 import os
 import signal
@@ -12,52 +13,36 @@ from click.testing import CliRunner
 
 from optreg.cli import main
 
-GOOD = """\
-from dataclasses import dataclass
-from optreg import OptimizerPlugin, hookimpl
-
-@dataclass
-class Reference:
-    '''One sentence.'''
-    lr: float = 0.1
-
-@hookimpl
-def optreg_optimizers():
-    return [OptimizerPlugin(name="NAME", implementation="torch.optim:SGD", reference=Reference)]
-"""
-
 MISBEHAVIOUR = {
     "leaves": ("import os; os._exit(3)", "the process ended with exit code 3 while it was loaded"),
     "leaves_well": ("import os; os._exit(0)", "the process ended with exit code 0 while it was loaded"),
     "crashes": ("import ctypes; ctypes.string_at(0)", "the process died of SIGSEGV while it was loaded"),
-    "hangs": ("import time; time.sleep(600)", "it was not loaded within 5 s"),
-    "spins": ("while True: pass", "it was not loaded within 5 s"),
+    "hangs": ("import time; time.sleep(600)", "it was not loaded within 3 s"),
+    "spins": ("while True: pass", "it was not loaded within 3 s"),
     "interrupts": ("raise KeyboardInterrupt", "' fails: KeyboardInterrupt"),
     "exits": ("import sys; sys.exit('bye')", "cannot be imported: SystemExit: bye"),
 }
 
 HARMLESS = {
-    "prints": "import os, sys\nprint('printed')\nprint('printed', file=sys.stderr)\nos.write(1, b'printed')\n",
-    "reads": "try:\n    input()\nexcept EOFError:\n    pass\n",
-    "leaves_at_the_end": "import atexit, os\natexit.register(os._exit, 3)\n",
-    "closes": "import os\nfor number in (0, 1, 2):\n    os.close(number)\n",
-    "forks": "import os, time\nif os.fork() == 0:\n    time.sleep(600)\n",
+    "prints": "import os, sys\nprint('printed')\nprint('printed', file=sys.stderr)\nos.write(1, b'printed')",
+    "reads": "try:\n    input()\nexcept EOFError:\n    pass",
+    "leaves_at_the_end": "import atexit, os\natexit.register(os._exit, 3)",
+    "closes": "import os\nfor number in (0, 1, 2):\n    os.close(number)",
+    "forks": "import os, time\nif os.fork() == 0:\n    time.sleep(600)",
 }
 
 
-@pytest.fixture
-def misbehaving(site):
-    """All of them are installed, each in a distribution of its own."""
-    for name, (code, _) in MISBEHAVIOUR.items():
-        site.install(
-            name.replace("_", "-"), f"{code}\n" + GOOD.replace("NAME", name), module=f"odd_{name}", names=[name]
-        )
-    for name, code in HARMLESS.items():
-        site.install(name.replace("_", "-"), code + GOOD.replace("NAME", name), module=f"odd_{name}", names=[name])
+def install(site, *names):
+    """Install plugins that misbehave in these ways, each in a distribution of its own."""
+    for name in names:
+        code = MISBEHAVIOUR[name][0] if name in MISBEHAVIOUR else HARMLESS[name]
+        site.offer(name.replace("_", "-"), name, before=code, module=f"odd_{name}")
 
 
-def test_list_tells_which_do_not_work_and_all_others_do(misbehaving):
-    result = CliRunner().invoke(main, ["list", "--check", "--json", "--limit", "5"])
+def test_list_tells_which_do_not_work_and_all_others_do(site):
+    install(site, *MISBEHAVIOUR, *HARMLESS)
+    site.offer("astray", "astray", implementation="astray:Implementatoin")
+    result = CliRunner().invoke(main, ["list", "--check", "--json", "--limit", "3"])
     assert result.exit_code == 1
     assert "printed" not in result.output
     states = {row["name"]: row["state"] for row in json.loads(result.stdout)}
@@ -66,42 +51,81 @@ def test_list_tells_which_do_not_work_and_all_others_do(misbehaving):
         assert state.startswith(f"broken: optimizer '{name}' ")
         assert f"distribution '{name.replace('_', '-')}' 1.0, module 'odd_{name}'" in state
         assert state.endswith(message)
+    assert "'astray:Implementatoin', which cannot be imported: AttributeError" in states.pop("astray")
     assert set(states.values()) == {"ok"}
 
 
-def test_schema_leaves_them_out_and_describes_all_others(misbehaving):
-    result = CliRunner().invoke(main, ["schema", "--limit", "5"])
+def test_schema_leaves_them_out_and_describes_all_others(site):
+    install(site, "exits", "leaves", "prints")
+    result = CliRunner().invoke(main, ["schema"])
     assert result.exit_code == 0
     assert "printed" not in result.output
     names = json.loads(result.stdout)["properties"]["optimizer"]["properties"]["name"]["anyOf"][0]["enum"]
-    assert {"lion", "adamw", *HARMLESS} <= {*names}
-    assert not {*MISBEHAVIOUR} & {*names}
-    lines = result.stderr.splitlines()
-    for line, name in zip(lines, sorted(MISBEHAVIOUR), strict=True):
+    assert {"lion", "adamw", "prints"} <= {*names}
+    assert not {"exits", "leaves"} & {*names}
+    for line, name in zip(result.stderr.splitlines(), ("exits", "leaves"), strict=True):
         assert line.startswith(f"left out: optimizer '{name}' ")
         assert line.endswith(MISBEHAVIOUR[name][1])
 
 
-def test_a_plugin_that_kills_the_process_above_it_is_survived(site):
+def test_a_plugin_that_kills_the_process_above_it_is_survived(site, monkeypatch):
+    monkeypatch.setenv("OPTREG_PLUGINS", "kills")
     code = f"import os, signal\nif os.getpid() != {os.getpid()}:\n    os.kill(os.getppid(), signal.SIGKILL)\n"
     site.install("kills", code, names=["aaa"])
-    result = CliRunner().invoke(main, ["list", "--check"])
-    assert result.exit_code == 1
-    assert "aaa\tkills\t1.0\tbroken: the process that loads plugins has ended" in result.stdout
+    result = CliRunner().invoke(main, ["schema"])
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "left out: optimizer 'aaa' of distribution 'kills' 1.0, module 'kills': the process that loads plugins has ended\n"
+    )
 
 
-def test_without_fork_plugins_are_loaded_in_this_process_and_still_print_nothing(site, monkeypatch):
+LOUD = """\
+import ctypes, os, subprocess, sys
+print("LOUD Python")
+sys.__stdout__.write("LOUD original stream\\n")
+os.write(1, b"LOUD descriptor\\n")
+subprocess.run(["echo", "LOUD process"])
+ctypes.CDLL(None).puts(b"LOUD buffer of C")
+"""
+
+LOUD_FIELDS = """\
+def count():
+    print("LOUD default")
+    return 10
+total_steps: int = field(default_factory=count)
+"""
+
+
+@pytest.mark.parametrize("command", ["show loud", "validate run.yaml", "explain run.yaml", "plot run.yaml -o lr.svg"])
+def test_what_a_plugin_prints_in_a_command_that_uses_it_goes_to_standard_error(
+    site, tmp_path, monkeypatch, capfd, command
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("optimizer: {name: lion}\nscheduler: {name: loud}\n")
+    site.offer(
+        "loud", "loud", "schedule", LOUD_FIELDS, before=LOUD, body="return print('LOUD formula') or 1.0",
+        implementation="loud:Implementation",
+    )  # fmt: skip
+    result = CliRunner().invoke(main, command.split())
+    ctypes.CDLL(None).fflush(None)
+    captured = capfd.readouterr()
+    assert result.exit_code == 0
+    assert result.stdout
+    assert "LOUD" not in result.stdout + captured.out
+    heard = {"Python", "default", "original stream", "descriptor", "process", "buffer of C"}
+    heard |= {"formula"} if command.startswith(("explain", "plot")) else set()
+    assert {line.removeprefix("LOUD ") for line in (result.stderr + captured.err).splitlines()} == heard
+
+
+def test_without_fork_plugins_are_loaded_in_this_process_and_print_nothing_to_standard_output(site, monkeypatch):
     monkeypatch.delattr(os, "fork")
     site.install("exits", "import sys; sys.exit('bye')", names=["exits"])
-    site.install("prints", "print('printed')\n" + GOOD.replace("NAME", "prints"), names=["prints"])
+    site.offer("prints", "prints", before="print('printed')")
     result = CliRunner().invoke(main, ["list", "--check", "--json"])
     states = {row["name"]: row["state"] for row in json.loads(result.stdout)}
     assert states.pop("exits").endswith("cannot be imported: SystemExit: bye")
     assert set(states.values()) == {"ok"}
     assert "left out: optimizer 'exits' is broken" in CliRunner().invoke(main, ["schema"]).stderr
-
-
-ENDINGS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
 
 
 def alive(pid):
@@ -120,12 +144,18 @@ def wait_for(condition, seconds=60):
         time.sleep(0.05)
 
 
+def pids_in(file):
+    """The numbers of processes in a file, as soon as there are any."""
+    wait_for(lambda: file.exists() and file.read_text().endswith("\n"))
+    return [int(word) for word in file.read_text().split()]
+
+
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 @pytest.mark.parametrize(
     ("ending", "to"),
-    [*((number, os.kill) for number in ENDINGS), *((number, os.killpg) for number in ENDINGS[:3])],
-    ids=str,
-)
+    [(signal.SIGINT, os.kill), (signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill), (signal.SIGHUP, os.killpg),
+     (signal.SIGKILL, os.kill)],
+)  # fmt: skip
 def test_nothing_is_left_behind_however_the_command_ends(elsewhere, tmp_path, ending, to):
     """A terminal sends its signals to the whole group."""
     told = tmp_path / "pids"
@@ -136,8 +166,7 @@ def test_nothing_is_left_behind_however_the_command_ends(elsewhere, tmp_path, en
         [sys.executable, "-m", "optreg", "schema"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         start_new_session=True,
     )  # fmt: skip
-    wait_for(lambda: told.exists() and told.read_text().endswith("\n"))
-    pids = [int(word) for word in told.read_text().split()]
+    pids = pids_in(told)
     assert all(map(alive, pids))
     to(process.pid, ending)
     process.communicate(timeout=20)
@@ -146,13 +175,11 @@ def test_nothing_is_left_behind_however_the_command_ends(elsewhere, tmp_path, en
 
 def test_a_command_that_is_interrupted_while_its_helper_imports_leaves_nothing_behind(elsewhere, tmp_path):
     told = tmp_path / "pids"
-    code = (
-        f"import os, time\nwith open({str(told)!r}, 'a') as file:\n    print(os.getpid(), file=file)\ntime.sleep(600)\n"
-    )
-    (elsewhere.folder / "torch.py").write_text(code)
+    code = f"import os\nwith open({str(told)!r}, 'a') as file:\n    print(os.getpid(), file=file)\n"
+    (elsewhere.folder / "torch.py").write_text(code + "while True: pass\n")
     environ = {**os.environ, "PYTHONPATH": str(elsewhere.folder)}
     process = subprocess.Popen([sys.executable, "-m", "optreg", "list", "--check"], env=environ, stderr=subprocess.PIPE)
-    wait_for(told.exists)
+    (helper,) = pids_in(told)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
-    wait_for(lambda: not alive(int(told.read_text())), seconds=2)
+    wait_for(lambda: not alive(helper), seconds=2)

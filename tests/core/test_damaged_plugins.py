@@ -1,5 +1,6 @@
 """Plugins that misbehave: they exit, ask for themselves, wait for each other. Each is told; nobody else is harmed."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,14 +18,13 @@ TRAINED = {"optimizer": {"name": "lion"}, "scheduler": {"name": "odd"}}
 EXITS = ["import sys; sys.exit()", "raise SystemExit(0)", "raise GeneratorExit", "raise BaseException('the end')"]
 
 
-def python(code, **options):
-    """A process that runs the code with this folder of distributions, and ends within ten seconds or is told."""
+def python(site, code):
+    """What a process prints that runs the code with these distributions; one that is locked is killed."""
     command = [sys.executable, "-W", "error", "-c", dedent(code)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
-
-
-def path_to(site):
-    return f"import sys; sys.path.insert(0, {str(site.folder)!r})\n"
+    environ = {**os.environ, "PYTHONPATH": str(site.folder)}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
+    assert (result.returncode, result.stderr) == (0, "")
+    return result.stdout
 
 
 @pytest.mark.parametrize("leave", EXITS)
@@ -150,27 +150,12 @@ def test_an_error_that_cannot_say_what_it_is_is_told(site):
         Registry().optimizer("odd")
 
 
-HOOKS = """\
-from dataclasses import dataclass
-from optreg import OptimizerPlugin, hookimpl
-
-@dataclass
-class Reference:
-    '''One sentence.'''
-    lr: float = 0.1
-
-@hookimpl
-def optreg_optimizers():
-    return [OptimizerPlugin(name="odd", implementation="torch.optim:SGD", reference=Reference)]
-"""
-
-
 def test_a_module_that_asks_for_itself_while_it_is_imported_is_told_and_works_afterwards(site):
     code = (
         "import optreg\ntry:\n    optreg.default_registry().optimizer('odd')\n"
         "except optreg.PluginError as error:\n    told = str(error)\n"
     )
-    site.install("odd-dist", code + HOOKS, names=["odd"])
+    site.offer("odd-dist", "odd", before=code)
     assert optreg.default_registry().optimizer("odd").plugin.name == "odd"
     import odd_dist
 
@@ -180,67 +165,66 @@ def test_a_module_that_asks_for_itself_while_it_is_imported_is_told_and_works_af
 
 
 def test_a_module_that_builds_itself_while_a_user_imports_it_is_told(site):
-    code = f"import optreg\noptreg.load_spec({SPEC})\n" + HOOKS
-    site.install("odd-dist", code, names=["odd"])
+    site.offer("odd-dist", "odd", before=f"import optreg\noptreg.load_spec({SPEC})")
     with pytest.raises(PluginError, match="is still being imported, and its import has led here"):
         import odd_dist  # noqa: F401
 
 
 def test_an_import_that_asks_the_registry_does_not_lock_a_thread_that_builds(elsewhere):
     """One thread imports the plugin, whose import asks the registry; the other builds with the plugin meanwhile."""
-    code = "import time, optreg\ntime.sleep(1)\noptreg.default_registry().optimizer('lion')\n" + HOOKS
-    elsewhere.install("odd-dist", code, names=["odd"])
-    result = python(
-        path_to(elsewhere)
-        + dedent(f"""\
-        import threading, time, importlib, os
-        import optreg.loading, optreg.registry, optreg.cli.validate, torch
-        optreg.default_registry()
-        threading.Timer(20, os._exit, [99]).start()
-        importer = threading.Thread(target=importlib.import_module, args=["odd_dist"])
-        importer.start()
-        time.sleep(0.3)
+    code = """\
+        import builtins, optreg, time
+        builtins.importing.set()
+        time.sleep(0.5)  # until the other thread waits for this module
+        optreg.default_registry().optimizer("lion")
+    """
+    elsewhere.offer("odd-dist", "odd", before=dedent(code))
+    told = python(
+        elsewhere,
+        f"""\
+        import builtins, importlib, optreg, threading
+        optreg.load_spec({{"optimizer": {{"name": "adamw"}}}})
+        builtins.importing = threading.Event()
+        threading.Thread(target=importlib.import_module, args=["odd_dist"]).start()
+        builtins.importing.wait()
         print(optreg.load_spec({SPEC}).optimizer.name)
-        importer.join()
-        os._exit(0)
-        """).replace("os._exit(0)", "sys.stdout.flush(); os._exit(0)")
+        """,
     )
-    assert (result.returncode, result.stdout, result.stderr) == (0, "odd\n", "")
+    assert told == "odd\n"
 
 
 def test_modules_that_wait_for_each_other_in_two_threads_are_told(elsewhere):
     for name, other in (("one", "two"), ("two", "one")):
-        code = f"import time, optreg\ntime.sleep(1)\noptreg.default_registry().optimizer('{other}')\n"
-        elsewhere.install(name, code + HOOKS.replace('"odd"', f'"{name}"'), names=[name])
-    result = python(
-        path_to(elsewhere)
-        + dedent("""\
-        import os, threading, optreg
+        code = f"import builtins, optreg\nbuiltins.{name}.set()\nbuiltins.{other}.wait()\n"
+        elsewhere.offer(name, name, before=code + f"optreg.default_registry().optimizer('{other}')")
+    told = python(
+        elsewhere,
+        """\
+        import builtins, optreg, threading
         from concurrent.futures import ThreadPoolExecutor
         registry = optreg.default_registry()
-        threading.Timer(20, os._exit, [99]).start()
+        builtins.one, builtins.two = threading.Event(), threading.Event()
         def load(name):
             try:
                 return registry.optimizer(name).plugin.name
             except optreg.PluginError as error:
                 return str(error)
         with ThreadPoolExecutor(2) as pool:
-            told = list(pool.map(load, ["one", "two"]))
-        print(*told, sep="\\n", flush=True)
-        os._exit(0)
-        """)
+            print(*pool.map(load, ["one", "two"]), sep="\\n")
+        """,
     )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert all("is still being imported" in line for line in result.stdout.splitlines())
+    lines = told.splitlines()
+    assert len(lines) == 2
+    assert all("is still being imported" in line for line in lines)
 
 
 def test_a_module_that_imports_when_it_is_asked_for_its_names_does_not_lock_either(site):
-    code = HOOKS + (
-        "\nwaited = []\ndef __dir__():\n    import threading, optreg\n"
+    code = (
+        "waited = []\ndef __dir__():\n    import threading, optreg\n"
         "    asking = threading.Thread(target=optreg.default_registry().optimizer, args=['lion'])\n"
         "    asking.start()\n    asking.join(10)\n    waited.append(asking.is_alive())\n    return [*globals()]\n"
     )
-    site.install("odd-dist", code, names=["odd"])
+    site.offer("odd-dist", "odd", after=code)
     assert optreg.default_registry().optimizer("odd").plugin.name == "odd"
     import odd_dist
 
@@ -249,7 +233,7 @@ def test_a_module_that_imports_when_it_is_asked_for_its_names_does_not_lock_eith
 
 
 def test_a_module_whose_names_cannot_be_read_is_told(site):
-    site.install("odd-dist", HOOKS + "\ndef __dir__():\n    raise SystemExit('no names')\n", names=["odd"])
+    site.offer("odd-dist", "odd", after="def __dir__():\n    raise SystemExit('no names')")
     with pytest.raises(
         PluginError, match=r"distribution 'odd-dist' 1\.0.*its hooks cannot be read: SystemExit: no names"
     ):
@@ -257,7 +241,7 @@ def test_a_module_whose_names_cannot_be_read_is_told(site):
 
 
 def test_a_module_that_is_imported_again_replaces_itself(site):
-    module = site.install("odd-dist", HOOKS, names=["odd"])
+    module = site.offer("odd-dist", "odd")
     registry = Registry()
     first = registry.optimizer("odd").plugin.reference
     del sys.modules[module]

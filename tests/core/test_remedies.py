@@ -15,17 +15,6 @@ def told(source):
     return str(caught.value).splitlines()
 
 
-@pytest.fixture
-def file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def write(text):
-        (tmp_path / "run.yaml").write_text(text)
-        return "run.yaml"
-
-    return write
-
-
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

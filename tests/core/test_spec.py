@@ -38,18 +38,6 @@ DATA = {
 }
 
 
-@pytest.fixture
-def file(tmp_path, monkeypatch):
-    """Writes `run.yaml` in the current folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def write(text):
-        (tmp_path / "run.yaml").write_text(text)
-        return "run.yaml"
-
-    return write
-
-
 def problems(source, overrides=()):
     with pytest.raises(SpecError) as caught:
         load_spec(source, overrides)

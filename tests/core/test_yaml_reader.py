@@ -1,6 +1,7 @@
 """Strict YAML: what is read, what is refused, and where the fault is."""
 
 import math
+import re
 
 import pytest
 import yaml
@@ -165,8 +166,14 @@ def test_foreign_data_that_is_not_plain_is_refused_by_path():
         read_mapping(endless)
 
 
+def is_undisputed(text):
+    """PyYAML leaves `0E0`, `08` and `y` without quotes; here they are a number, and faults."""
+    return not re.match(r"[-+]?\.?\d|[yYnN]$", text) or yaml.safe_dump(text)[0] in "'\""
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20).filter(is_undisputed)
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=20),
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abcdefgh", min_size=1), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip

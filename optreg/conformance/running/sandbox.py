@@ -135,8 +135,7 @@ def _found(reply: dict[str, Any], key: str) -> Any:
 
 def _start() -> subprocess.Popen[str]:
     """A new worker, in a session of its own: Ctrl-C is for the command, which then ends the worker."""
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONOPTIMIZE"}  # claims are docstrings
-    return helper("optreg.conformance.running.worker", environ, start_new_session=True)
+    return helper("optreg.conformance.running.worker", start_new_session=True)
 
 
 def _close(process: subprocess.Popen[str]) -> None:
