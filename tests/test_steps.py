@@ -206,6 +206,7 @@ def test_schedulers_that_wait_in_a_sequence_or_follow_another_are_silent():
         sequence.step()
 
 
+@pytest.mark.filterwarnings("ignore:The epoch parameter")  # older torches say so of their own SequentialLR
 @pytest.mark.parametrize("made_of", [SequentialLR, ChainedScheduler])
 def test_torchs_schedulers_in_a_sequence_or_a_chain_are_told_like_others(made_of):
     def build_one():
