@@ -13,7 +13,7 @@ model = GPT(len(corpus.alphabet), block=64)
 optimizer, scheduler = optreg.build("configs/run.yaml", model)
 
 batches = corpus.batches(size=16, block=64, seed=1)
-for step in range(61):
+for step in range(41):
     loss = model.loss(*next(batches))
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

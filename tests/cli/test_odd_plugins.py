@@ -124,7 +124,10 @@ def test_any_name_can_be_a_hyperparameter(optimizer, here, name):
     assert f"odd: {name} must be greater than or equal to 0, not -1.0" in result.stderr
 
 
-def test_the_schema_resolves_nested_types_and_leaves_out_what_it_cannot_describe(optimizer, schedule, here):
+def test_the_schema_resolves_nested_types_and_leaves_out_what_it_cannot_describe(
+    optimizer, schedule, here, monkeypatch
+):
+    monkeypatch.setenv("OPTREG_PLUGINS", "odd-optimizer, odd-schedule, optreg/constant")
     optimizer(fields=POINT + "lr: NonNegative = 0.1\npoint: Point | None = None\nother: Point | None = None")
     schedule(fields="call: type = None")
     result = run("schema")
