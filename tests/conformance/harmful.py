@@ -121,7 +121,7 @@ class Grows(Lion):
     def step_group(self, group):
         kept = []
         while True:
-            kept.append(torch.ones(2**24))
+            kept.append(torch.empty(2**24))
 
 
 class Disturbs(Lion):
