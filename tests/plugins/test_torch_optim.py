@@ -34,6 +34,11 @@ FOLLOWING = [
 ]  # fmt: skip
 """The checks that compare parameters with the reference in float64."""
 
+RESUMING = [
+    "P01", "P02", "P05", "P06", "P07", "P10", "P15", "P16", "P17", "P19", "P20", "P21", "P22", "P24", "P25", "P26",
+]  # fmt: skip
+"""The checks that compare a resumed run with the uninterrupted one."""
+
 RECURSIVE = "made on a loaded optimizer it scales the group's rate, which is scaled already, once more"
 
 NADAM = "mu_product is a float32 tensor, so that float64 parameters are right to eight digits only"
@@ -55,27 +60,7 @@ EXPECTED = {
         **SHARED,
         **HALF,
         **dict.fromkeys([*FOLLOWING, "M03", "D05", "D06", "D09", "D15", "D17", "D18", "P12"], NADAM),
-        **dict.fromkeys(
-            [
-                "P01",
-                "P02",
-                "P05",
-                "P06",
-                "P07",
-                "P10",
-                "P15",
-                "P16",
-                "P17",
-                "P19",
-                "P20",
-                "P21",
-                "P22",
-                "P24",
-                "P25",
-                "P26",
-            ],  # fmt: skip
-            NADAM_RESUME,
-        ),
+        **dict.fromkeys(RESUMING, NADAM_RESUME),
     },
     "torch.RAdam": {**SHARED, **HALF},
     "torch.Adamax": {**SHARED},
