@@ -223,7 +223,7 @@ def _copied(subject: OptimizerSubject, way: str) -> tuple[OptimizerRun, Optimize
     copied = run.duplicate(way)
     for each in (copied, run):
         each.run(problem, 5, 8)
-        each.add_group([last], **dict(subject.perturbed))
+        each.add_group([last])
         each.run(problem, 8)
     return copied, run
 
