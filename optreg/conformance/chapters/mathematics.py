@@ -124,9 +124,8 @@ def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
 @check("M08", hint="the hyperparameter is read once, at construction or in the first step, not in every update")
 def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> None:
     """A hyperparameter or a switch that is edited in a param group takes effect in the next update."""
-    changes = [*subject.changes, *([{"weight_decay": 0.0}] if "weight_decay" in subject.editable else [])]
     rates = set() if subject.registered else decay_rates(subject.reference)
-    for change in changes:
+    for change in subject.changes:
         for when in (1, 4):
             problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=when + 3)
             if change in subject.switched:
