@@ -141,6 +141,29 @@ class NarrowRanges(AdamW):
         super().__init__(params, lr, betas, eps, weight_decay)
 
 
+class RefusesMuch(AdamW):
+    """Refuses lists and plain counts, makes a float of a rate in a tensor, and has an attribute that copies lose."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, lr, betas, eps, weight_decay)
+        self.counted = 0
+
+    def add_param_group(self, param_group):
+        super().add_param_group(param_group)
+        param_group["lr"] = float(param_group["lr"])
+
+    def step_group(self, group):
+        self.counted += 1
+        if not isinstance(group["betas"], tuple):
+            raise TypeError("betas are a tuple")
+        super().step_group(group)
+
+    def load_state_dict(self, state_dict):
+        if not all(isinstance(state["step"], torch.Tensor) for state in state_dict["state"].values()):
+            raise TypeError("a step is a tensor")
+        super().load_state_dict(state_dict)
+
+
 class OwnCheckpoints(Lion):
     """Checkpoints of a form of its own."""
 

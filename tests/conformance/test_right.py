@@ -39,6 +39,7 @@ OTHERS = [
     Target("styles:RefusesFused", "adamw"),
     Target("styles:RefusesNaN", "lion"),
     Target("styles:NarrowRanges", "adamw"),
+    Target("styles:RefusesMuch", "adamw"),
     Target("styles:OwnCheckpoints", "lion"),
     Target("styles:RatesInTensors", "adamw"),
     Target("styles:configured", "adamw"),

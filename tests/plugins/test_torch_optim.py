@@ -30,9 +30,14 @@ SCHEDULER = {
 
 FOLLOWING = [
     "M02", "M04", "M05", "M06", "M08", "M09", "M11", "M17", "M19", "M21", "M22", "M23", "M25", "M28", "M29", "M30",
-    "M31", "S01", "S06", "S09", "S14", "G02", "G03", "G05", "G10", "G12", "D01", "D07", "D08", "D11", "D12", "P11",
+    "M31", "S01", "S06", "S09", "S14", "G02", "G03", "G05", "G10", "G12", "G13", "D01", "D07", "D08", "D11", "D12", "P11",
 ]  # fmt: skip
 """The checks that compare parameters with the reference in float64."""
+
+RESUMING = [
+    "P01", "P02", "P05", "P06", "P07", "P10", "P15", "P16", "P17", "P19", "P20", "P21", "P22", "P24", "P25", "P26",
+]  # fmt: skip
+"""The checks that compare a resumed run with the uninterrupted one."""
 
 RECURSIVE = "made on a loaded optimizer it scales the group's rate, which is scaled already, once more"
 
@@ -55,9 +60,7 @@ EXPECTED = {
         **SHARED,
         **HALF,
         **dict.fromkeys([*FOLLOWING, "M03", "D05", "D06", "D09", "D15", "D17", "D18", "P12"], NADAM),
-        **dict.fromkeys(
-            ["P01", "P02", "P05", "P06", "P07", "P10", "P15", "P16", "P17", "P19", "P20", "P21", "P22"], NADAM_RESUME
-        ),
+        **dict.fromkeys(RESUMING, NADAM_RESUME),
     },
     "torch.RAdam": {**SHARED, **HALF},
     "torch.Adamax": {**SHARED},

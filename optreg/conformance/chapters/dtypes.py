@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import runs, unless_independent
+from optreg.conformance.chapters.conditions import runs, unless_elementwise, unless_independent
 from optreg.conformance.harness.code import on_device
 from optreg.conformance.harness.counts import recounted
 from optreg.conformance.harness.following import compare, follow, side_by_side, step_both
@@ -395,7 +395,11 @@ def _moved_late(reference: type, settings: tuple[tuple[str, Any], ...], updates:
     return moved
 
 
-@check("D22", hint="eps is raised to what the dtype resolves, or made a number that cannot hold it")
+@check(
+    "D22",
+    needs=unless_elementwise,
+    hint="eps is raised to what the dtype resolves, or made a number that cannot hold it",
+)
 def check_eps_in_low_precision(subject: OptimizerSubject) -> None:
     """In float32 and bfloat16, under gradients as small as eps, the first update is the reference's."""
     if not isinstance(subject.hostile.get("eps"), float) or "eps" not in subject.editable:

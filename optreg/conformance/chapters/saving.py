@@ -2,6 +2,7 @@
 
 import copy
 import io
+from contextlib import nullcontext
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -223,7 +224,7 @@ def _copied(subject: OptimizerSubject, way: str) -> tuple[OptimizerRun, Optimize
     copied = run.duplicate(way)
     for each in (copied, run):
         each.run(problem, 5, 8)
-        each.add_group([last], **dict(subject.perturbed))
+        each.add_group([last])
         each.run(problem, 8)
     return copied, run
 
@@ -233,23 +234,21 @@ def check_edits_are_restored_and_may_be_edited_again(subject: OptimizerSubject) 
     """An edit of one group, of a number, a switch or a text, is restored by loading, and edits act after it too."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=8)
     for change in [*subject.changes, *([{"maximize": True}] if subject.can_maximize else [])]:
-        back = {name: subject.hostile.get(name, False) for name in change}
-        run = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], {})])
+        plain: list[tuple[list[int], dict[str, Any]]] = [([0], {}), ([1], {})]
+        switched = change in subject.switched  # it may need state that is made at the beginning
+        run = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], change)] if switched else plain)
         run.run(problem, 0, 2)
         run.edit(only=1, **change)
-        try:
-            run.step(problem.steps[2].grads)
-        except Exception:
-            if change in subject.switched:  # it needs state that is made at the beginning
-                continue
-            raise
-        fresh = run.resumed()
-        for t, edits in enumerate(({}, back, change), start=3):
-            for each in (run, fresh):
-                each.edit(only=1, **edits)
-                each.step(problem.steps[t].grads)
-            what = f"resumed with {in_words({**change, **edits})} in group 1"
-            fresh.assert_same(run, what, step=t + 1, of=UNINTERRUPTED)
+        run.step(problem.steps[2].grads)
+        fresh = run.resumed(groups=plain)
+        back = {name: subject.hostile.get(name, False) for name in change}
+        with refused(subject) if switched else nullcontext():
+            for t, edits in enumerate(({}, back, change), start=3):
+                for each in (run, fresh):
+                    each.edit(only=1, **edits)
+                    each.step(problem.steps[t].grads)
+                what = f"resumed with {in_words({**change, **edits})} in group 1"
+                fresh.assert_same(run, what, step=t + 1, of=UNINTERRUPTED)
 
 
 @check(

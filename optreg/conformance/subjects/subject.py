@@ -164,8 +164,9 @@ class OptimizerSubject(Subject):
 
     @property
     def changes(self) -> list[dict[str, Any]]:
-        """What a group may have of its own: another rate, another value of a hyperparameter, another position."""
-        return [{"lr": 0.25}, *({name: value} for name, value in self.perturbed), *self.switched]
+        """What a group may have of its own: another rate or value, no decay, another position of a switch."""
+        pairs = [("lr", 0.25), *self.perturbed, *([("weight_decay", 0.0)] if "weight_decay" in self.editable else [])]
+        return [*({name: value} for name, value in pairs), *self.switched]
 
     @property
     def editable(self) -> list[str]:
