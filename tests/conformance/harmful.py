@@ -31,6 +31,7 @@ def spin():
 
 Spins = updating_by(spin)
 DoesNothing = updating_by(lambda: None)
+Breaks = updating_by(lambda: 1 / 0)
 KillsTheWorker = updating_by(lambda: os.kill(os.getppid(), 9))
 
 
