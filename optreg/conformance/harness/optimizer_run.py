@@ -35,6 +35,12 @@ def through_a_file(state):
     file = io.BytesIO()
     torch.save(state, file)
     return torch.load(io.BytesIO(file.getvalue()), weights_only=True)"""
+KEPT = "saved, values = copy.deepcopy(optimizer.state_dict()), [p.detach().clone() for p in params]"
+RELOADED = """\
+with torch.no_grad():
+    for p, value in zip(params, values):
+        p.copy_(value)
+optimizer.load_state_dict(copy.deepcopy(saved))"""
 COPIES = {"deepcopy": "copy.deepcopy((params, optimizer))", "pickle": "pickle.loads(pickle.dumps((params, optimizer)))"}
 
 
@@ -213,12 +219,16 @@ class OptimizerRun:
         self.edit(noted=True, **changes)
         self.step_again()
 
-    def reload(self, saved: Any, values: Sequence[Tensor]) -> None:
-        """Load a checkpoint into this same optimizer, and restore the parameters' values."""
-        with torch.no_grad():
-            for param, value in zip(self.params, values, strict=True):
-                param.copy_(value)
-        self.optimizer.load_state_dict(copy.deepcopy(saved))
+    def reload(self, other: "OptimizerRun", times: int) -> None:
+        """Load another run's checkpoint into this same optimizer, and take the values of its parameters."""
+        saved = other.optimizer.state_dict()
+        for _ in range(times):
+            with torch.no_grad():
+                for param, value in zip(self.params, other.params, strict=True):
+                    param.copy_(value)
+            self.optimizer.load_state_dict(copy.deepcopy(saved))
+        events = [*other.recording.events, Line(KEPT), Line(NEW_OPTIMIZER), *self.recording.events]
+        self.recording = replace(self.recording, events=[*events, *[Line(RELOADED, resumes=True)] * times])
 
     def duplicate(self, way: str) -> "OptimizerRun":
         """A copy of optimizer and parameters, made by `"deepcopy"` or through a `"pickle"`."""
