@@ -121,3 +121,10 @@ def test_in_float32_a_problem_begins_with_numbers_that_float32_holds():
     subject = resolve(Target("variants:InFloat32", "adamw", traits=(("arithmetic", "float32"),)))
     for array in hostile_problem(subject).starts:
         assert (array.astype("float32") == array).all()
+
+
+def test_arguments_with_common_names_are_known_and_those_of_the_class_alone_can_be_set():
+    schedule = Target("variants:polynomial_with_warmup", "polynomial", settings=(("lr_end", 0.0),))
+    description = describe(schedule)
+    assert (description["is"], description["extra"]) == ("polynomial", {"num_warmup_steps": "0"})
+    assert [judge(schedule, find(id)).status for id in ("L01", "L03", "V02")] == [Status.PASSED] * 3

@@ -46,3 +46,18 @@ class SkippingRAdam(AdamW):
             r = math.sqrt((rho_t - 4) * (rho_t - 2) * rho / ((rho - 4) * (rho - 2) * rho_t) * (1 - beta2**t))
             p.mul_(1 - group["lr"] * group["weight_decay"])
             p.addcdiv_(state["m"], state["v"].sqrt() + group["eps"], value=-group["lr"] * r / (1 - beta1**t))
+
+
+def polynomial_with_warmup(optimizer, num_warmup_steps, num_training_steps, lr_end=1e-7, power=1.0, last_epoch=-1):
+    """A polynomial decay after a warm-up, with the arguments that transformers gives it."""
+    first = optimizer.defaults["lr"]
+
+    def factor(step):
+        if step < num_warmup_steps:
+            return step / max(1, num_warmup_steps)
+        if step > num_training_steps:
+            return lr_end / first
+        left = 1 - (step - num_warmup_steps) / (num_training_steps - num_warmup_steps)
+        return ((first - lr_end) * left**power + lr_end) / first
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor, last_epoch)
