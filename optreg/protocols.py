@@ -19,7 +19,9 @@ class OptimizerReference(Protocol):
     ) -> Generator[tuple["lazy_types.Array", dict[str, "lazy_types.Array"]], "lazy_types.Array", None]:
         """Run the algorithm on one parameter: send a gradient, receive the next parameters and the state.
 
-        Read the hyperparameters from `self` in every update, since a schedule changes them during the run.
+        Read the hyperparameters from `self` in every update, since a schedule changes them during the run. An algorithm
+        that names the epsilon of its dtype reads `self.epsilon`, an attribute of the class, float64's: beside a run in
+        a narrower dtype, the suite sets it to that one's.
 
         Args:
             theta: the start, float64, of any shape; do not write to it.

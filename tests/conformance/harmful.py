@@ -108,6 +108,7 @@ def spin():
 Spins = updating_by(spin)
 DetachesAndSpins = updating_by(lambda: (detach(), spin()))
 DoesNothing = updating_by(lambda: None)
+Breaks = updating_by(lambda: 1 / 0)
 KillsTheWorker = updating_by(lambda: os.kill(os.getppid(), 9))
 
 

@@ -23,7 +23,7 @@ WITHOUT_A_PROGRAM = {
     "WithoutStateHooks", "KeepsAnObject", "EmptiesTheCheckpoint", "SharesTheCheckpoint", "StateInFloat64",
     "CountsInTheStatesDtype", "TakesAnyCheckpoint", "BeginsAnewSilently", "CopiesWithoutState", "NeedsANewKey",
     "KeepsEveryGradient", "DecayInAnAttribute", "TakesAnything", "TakesMoreMemoryThanDeclared", "ReadsTheNorm",
-    "EpsIgnored", "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
+    "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
     "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "NeedsALoss", "ClearsGradients",
     "SavesWhatLives", "SwitchedAtFirst", "KeepsAnOldMemory",

@@ -1,16 +1,19 @@
 """Likely causes: the cause that is named is the one that holds, and the program shows it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from broken.zoo import FAULTS
 
-from optreg.conformance import Status
+from optreg.conformance import Finding, Status, Target, Verdict
 from optreg.conformance.chapters import find
 from optreg.conformance.explain.optimizer_causes import likely
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
-from optreg.conformance.running.check import judge_subject
+from optreg.conformance.results.causes import causes
+from optreg.conformance.running.check import judge, judge_subject
 
 
 def subject(name):
@@ -100,3 +103,72 @@ def test_a_reference_in_groups_follows_each_groups_hyperparameters():
     for index, each in enumerate(alone):
         assert np.array_equal(both.values()[index], each.values()[0])
         assert np.array_equal(both.bound(index), each.bound(0))
+
+
+def failed(check, reason, **details):
+    return Verdict(subject="a", check=check, status=Status.FAILED, finding=Finding(reason=reason, **details))
+
+
+REFERENCE, OTHER_RUN = "parameter 0 is 1.5 where the reference says 1.25", "parameter 0 is 1.5 where alone it is 1.25"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        # the mistake that explains most is told; another that explains some of them is not
+        (
+            [failed("M01", REFERENCE, causes=("no decay", "a decay ignored"), snippet="long"),
+             failed("M02", REFERENCE, causes=("a decay ignored",), snippet="short")],
+            [("M01", ("M02",), ())],
+        ),
+        ([failed("M01", REFERENCE, causes=("one",)), failed("M02", REFERENCE, causes=("two",))],
+         [("M01", (), ()), ("M02", (), ())]),
+        # one exception, from one line: the checks could not be run
+        (
+            [failed("M01", "it raises KeyError", causes=("KeyError at a.py:3",), raised=True, snippet="x"),
+             failed("M02", "it raises KeyError", causes=("KeyError at a.py:3",), raised=True),
+             failed("M03", "it raises KeyError", causes=("KeyError at a.py:7",), raised=True)],
+            [("M01", (), ("M02",)), ("M03", (), ())],
+        ),
+        # what is wrong in the plainest run is wrong in others too; a resume that is wrong is another cause
+        (
+            [failed("M02", REFERENCE, circumstances=("where gradients are missing",)),
+             failed("M01", REFERENCE, circumstances=()),
+             failed("D02", REFERENCE, circumstances=("in torch.float32",)),
+             failed("P01", OTHER_RUN, circumstances=("resumed",)),
+             failed("P17", OTHER_RUN, circumstances=("in several groups", "resumed")),
+             failed("S07", OTHER_RUN, circumstances=("seen in params[{i}].grad",))],
+            [("M02", ("M01", "D02"), ()), ("P01", ("P17",), ()), ("S07", (), ())],
+        ),
+        # what is wrong only in float32 does not explain what is wrong in several groups
+        ([failed("D02", REFERENCE, circumstances=("in torch.float32",)),
+          failed("G02", REFERENCE, circumstances=("in several groups",))], [("D02", (), ()), ("G02", (), ())]),
+        # sentences that differ by their numbers
+        ([failed("G04", "group 1 has no 'lr' after 2 updates"), failed("G05", "group 3 has no 'lr' after 17 updates"),
+          failed("G06", "group 1 has no 'eps'")], [("G04", ("G05",), ()), ("G06", (), ())]),
+        ([Verdict(subject="a", check=id, status=Status.CRASHED, finding=Finding(reason="it did not end within 5 s"))
+          for id in ("M01", "M02")], [("M01", (), ("M02",))]),
+    ],
+)  # fmt: skip
+def test_findings_of_one_cause_are_told_once(verdicts, told):
+    assert [(cause.lead.check, cause.same, cause.halted) for cause in causes(verdicts)] == told
+
+
+def test_the_cause_is_told_by_the_smallest_program_and_with_the_sentence_that_explains_all():
+    both = ("matches no decay", "matches a decay ignored")
+    verdicts = [failed("M01", REFERENCE, causes=both, likely=both[0], snippet="a long program"),
+                failed("M02", REFERENCE, causes=both[1:], likely=both[1], snippet="shorter"),
+                failed("M03", REFERENCE, causes=both[1:], likely=both[1])]  # fmt: skip
+    (cause,) = causes(verdicts)
+    assert (cause.lead.check, cause.finding.likely, cause.others) == ("M02", both[1], "the same in: M01, M03")
+
+
+def test_causes_of_one_subject_say_nothing_of_another():
+    verdicts = [failed("M01", REFERENCE, causes=("one",))]
+    assert len(causes([*verdicts, replace(verdicts[0], subject="b")])) == 2
+
+
+def test_an_exception_of_the_subject_is_known_by_its_line():
+    verdicts = [judge(Target("harmful:Breaks", "lion"), find(id)) for id in ("M02", "M04", "G01")]
+    assert [len(causes(verdicts)), len({*verdicts[0].finding.causes, *verdicts[2].finding.causes})] == [1, 1]
+    assert "ZeroDivisionError at " in verdicts[0].finding.causes[0]

@@ -85,6 +85,12 @@ def test_a_cell_opens_its_finding_and_closes_it(page):
     assert not page.get_by_role("dialog").is_visible()
 
 
+def test_findings_are_listed_above_the_checks(page):
+    items = page.locator("ul.findings li")
+    assert items.count() == 2
+    assert "likely: matches eps inside the square root" in items.first.inner_text()
+
+
 def test_checks_are_filtered_by_text_and_by_status(page):
     rows = page.locator("tr.check:visible")
     assert rows.count() == 3

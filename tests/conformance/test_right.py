@@ -1,5 +1,7 @@
 """The suite can pass: right plugins, ours and others', in whatever style they are written."""
 
+from dataclasses import replace
+
 import pytest
 from broken import subject_of
 from broken.precision import low_plugin
@@ -43,6 +45,7 @@ OTHERS = [
     Target("styles:OwnCheckpoints", "lion"),
     Target("styles:RatesInTensors", "adamw"),
     Target("styles:configured", "adamw"),
+    Target("variants:InFloat32", "adamw", traits=(("arithmetic", "float32"),)),
     Target("right:lambda_warmup_cosine", "warmup_cosine", STEPS, (("min_lr_ratio", 0.0),)),
     Target("broken.textbook:AdamW", "adamw"),
     Target("broken.textbook:Adam", "adam"),
@@ -74,8 +77,12 @@ def test_a_right_class_passes_every_must(target):
     assert findings(target, Tier.MUST) == []
 
 
-def test_a_count_by_group_that_is_not_declared_is_caught():
-    assert judge(Target("right:GroupCountedAdamW", "adamw"), find("S01")).status is Status.FAILED
+def test_a_count_by_group_that_is_not_declared_is_one_finding():
+    target = Target("right:GroupCountedAdamW", "adamw")
+    assert judge(target, find("S01")).status is Status.FAILED
+    found = findings(replace(target, found=(("counter", "group"),)), Tier.MUST)
+    assert [finding[:3] for finding in found] == ["V01"]
+    assert "it is adamw, counted by group; if that is intended, declare it: --trait counter=group" in found[0]
 
 
 @pytest.mark.parametrize("check", [check for check in checks("optimizer") if check.id.startswith("E")], ids=str)

@@ -172,11 +172,9 @@ def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) ->
     """Updates use the group's hyperparameters, even if all were edited, and not the constructor's."""
     problem = hostile_problem(subject)
     changes = {"lr": 0.02, **dict(subject.perturbed)}
-    run = OptimizerRun(subject, problem.starts)
-    run.edit(**changes)
-    reference = ReferenceRun(subject, problem.starts, **changes)
-    for step in problem.steps:
-        step_both(run, reference, step.grads)
+    run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, **changes)
+    for t, step in enumerate(problem.steps):
+        step_both(run, reference, step.grads, **({} if t else changes))
     follow(subject, problem)
     subject.assert_true(np.all(np.isfinite(reference.total_lrs)), "no learning rate")
 

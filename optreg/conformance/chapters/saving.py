@@ -66,10 +66,8 @@ def check_loading_into_an_optimizer_that_has_run(subject: OptimizerSubject) -> N
     problem = hostile_problem(subject)
     for at, made in ((3, 6), (0, 4), (5, 2)):
         plain = OptimizerRun(subject, problem.starts).run(problem, 0, at)
-        saved, values = copy.deepcopy(plain.optimizer.state_dict()), plain.tensors()
         used = OptimizerRun(subject, problem.starts).run(problem, 0, made)
-        for _ in range(2):  # loading twice is loading once
-            used.reload(saved, values)
+        used.reload(plain, times=2)  # loading twice is loading once
         used.run(problem, at)
         plain.run(problem, at)
         what = f"a checkpoint of update {at}, loaded into an optimizer that had made {made}"

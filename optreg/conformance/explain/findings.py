@@ -76,6 +76,8 @@ def _of_optimizer(recording: OptimizerRecording, shown: str) -> Iterator[str]:
     resumed = any(line.resumes for line in lines)
     if not resumed and any(grad is None for update in updates for grad in update.grads):
         yield MISSING
+    edited = sorted({name for update in updates for name in update.changes} - {"lr"})
+    yield from (f"with {name} edited" for name in edited)
     sizes = [start.size for start in recording.starts]
     special = {"empty": 0 in sizes, "large": max(sizes, default=0) > LARGE, "many": len(sizes) > MANY}
     yield from (f"with {name} parameters" for name, holds in special.items() if holds)

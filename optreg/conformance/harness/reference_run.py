@@ -3,6 +3,7 @@
 A class that is judged alone has plain runs of itself in their place.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,8 +70,7 @@ class ReferenceRun:
         self._made = (starts, groups, settings)
         self._history: list[tuple[Sequence[Array | None], dict[str, Any]]] = []
         self._nearby: list[tuple[ReferenceRun, np.random.Generator]] = []
-        coupled = not self.plain and decay_of(subject.reference, self.settings, subject.ndim) == "coupled"
-        self.couplings = [float(each["weight_decay"]) if coupled else 0.0 for each in own]
+        self._decays = [float(each.get("weight_decay", 0.0)) for each in own]
 
     def run(self, problem: Problem, start: int = 0, stop: int | None = None) -> "ReferenceRun":
         """Make the updates `start` to `stop - 1` of a problem."""
@@ -153,13 +153,17 @@ class ReferenceRun:
         largest = peak if self.subject.traits.elementwise else np.full_like(peak, peak.max(initial=0.0))
         return np.asarray(np.maximum(largest, 1.0) + self.total_lrs[index])
 
+    @functools.cached_property
+    def _coupled(self) -> bool:
+        return decay_of(self.subject.reference, self.settings, self.subject.ndim) == "coupled"
+
     def state_bound(self, index: int, name: str) -> Array:
         """How far each element of a state may be from the reference."""
         scale = self.state_peaks[index][name]
         if not self.subject.traits.elementwise:
             scale = np.full_like(scale, scale.max(initial=0.0))
-        if self.couplings[index]:
-            pull = self.couplings[index] * self._scale(index)
+        if self._coupled:
+            pull = self._decays[index] * self._scale(index)
             scale = scale + pull + 2 * (self.gradients[index] + pull) * pull
         return np.asarray(rounding(self.dtype, self.t) * scale)
 

@@ -13,6 +13,9 @@ BY_FORMULA = ("the reference says", "the closed form says", "decoupled decay say
 
 MISSING = "where gradients are missing"
 
+UNKNOWN = "the update differs from the reference's, and matches no known mistake"
+"""The likely cause if the plainest run differs from the formula, and nothing explains it."""
+
 SEEN = "seen in "
 """Begins the circumstance that something other than a parameter differs."""
 
@@ -116,12 +119,16 @@ def is_by_formula(finding: Finding) -> bool:
 def _cause(sentence: str | None, group: Sequence[Verdict]) -> Cause:
     """The cause that a group of verdicts shares; the one with the smallest program is told."""
 
-    def size(verdict: Verdict) -> float:
-        program = verdict.finding.snippet if verdict.finding else None
-        return len(program) if program else float("inf")
+    def order(verdict: Verdict) -> tuple[int, float]:
+        assert verdict.finding
+        special = {*(verdict.finding.circumstances or ())} - {MISSING}
+        return 0 if sentence else len(special), len(verdict.finding.snippet or "") or float("inf")
 
-    lead = min(group, key=size)
-    if sentence and lead.finding and sentence in lead.finding.causes and not lead.finding.raised:
+    lead = min(group, key=order)
+    assert lead.finding
+    if sentence is None and order(lead)[0] == 0 and is_by_formula(lead.finding):
+        sentence = UNKNOWN
+    if sentence and not lead.finding.raised and sentence in (UNKNOWN, *lead.finding.causes):
         lead = replace(lead, finding=replace(lead.finding, likely=sentence))
     others = [verdict for verdict in group if verdict.check != lead.check]
     halted = [verdict for verdict in others if _halted(verdict)]

@@ -40,7 +40,7 @@ def EpsClamps(self, group, state, t):
     return (state["exp_avg_sq"] / (1 - group["betas"][1] ** t)).sqrt().clamp(min=group["eps"])
 
 
-@fault_in("M09", AdamW, "denominator")
+@fault_in("V01", AdamW, "denominator")
 def EpsBeforeTheCorrection(self, group, state, t):
     """Eps is added before the second moment is corrected."""
     return (state["exp_avg_sq"].sqrt() + group["eps"]) / (1 - group["betas"][1] ** t) ** 0.5

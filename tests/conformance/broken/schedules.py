@@ -62,6 +62,13 @@ def SetsNothingAtFirst(self):
     return WarmupCosine.get_lr(self)
 
 
+@fault_in("V02", Linear, "factor")
+def GoesBack(self, t):
+    """After its last step it goes back."""
+    part = 1 - abs(1 - t / self.total_steps)
+    return self.start_factor + (self.end_factor - self.start_factor) * part
+
+
 @fault_in("L03", WarmupCosine, "factor")
 def EndsOneEarly(self, t):
     """The end is reached a step too early."""
