@@ -96,7 +96,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
     described, refused = {}, {}
     for target in targets:
         try:
-            described[target.name] = pool.describe(target, limit=limit)
+            described[target.name] = pool.describe(target, limit=limit, ahead=len(targets) == 1)
         except CannotBeJudged as error:
             refused[target.name] = str(error)
     cases = [

@@ -185,8 +185,14 @@ LION, ADAMW = "harmful:Lion", "torch.optim:AdamW"
         (Target(ADAMW, reference="math:sin"), "--reference math:sin: a reference is a dataclass"),
         (Target(ADAMW, reference="optreg:Spec"), "--reference optreg:Spec has no method `trajectory(theta)`"),
         (Target("math:sin"), "is neither a torch.optim.Optimizer nor a schedule"),
-        (Target("harmful:CannotBeMade"), "cannot be judged alone: with one parameter and its defaults, RuntimeError: no"),
-        (Target("harmful:NeedsMore"), "the constructor needs 'secret', for which there is no common value; give it: --set"),
+        (
+            Target("harmful:CannotBeMade"),
+            "cannot be judged alone: with one parameter and its defaults, RuntimeError: no",
+        ),
+        (
+            Target("harmful:NeedsMore"),
+            "the constructor needs 'secret', for which there is no common value; give it: --set",
+        ),
         (Target("lion", "adamw"), "--as adamw judges a class"),
         (Target("no.such.module:Class", "lion"), "cannot be imported: ModuleNotFoundError"),
         (Target("torch.optim:NoSuchClass", "lion"), "cannot be imported: AttributeError"),

@@ -110,6 +110,7 @@ def _construct(subject: Subject) -> dict[str, Any]:
 
 
 def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:
+    found = subject.target.found or {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a subject's warnings are not findings
         try:
@@ -123,12 +124,16 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
         except NotApplicable as error:
             return Status.NOT_APPLICABLE, None, str(error)
         except (Exception, SystemExit) as error:
+            if str(error) in found.get("refusals", ()):
+                return Status.NOT_APPLICABLE, None, f"it refuses groups: {error}"
             program = program_that_raises(subject.activity.recording, error)
             return Status.FAILED, Finding(reason=_raised(error), snippet=program, likely=check.hint), None
     if not subject.activity.comparisons:
         finding = Finding(reason="the check compared nothing: it would pass whatever the subject does")
         return Status.FAILED, finding, None
     if not check.still and not subject.activity.moved and not subject.activity.constant:
+        if found.get("rests"):
+            return Status.NOT_APPLICABLE, None, f"its first {found['rests']} updates move nothing, and no more are made"
         return Status.FAILED, Finding(reason="no update has changed any parameter: there was nothing to judge"), None
     return Status.PASSED, None, None
 

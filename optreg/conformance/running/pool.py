@@ -38,13 +38,15 @@ class Pool:
         """The catalogue."""
         return self._workers[0].checks
 
-    def describe(self, target: Target, *, limit: float) -> dict[str, Any]:
-        """Describe a target: its kind, origin and settings. Every worker does, and imports what it needs once.
+    def describe(self, target: Target, *, limit: float, ahead: bool = False) -> dict[str, Any]:
+        """Describe a target, as `Sandbox.describe` does. Every worker does, and imports what it needs once.
 
         Raises:
             CannotBeJudged: it cannot be found, imported or constructed.
         """
-        described = [self._threads.submit(worker.describe, target, limit=limit) for worker in self._workers]
+        described = [
+            self._threads.submit(worker.describe, target, limit=limit, ahead=ahead) for worker in self._workers
+        ]
         wait(described)
         return described[0].result()
 

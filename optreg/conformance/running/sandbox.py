@@ -67,13 +67,18 @@ class Sandbox:
         """The verdict of a check that this sandbox has run already."""
         return self._known.get((repr(target), check))
 
-    def describe(self, target: Target, *, limit: float = LIMIT) -> dict[str, Any]:
+    def describe(self, target: Target, *, limit: float = LIMIT, ahead: bool = False) -> dict[str, Any]:
         """Describe a target: its kind, origin and settings.
+
+        Args:
+            target: what is to be judged.
+            limit: seconds that it may take.
+            ahead: the worker judges nothing else, and so may import the class once for all checks.
 
         Raises:
             CannotBeJudged: it cannot be found, imported or constructed.
         """
-        return self._request(target, limit)
+        return self._request(target, limit, ahead=ahead)
 
     def kill(self) -> None:
         """End the worker at once, whatever it is doing; whoever waits for a reply is told that it has ended."""

@@ -119,7 +119,7 @@ def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
         "held": frozenset(found.get("held", ())),
     }
     if steps:
-        open_ended = ScheduleTraits(end=None, after="formula", resume=None)
+        open_ended = ScheduleTraits(end=found.get("end"), after=found.get("after", "formula"), resume=None)
         return ScheduleSubject(**common, traits=_with(open_ended, target))
     manner = {name: found.get(name, False) for name in ("trains", "needs_closure")}
     ndim = tuple(found.get("ndim", ()))
