@@ -32,11 +32,6 @@ class Closure(Momentum):
 class Trains(Momentum):
     """Makes updates in the mode for training alone, and begins in none."""
 
-    def __init__(self, params, lr=1e-3, momentum=0.9):
-        super().__init__(params, lr, momentum)
-        for group in self.param_groups:
-            group["training"] = None
-
     def train(self):
         for group in self.param_groups:
             group["training"] = True
@@ -46,7 +41,7 @@ class Trains(Momentum):
             group["training"] = False
 
     def step_group(self, group):
-        if not group["training"]:
+        if not self.param_groups[0].get("training"):
             raise RuntimeError("call train() before step()")
         super().step_group(group)
 
@@ -71,14 +66,16 @@ class Draws(Momentum):
 
 
 class WarmsUp(Lion):
-    """Needs the length of the run, and rests in its first two updates."""
+    """Needs the length of the run, and rests in the first two updates."""
 
     def __init__(self, params, total_steps, lr=1e-4, betas=(0.9, 0.99)):
         super().__init__(params, lr, betas)
-        self.total_steps = total_steps
+        self.defaults["total_steps"] = total_steps
+        for group in self.param_groups:
+            group["total_steps"] = total_steps
 
     def update(self, group, p, g, state):
-        factor = min(1.0, max(0, self.count(group, state) - 2) / math.sqrt(self.total_steps))
+        factor = min(1.0, max(0, self.count(group, state) - 2) / math.sqrt(group["total_steps"]))
         super().update({**group, "lr": factor * float(group["lr"])}, p, g, state)
 
 

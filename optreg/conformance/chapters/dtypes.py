@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import runs, unless_independent
+from optreg.conformance.chapters.conditions import runs, unless_drawing, unless_independent
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.layouts import DENSE, TRANSPOSED, Array, Layout
 from optreg.conformance.harness.optimizer_run import OptimizerRun
@@ -35,7 +35,11 @@ def check_float64_stays_float64(subject: OptimizerSubject) -> None:
                 subject.assert_equal(str(value.dtype), "torch.float64", f"the dtype of '{name}' of parameter {index}")
 
 
-@check("D02", hint="the update uses a narrower dtype than float32, or divides by a difference that rounds to zero")
+@check(
+    "D02",
+    needs=unless_drawing,
+    hint="the update uses a narrower dtype than float32, or divides by a difference that rounds to zero",
+)
 def check_float32_follows_the_reference(subject: OptimizerSubject) -> None:
     """In float32 the error grows no faster than float32 rounding allows, whatever the size of gradients and tensors."""
     follow_where_conditioned(subject, torch.float32, (-4.0, 1.0))
@@ -127,7 +131,11 @@ EXPANDED = Layout("x[:1].expand(x.shape)")
 SPARSE = Layout("x.to_sparse()")
 
 
-@check("D07", hint="the update writes to `p.view(-1)`, `p.contiguous()` or `p.reshape(-1)`, which may be a copy")
+@check(
+    "D07",
+    needs=unless_drawing,
+    hint="the update writes to `p.view(-1)`, `p.contiguous()` or `p.reshape(-1)`, which may be a copy",
+)
 def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
     """Non-contiguous parameters follow the reference."""
     for layout in (TRANSPOSED, STRIDED, OFFSET):
@@ -138,7 +146,11 @@ def check_non_contiguous_parameters(subject: OptimizerSubject) -> None:
             follow(subject, images, layout=layouts[0], grad_layout=layouts[1])
 
 
-@check("D08", hint="gradients are read from memory (`data_ptr`, `storage`, `as_strided`), or written to")
+@check(
+    "D08",
+    needs=unless_drawing,
+    hint="gradients are read from memory (`data_ptr`, `storage`, `as_strided`), or written to",
+)
 def check_strided_and_expanded_gradients(subject: OptimizerSubject) -> None:
     """Transposed, strided and expanded gradients are read correctly."""
     problem = hostile_problem(subject, [(4, 3), (2, 3, 2)], missing=False)
@@ -236,7 +248,11 @@ COUNTS = {torch.bfloat16: 600, torch.float16: 3000}
 """More updates than a number of this dtype can count one by one: it stands still at 256, or at 2048."""
 
 
-@check("D20", hint="the count is kept in the parameter's dtype, and stands still at 256 in bfloat16, 2048 in float16")
+@check(
+    "D20",
+    needs=unless_drawing,
+    hint="the count is kept in the parameter's dtype, and stands still at 256 in bfloat16, 2048 in float16",
+)
 def check_counting_goes_on_in_low_precision(subject: OptimizerSubject) -> None:
     """Updates of bfloat16 and float16 parameters are counted beyond what their dtype can count one by one."""
     taken = [dtype for dtype in COUNTS if runs(subject.apart(), dtype=dtype)]
@@ -257,7 +273,12 @@ def _is_precise(subject: OptimizerSubject, dtype: torch.dtype) -> bool:
     return dtype is torch.bfloat16  # through thousands of updates, state in float16 may rightly lose all precision
 
 
-@check("D21", Tier.SHOULD, hint="the count is created without `dtype=`, in the default dtype, and stands still there")
+@check(
+    "D21",
+    Tier.SHOULD,
+    needs=unless_drawing,
+    hint="the count is created without `dtype=`, in the default dtype, and stands still there",
+)
 def check_counting_goes_on_under_another_default_dtype(subject: OptimizerSubject) -> None:
     """Updates are counted beyond what the default dtype can count one by one."""
     before = torch.get_default_dtype()

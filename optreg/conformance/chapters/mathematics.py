@@ -168,7 +168,7 @@ def _assert_common_edits_act(subject: OptimizerSubject) -> None:
     for name, value in [("lr", 0.5), *common_changes(subject)]:
         at_once = name in {"lr", "weight_decay"}
         acts = []
-        for when in (1, 4):
+        for when in (1 + subject.rests, 4 + subject.rests):
             plain, edited = (OptimizerRun(subject, problem.starts).run(problem, 0, when) for _ in range(2))
             edited.edit(noted=True, **{name: value})
             for step in problem.steps[when : when + 1 if at_once else None]:

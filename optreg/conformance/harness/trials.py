@@ -16,7 +16,7 @@ import torch
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import Problem, Shape, hostile_problem
-from optreg.conformance.harness.scheduler_run import SchedulerRun
+from optreg.conformance.harness.scheduler_run import SchedulerRun, make_optimizer
 from optreg.conformance.results.tolerance import between_runs
 from optreg.conformance.results.verdict import CannotBeJudged
 from optreg.conformance.subjects.naming import arguments_of
@@ -66,7 +66,9 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
         f"its first {found.get('rests')} updates move nothing": found.get("rests"),
         **{f"it refuses groups: {words}": True for words in found.get("refusals", ())},
         "it draws random numbers, and is seeded": found.get("random"),
-        "the elements of a parameter are coupled": found.get("elementwise") is False and "ndim" not in found,
+        "the elements of a parameter are coupled": not (
+            found.get("elementwise", True) or found.get("random") or "ndim" in found
+        ),
         "parameters are coupled": found.get("coupled") == "optimizer" and not found.get("random"),
         "the parameters of a group are coupled": found.get("coupled") == "group",
         f"updates are counted for the whole {found.get('counter')}": found.get("counter", "parameter") != "parameter",
@@ -185,6 +187,8 @@ def _random(subject: OptimizerSubject) -> Found:
 
 def _elementwise(subject: OptimizerSubject) -> Found:
     """Whether other elements stay the same where the gradient of one is another."""
+    if subject.traits.random:
+        return {"elementwise": False}  # the number drawn for an element depends on its place
     problem = hostile_problem(
         subject, [(4, 3), (6,), (24, 16)], missing=False, steps=STEPS, exponents=(-1.0, 0.5)
     ).mapped(np.abs)
@@ -273,7 +277,7 @@ def _of_a_schedule(target: Target, subject: ScheduleSubject) -> Found:
         except Exception as error:
             first = first or error
         else:
-            return {**found, **_last_step(trial)}
+            return {**found, **_last_step(trial), **_drives(trial)}
     raise CannotBeJudged(f"{target} cannot be judged alone: {type(first).__name__}: {first}") from first
 
 
@@ -287,4 +291,16 @@ def _last_step(subject: ScheduleSubject) -> Found:
         return {"end": names[0], "after": "raise"} if names else {}
     except Exception:  # checks will tell what is wrong
         return {}
+    return {}
+
+
+def _drives(subject: ScheduleSubject) -> Found:
+    """The keys of groups that it sets besides the rate, if its arguments speak of them: `momentum`, `max_momentum`."""
+    with suppress(Exception):  # checks will tell what is wrong
+        run = SchedulerRun(subject)
+        before = [dict(group) for group in make_optimizer(subject).param_groups]
+        run.run(3)
+        pairs = list(zip(run.optimizer.param_groups, before, strict=True))
+        keys = [key for key in ("momentum", "betas") if any(new.get(key) != old.get(key) for new, old in pairs)]
+        return {"drives": [key for key in keys if any(key in argument for argument in run.settings)]}
     return {}

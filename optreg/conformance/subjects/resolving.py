@@ -119,8 +119,9 @@ def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
         "held": frozenset(found.get("held", ())),
     }
     if steps:
-        open_ended = ScheduleTraits(end=found.get("end"), after=found.get("after", "formula"), resume=None)
-        return ScheduleSubject(**common, traits=_with(open_ended, target))
+        drives, after = tuple(found.get("drives", ())), found.get("after", "formula")
+        declared = ScheduleTraits(drives=drives, end=found.get("end"), after=after, resume=None)
+        return ScheduleSubject(**common, traits=_with(declared, target))
     manner = {name: found.get(name, False) for name in ("trains", "needs_closure")}
     ndim = tuple(found.get("ndim", ()))
     traits = _inferred(OptimizerTraits(ndim=ndim, **{k: found[k] for k in FOUND_TRAITS if k in found}), signature)

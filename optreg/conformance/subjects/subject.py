@@ -173,6 +173,11 @@ class OptimizerSubject(Subject):
         return {"loop": off, **{name: {**off, name: True} for name in known}} if known else {"default": {}}
 
     @property
+    def rests(self) -> int:
+        """How many of its first updates move nothing, as trials of a class that is judged alone have found out."""
+        return int((self.target.found or {}).get("rests", 0))
+
+    @property
     def ndim(self) -> int:
         """A number of dimensions that parameters may have."""
         return self.traits.ndim[0] if self.traits.ndim else 1
