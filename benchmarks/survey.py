@@ -43,7 +43,7 @@ def judged(pool, place):
     """What came of a class: a row for the report."""
     began, target = time.monotonic(), Target(place)
     try:
-        described = pool.describe(target, limit=LIMIT)
+        described = pool.describe(target, limit=LIMIT, ahead=True)
         target = replace(target, found=described["found"])
         verdicts = [
             *pool.judge([(target, check) for check in of_tier(pool.checks, Tier.MUST, "optimizer")], limit=LIMIT)

@@ -1,12 +1,12 @@
 """Cases: checks as pytest tests, for the test files of third parties."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from optreg.conformance.catalogue import FLOORS, Check, Tier, of_tier
+from optreg.conformance.catalogue import Check, SuiteKind, Tier, floor, of_tier
 from optreg.conformance.results.messages import finding_message, too_few_message
 from optreg.conformance.results.verdict import CannotBeJudged, Status
 from optreg.conformance.running.sandbox import LIMIT, sandbox
@@ -40,29 +40,31 @@ class Floor:
     """A test that enough checks of a tier apply to a subject."""
 
     target: Target
+    kind: SuiteKind
     tier: Tier
     limit: float = LIMIT
 
     def __call__(self) -> None:
         """Count the checks that apply: first those that were judged already, then others as far as needed."""
-        floor, worker = FLOORS[kind_of(self.target)][self.tier], sandbox()
-        wanted = of_tier(worker.checks, self.tier, kind_of(self.target))
+        least, worker = floor(self.kind, self.tier, alone=self.target.alone), sandbox()
+        wanted = of_tier(worker.checks, self.tier, self.kind)
         applying = 0
         try:
             for check in sorted(wanted, key=lambda check: not worker.known(self.target, check.id)):
                 verdict = worker.known(self.target, check.id) or worker.judge(self.target, check.id, limit=self.limit)
                 applying += verdict.status is not Status.NOT_APPLICABLE
-                if applying >= floor:
+                if applying >= least:
                     return
         except CannotBeJudged as error:
             pytest.fail(f"{self.target} cannot be judged: {error}", pytrace=False)
-        pytest.fail(too_few_message(self.target.name, self.tier, applying, floor), pytrace=False)
+        pytest.fail(too_few_message(self.target.name, self.tier, applying, least), pytrace=False)
 
 
 def parametrize_with_checks(
     name: str | type,
     *,
     like: str | None = None,
+    reference: str | type | None = None,
     params: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
     traits: Mapping[str, Any] | None = None,
@@ -78,8 +80,10 @@ def parametrize_with_checks(
             check()
 
     Args:
-        name: a registered plugin, or a class (or `package.module:Class`) with `like`.
+        name: a registered plugin, or a class (or `package.module:Class`).
         like: the registered plugin by whose reference a class is judged.
+        reference: the reference that is no plugin's, a dataclass (or `package.module:Dataclass`), by which a class is
+            judged. A class with neither is judged alone.
         params: the class's names for the reference's hyperparameters: `{"T_max": "total_steps"}`.
         settings: values of the reference's hyperparameters that the class does not have.
         traits: declarations that differ from the registered plugin's: `{"counter": "group"}`.
@@ -91,18 +95,25 @@ def parametrize_with_checks(
 
     Raises:
         ValueError: an expected failure is not a check of the tier.
-        CannotBeJudged: there is no such plugin.
+        CannotBeJudged: there is no such plugin, or the class cannot be judged.
     """
     expected = dict(expected_failures or {})
     target = Target(
-        name if isinstance(name, str) else f"{name.__module__}:{name.__qualname__}",
+        _place(name),
         like,
         tuple((params or {}).items()),
         tuple((settings or {}).items()),
         tuple((traits or {}).items()),
         device,
+        _place(reference) if reference else None,
     )
-    wanted = of_tier(sandbox().checks, Tier(tier), kind_of(target))
+    if target.alone or target.reference:
+        described = sandbox().describe(target)
+        kind: SuiteKind = described["kind"]
+        target = replace(target, found=described["found"])
+    else:
+        kind = kind_of(target)
+    wanted = of_tier(sandbox().checks, Tier(tier), kind)
     unknown = expected.keys() - {check.id for check in wanted}
     if unknown:
         listed = ", ".join(sorted(unknown))
@@ -111,4 +122,9 @@ def parametrize_with_checks(
     for check in wanted:
         marks = [pytest.mark.xfail(reason=expected[check.id], strict=True)] if check.id in expected else []
         cases.append(pytest.param(Case(target, check, limit, check.id in expected), id=str(check), marks=marks))
-    return pytest.mark.parametrize("check", [*cases, pytest.param(Floor(target, Tier(tier), limit), id="floor")])
+    return pytest.mark.parametrize("check", [*cases, pytest.param(Floor(target, kind, Tier(tier), limit), id="floor")])
+
+
+def _place(named: str | type) -> str:
+    """A class as `package.module:Class`, or whatever else was named."""
+    return named if isinstance(named, str) else f"{named.__module__}:{named.__qualname__}"

@@ -3,7 +3,8 @@
 import pytest
 
 from optreg.conformance import Status, Target, Tier, Verdict
-from optreg.conformance.cases import FLOORS, Case, Floor
+from optreg.conformance.cases import Case, Floor
+from optreg.conformance.catalogue import FLOORS
 from optreg.conformance.running.sandbox import Sandbox, sandbox
 
 PASSED = Verdict(subject="constant", check="L02", status=Status.PASSED)
@@ -43,6 +44,19 @@ def test_a_class_is_judged_by_a_plugins_reference(outcome):
     assert "likely: matches decay coupled to the gradient" in text
 
 
+def test_a_class_is_judged_by_a_reference_that_is_no_plugin(outcome):
+    arguments = "'broken.mathematics:CoupledDecay', reference='optreg_plugins.adamw.reference:AdamW'"
+    counts, text = outcome(arguments, "-k", "M02 or M05 or floor")
+    assert (counts["failed"], counts["passed"]) == (2, 1)
+    assert "likely: matches decay coupled to the gradient" in text
+
+
+def test_a_class_is_judged_alone(outcome):
+    counts, text = outcome("'broken.engineering:DecaysWithoutGradient'", "-k", "S02 or M02 or C03 or floor")
+    assert (counts["failed"], counts["skipped"], counts["passed"]) == (1, 1, 2)
+    assert "not applicable: needs a reference" in text
+
+
 def test_expected_failures_are_strict(outcome):
     expected = "{'M05': 'known', 'M20': 'not so'}"
     arguments = f"'broken.mathematics:CoupledDecay', like='adamw', expected_failures={expected}"
@@ -62,7 +76,7 @@ def test_an_expected_failure_that_is_no_check_is_an_error(outcome):
 
 
 def test_where_too_little_applies_a_pass_is_none(monkeypatch):
-    case = Floor(Target("linear"), Tier.MUST)
+    case = Floor(Target("linear"), "scheduler", Tier.MUST)
     case()
     monkeypatch.setitem(FLOORS["scheduler"], Tier.MUST, 1000)
     with pytest.raises(
@@ -78,5 +92,5 @@ def test_the_floor_counts_what_is_judged_and_asks_for_the_rest(monkeypatch):
     monkeypatch.setattr(Sandbox, "judge", lambda worker, *case, limit: asked.append(case) or PASSED)
     for floor, missing in ((1, 0), (3, 2)):
         monkeypatch.setitem(FLOORS["scheduler"], Tier.MUST, floor)
-        Floor(target, Tier.MUST)()
+        Floor(target, "scheduler", Tier.MUST)()
         assert len(asked) == missing

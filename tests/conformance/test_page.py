@@ -11,9 +11,9 @@ from optreg.conformance.results.causes import causes
 from optreg.conformance.results.verdict import Curve, Finding
 
 SUBJECTS = [
-    {"name": "good", "kind": "optimizer", "like": None, "distribution": "optreg", "version": "0.1.0"},
-    {"name": "bad:<b>Class</b>", "kind": "optimizer", "like": "adamw", "distribution": None, "version": None},
-    {"name": "slope", "kind": "scheduler", "like": None, "distribution": "optreg", "version": "0.1.0"},
+    {"name": "good", "kind": "optimizer", "by": "optreg 0.1.0"},
+    {"name": "bad:<b>Class</b>", "kind": "optimizer", "by": "as adamw"},
+    {"name": "slope", "kind": "scheduler", "by": "optreg 0.1.0"},
 ]
 FINDING = Finding(
     reason="parameter 0 is </script><b>1</b>", measured=1e-3, bound=1e-15, step=1, coordinate="parameter 0[0]",

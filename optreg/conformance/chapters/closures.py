@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import unless_it_can_maximize, unless_it_needs_a_closure
+from optreg.conformance.chapters.conditions import unless_drawing, unless_it_can_maximize, unless_it_needs_a_closure
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.subjects.subject import OptimizerSubject
@@ -191,7 +191,11 @@ def check_state_dict_hooks(subject: OptimizerSubject) -> None:
     subject.assert_equal(called, ["saved", "loading"], "the hooks called")
 
 
-@check("C06", needs=unless_it_needs_a_closure, hint="`_step_supports_amp_scaling` is set, but `found_inf` is ignored")
+def _unless_it_cannot_be_scaled(subject: OptimizerSubject) -> str | None:
+    return unless_it_needs_a_closure(subject) or unless_drawing(subject)
+
+
+@check("C06", needs=_unless_it_cannot_be_scaled, hint="`_step_supports_amp_scaling` is set, but `found_inf` is ignored")
 def check_a_skipped_step_moves_nothing(subject: OptimizerSubject) -> None:
     """Under a gradient scaler, an update whose gradients overflowed is skipped and has no effect."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)

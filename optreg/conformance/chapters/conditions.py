@@ -40,6 +40,11 @@ def unless_independent(subject: OptimizerSubject) -> str | None:
     return unanswered(subject, "whether parameters should be coupled") or "its parameters are declared to be coupled"
 
 
+def unless_drawing(subject: OptimizerSubject) -> str | None:
+    """The condition that two runs that differ in order, dtype or layout draw the same random numbers, or none."""
+    return "it draws random numbers, in another order here" if subject.alone and subject.traits.random else None
+
+
 def unless_groups_are_independent(subject: OptimizerSubject) -> str | None:
     """The condition that no parameter's update depends on those of other groups."""
     return unless_independent(subject) if subject.traits.coupled == "optimizer" else None

@@ -182,7 +182,7 @@ def _assert_common_edits_act(subject: OptimizerSubject) -> None:
     for name, value in [("lr", 0.5), *common_changes(subject)]:
         at_once = name in {"lr", "weight_decay"}
         acts = []
-        for when in (1, 4):
+        for when in (1 + subject.rests, 4 + subject.rests):
             plain, edited = (OptimizerRun(subject, problem.starts).run(problem, 0, when) for _ in range(2))
             edited.edit(noted=True, **{name: value})
             for step in problem.steps[when : when + 1 if at_once else None]:
@@ -508,7 +508,7 @@ def _follow_at(subject: OptimizerSubject, problem: Problem, name: str, value: An
         if narrow:
             return
         raise
-    reference = ReferenceRun(subject, problem.starts, **{name: _usual(value)})
+    reference = ReferenceRun(subject, problem.starts, **{name: _usual(name, value)})
     for step in problem.steps:
         step_both(run, reference, step.grads)
         for index, (param, grad) in enumerate(zip(run.params, step.grads, strict=True)):
@@ -517,11 +517,11 @@ def _follow_at(subject: OptimizerSubject, problem: Problem, name: str, value: An
                 subject.assert_equal(param.grad, subject.tensor(grad), what, step=reference.t)
 
 
-def _usual(value: Any) -> Any:
-    """A value that acts as the given one does, of the usual type, and which nobody takes for missing: not zero."""
+def _usual(name: str, value: Any) -> Any:
+    """A value that acts as the given one does, of the usual type; no rate is zero, which may be taken for missing."""
     if isinstance(value, tuple | list):
-        return tuple(map(_usual, value))
-    return float(value) or VANISHING
+        return tuple(_usual(name, item) for item in value)
+    return float(value) or (0.0 if name == "weight_decay" else VANISHING)
 
 
 def common_changes(subject: OptimizerSubject) -> list[tuple[str, Any]]:
@@ -549,7 +549,7 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
     run, reference = side_by_side(subject, problem)
     for factor, step in zip(factors, problem.steps, strict=True):
         run.step(step.grads, lr=0.02 * factor)
-        reference.step(step.grads, lr=_usual(0.02 * factor))
+        reference.step(step.grads, lr=_usual("lr", 0.02 * factor))
         compare(run, reference)
     run, reference = side_by_side(subject, problem, lr=0.02)
     if "lr" not in run.optimizer.param_groups[0]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import refused, runs, unless_several_paths
+from optreg.conformance.chapters.conditions import refused, runs, unless_drawing, unless_several_paths
 from optreg.conformance.harness.another_process import another_process
 from optreg.conformance.harness.counts import recounted
 from optreg.conformance.harness.following import compare, side_by_side, step_both
@@ -60,7 +60,11 @@ def check_a_checkpoint_loads_with_weights_only(subject: OptimizerSubject) -> Non
     _assert_continues(run.resumed(way="file"), run, problem, 6, "resumed from a file")
 
 
-@check("P16", hint="loading keeps something that was there: a cache, a count, state that is not in the checkpoint")
+@check(
+    "P16",
+    needs=unless_drawing,
+    hint="loading keeps something that was there: a cache, a count, state that is not in the checkpoint",
+)
 def check_loading_into_an_optimizer_that_has_run(subject: OptimizerSubject) -> None:
     """Loading replaces everything in an optimizer that has run already, for more updates or for fewer."""
     problem = hostile_problem(subject)

@@ -6,6 +6,7 @@ from optreg.conformance.catalogue import check
 from optreg.conformance.chapters.promises import plain
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
+from optreg.conformance.subjects.own_fields import COMMON
 from optreg.conformance.subjects.subject import OptimizerSubject
 
 
@@ -14,10 +15,11 @@ def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
     """Updates do not change the hyperparameters of a group, above all its learning rate."""
     problem = hostile_problem(subject)
     run = OptimizerRun(subject, problem.starts)
+    names = {*COMMON} & {*subject.editable} if subject.alone else subject.hostile.keys()
+    kept = {name: value for name, value in subject.hostile.items() if name in names}
     for t, step in enumerate(problem.steps, start=1):
         run.take(step)
-        known = {name: value for name, value in subject.hostile.items() if name not in subject.held}
-        expected = subject.group_arguments({**known, "lr": step.lr})
+        expected = subject.group_arguments({**kept, "lr": step.lr})
         for group in run.optimizer.param_groups:
             for name, value in expected.items():
                 with run.showing(0, np.array(value), show=f"optimizer.param_groups[0][{name!r}]"):

@@ -4,7 +4,9 @@ How it makes updates at all, which of its hyperparameters have other values in a
 other algorithms.
 """
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +15,12 @@ import torch
 
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import Problem, hostile_problem
-from optreg.conformance.harness.scheduler_run import SchedulerRun
+from optreg.conformance.harness.problems import Problem, Shape, hostile_problem
+from optreg.conformance.harness.scheduler_run import SchedulerRun, make_optimizer
 from optreg.conformance.results.tolerance import between_runs
 from optreg.conformance.results.verdict import CannotBeJudged
-from optreg.conformance.subjects.own_fields import COMMON
+from optreg.conformance.subjects.naming import arguments_of
+from optreg.conformance.subjects.own_fields import COMMON, NEEDED
 from optreg.conformance.subjects.resolving import resolve
 from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject
 from optreg.conformance.subjects.target import Target
@@ -25,7 +28,7 @@ from optreg.hyperparameters import defaults, names
 
 Found = dict[str, Any]
 
-STEPS = 6
+STEPS = 12
 """How many updates a trial makes."""
 
 MANNERS: tuple[Found, ...] = (
@@ -47,8 +50,10 @@ def settled(target: Target) -> Target:
     """
     if not target.alone or target.found is not None:
         return target
-    subject = resolve(target)
-    found = _of_a_schedule(target, subject) if isinstance(subject, ScheduleSubject) else _of_an_optimizer(target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a subject's warnings are not findings
+        subject = resolve(target)
+        found = _of_a_schedule(target, subject) if isinstance(subject, ScheduleSubject) else _of_an_optimizer(target)
     return replace(target, found=found)
 
 
@@ -58,8 +63,12 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
         "it takes matrices alone": "ndim" in found,
         "it makes updates after a call of `train()`": found.get("trains"),
         "it makes updates only with a closure": found.get("needs_closure"),
+        f"its first {found.get('rests')} updates move nothing": found.get("rests"),
+        **{f"it refuses groups: {words}": True for words in found.get("refusals", ())},
         "it draws random numbers, and is seeded": found.get("random"),
-        "the elements of a parameter are coupled": found.get("elementwise") is False and "ndim" not in found,
+        "the elements of a parameter are coupled": not (
+            found.get("elementwise", True) or found.get("random") or "ndim" in found
+        ),
         "parameters are coupled": found.get("coupled") == "optimizer" and not found.get("random"),
         "the parameters of a group are coupled": found.get("coupled") == "group",
         f"updates are counted for the whole {found.get('counter')}": found.get("counter", "parameter") != "parameter",
@@ -72,8 +81,9 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
 def _of_an_optimizer(target: Target) -> Found:
     with torch.random.fork_rng(devices=[]):
         found = _manner(target)
-        for trial in (_held, _random, _elementwise, _coupled, _counter):
-            found |= trial(_subject(target, found))
+        for trial in (_rests, _held, _random, _elementwise, _refuses, _coupled, _counter):
+            with suppress(Exception):  # checks will tell what is wrong
+                found |= trial(_subject(target, found))
     return found
 
 
@@ -85,7 +95,8 @@ def _subject(target: Target, found: Found) -> OptimizerSubject:
 
 def _manner(target: Target) -> Found:
     """The first way in which it makes updates that move its parameters, or, if there is none, makes updates at all."""
-    first, resting = None, None
+    first: Exception | None = None
+    resting: Found | None = None
     for values in _values(_subject(target, {})):
         for manner in MANNERS:
             found = {**values, **manner}
@@ -111,24 +122,59 @@ def _values(subject: OptimizerSubject) -> Iterator[Found]:
     """Hyperparameters to try: those that reveal most, then fewer of them, other switches, and none."""
     given = defaults(subject.reference)
     common = [name for name in names(subject.reference) if name in COMMON]
+    lacking = {name: NEEDED[name] for name, value in given.items() if value is None and name in NEEDED}
     yield {}
+    if lacking:
+        yield {"values": lacking}
     yield from ({"left": [name]} for name in common if name != "lr")
     yield {"left": [name for name in common if name != "lr"]}
     yield from ({"values": {name: not value}} for name, value in given.items() if isinstance(value, bool))
     yield {"left": common}
 
 
+def _rests(subject: OptimizerSubject) -> Found:
+    """How many of its first updates move nothing, as in a warm-up from zero."""
+    problem = _problem(subject)
+    run = OptimizerRun(subject, problem.starts)
+    for rested, step in enumerate(problem.steps):
+        run.take(step)
+        if any(np.any(value != start) for value, start in zip(run.values(), problem.starts, strict=True)):
+            return {"rests": rested} if rested else {}
+    return {}  # it never moves, which is no warm-up
+
+
 def _held(subject: OptimizerSubject) -> Found:
-    """The hyperparameters that no group has, or that it takes at one value alone."""
-    group = _run(subject, _problem(subject, steps=1)).optimizer.param_groups[0]
+    """The hyperparameters that no group has, that it takes at one value alone, or that only the constructor reads.
+
+    The last are left out if their names are not common: they may rightly belong to the construction.
+    """
+    problem = _problem(subject)
+    group = _run(subject, problem).optimizer.param_groups[0]
     keys = {name: subject.group_arguments({name: value}) for name, value in subject.hostile.items()}
     held = {name for name, places in keys.items() if not places.keys() <= group.keys()}
     for name, value in subject.perturbed:
         try:
-            _run(subject, _problem(subject, steps=3), **{name: value})
+            made = _run(subject, problem, **{name: value}).values()
+            if name not in COMMON:
+                edited, overridden = (OptimizerRun(subject, problem.starts, groups=groups)
+                                      for groups in (None, [([0, 1], {name: value})]))  # fmt: skip
+                edited.edit(**{name: value})
+                if not all(_same(run.run(problem).values(), made) for run in (edited, overridden)):
+                    held.add(name)
         except Exception:
             held.add(name)
     return {"held": sorted(held)}
+
+
+def _refuses(subject: OptimizerSubject) -> Found:
+    """With which words it refuses several groups, or rates by group."""
+    problem, words = _problem(subject), []
+    for own in ({}, {"lr": 0.05}):
+        try:
+            OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], own)]).run(problem)
+        except (ValueError, RuntimeError) as error:
+            words.append(str(error))
+    return {"refusals": words} if all(words) and words else {}
 
 
 def _random(subject: OptimizerSubject) -> Found:
@@ -141,11 +187,15 @@ def _random(subject: OptimizerSubject) -> Found:
 
 def _elementwise(subject: OptimizerSubject) -> Found:
     """Whether other elements stay the same where the gradient of one is another."""
-    problem = hostile_problem(subject, [(4, 3), (6,)], missing=False, steps=STEPS, exponents=(-1.0, 0.5))
+    if subject.traits.random:
+        return {"elementwise": False}  # the number drawn for an element depends on its place
+    problem = hostile_problem(
+        subject, [(4, 3), (6,), (24, 16)], missing=False, steps=STEPS, exponents=(-1.0, 0.5)
+    ).mapped(np.abs)
 
     def other(grad: Array) -> Array:
         changed = np.array(grad)
-        changed.ravel()[-1] *= -3.0
+        changed.ravel()[-1] *= 3.0
         return changed
 
     plain, changed = (_run(subject, each).values() for each in (problem, problem.mapped(other)))
@@ -156,11 +206,14 @@ def _coupled(subject: OptimizerSubject) -> Found:
     """What a parameter's update depends on besides itself, where all have gradients."""
     if subject.traits.random:
         return {"coupled": "optimizer"}  # the numbers drawn for one depend on those drawn for others
-    problem = _problem(subject)
+    problem = _problem(subject, steps=3 * STEPS, lr=0.5).mapped(np.abs)  # what is estimated from all gradients moves
     alone = [_run(subject, problem.only([index])).values()[0] for index in (0, 1)]
     if _same(_run(subject, problem).values(), alone):
         return {"coupled": None}
-    groups = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], {})]).run(problem).values()
+    try:
+        groups = OptimizerRun(subject, problem.starts, groups=[([0], {}), ([1], {})]).run(problem).values()
+    except (ValueError, RuntimeError):  # it refuses several groups
+        return {"coupled": "optimizer"}
     return {"coupled": "group" if _same(groups, alone) else "optimizer"}
 
 
@@ -194,9 +247,11 @@ def _counter(subject: OptimizerSubject) -> Found:
     return {"counter": "group" if _same([added.values()[1]], [fresh]) else "optimizer"}
 
 
-def _problem(subject: OptimizerSubject, steps: int = STEPS) -> Problem:
-    """Two parameters under ordinary gradients."""
-    return hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=steps, exponents=(-1.0, 0.5))
+def _problem(
+    subject: OptimizerSubject, shapes: Sequence[Shape] = ((6,), (4, 3)), *, steps: int = STEPS, lr: float = 0.01
+) -> Problem:
+    """Parameters under ordinary gradients."""
+    return hostile_problem(subject, shapes, missing=False, steps=steps, exponents=(-1.0, 0.5), lr=lr)
 
 
 def _run(subject: OptimizerSubject, problem: Problem, **settings: Any) -> OptimizerRun:
@@ -210,8 +265,42 @@ def _same(left: list[Array], right: list[Array]) -> bool:
 
 
 def _of_a_schedule(target: Target, subject: ScheduleSubject) -> Found:
+    """Whether it takes common values of all its arguments, or only of those that have no default or a number."""
+    arguments = arguments_of(subject.implementation)
+    optional = [argument.name for argument in arguments if argument.default is None]
+    first = None
+    for found in ({}, {"left": optional}):
+        trial = resolve(replace(target, found=found))
+        assert isinstance(trial, ScheduleSubject)
+        try:
+            SchedulerRun(trial).advance()
+        except Exception as error:
+            first = first or error
+        else:
+            return {**found, **_last_step(trial), **_drives(trial)}
+    raise CannotBeJudged(f"{target} cannot be judged alone: {type(first).__name__}: {first}") from first
+
+
+def _last_step(subject: ScheduleSubject) -> Found:
+    """The hyperparameter that names the last step, if a step beyond it is refused."""
+    run = SchedulerRun(subject)
     try:
-        SchedulerRun(subject).run(3)
-    except Exception as error:
-        raise CannotBeJudged(f"{target} cannot be judged alone: {type(error).__name__}: {error}") from error
+        run.run(subject.reach(run.settings))
+    except ValueError:
+        names = [name for name, value in run.settings.items() if type(value) is int and value == run.t]
+        return {"end": names[0], "after": "raise"} if names else {}
+    except Exception:  # checks will tell what is wrong
+        return {}
+    return {}
+
+
+def _drives(subject: ScheduleSubject) -> Found:
+    """The keys of groups that it sets besides the rate, if its arguments speak of them: `momentum`, `max_momentum`."""
+    with suppress(Exception):  # checks will tell what is wrong
+        run = SchedulerRun(subject)
+        before = [dict(group) for group in make_optimizer(subject).param_groups]
+        run.run(3)
+        pairs = list(zip(run.optimizer.param_groups, before, strict=True))
+        keys = [key for key in ("momentum", "betas") if any(new.get(key) != old.get(key) for new, old in pairs)]
+        return {"drives": [key for key in keys if any(key in argument for argument in run.settings)]}
     return {}

@@ -17,6 +17,11 @@ class Assertions:
 
     activity: Activity
 
+    @property
+    def right(self) -> str:
+        """The source of right values, in words, where a comparison names no other."""
+        return "the reference"
+
     def fail(self, reason: str, *, where: tuple[int, ...] | None = None, **details: Any) -> NoReturn:
         """Raise `Failed` with a finding: a reason in one sentence, the element that differs, and further fields."""
         raise Failed(Finding(reason=reason, **details), where)
@@ -45,7 +50,7 @@ class Assertions:
             bound: the largest allowed absolute error, for each element or for all.
             what: the name of what is compared.
             step: the number of updates before the comparison; for a schedule, the step.
-            of: the source of the right values; the reference, if not given.
+            of: the source of the right values; the reference, or a plain run of the class, if not given.
         """
         self.activity.comparisons += 1
         actual, expected = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)
@@ -57,7 +62,7 @@ class Assertions:
             return
         where = tuple(int(i) for i in np.argwhere(wrong)[0])
         self.fail(
-            f"{what} is {actual[where]:.17g} where {of or 'the reference'} says {expected[where]:.17g}",
+            f"{what} is {actual[where]:.17g} where {of or self.right} says {expected[where]:.17g}",
             measured=float(error[where]),
             bound=float(np.broadcast_to(bound, error.shape)[where]),
             step=step,

@@ -124,6 +124,7 @@ def _construct(subject: Subject) -> dict[str, Any]:
 
 
 def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None, str | None]:
+    found = subject.target.found or {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a subject's warnings are not findings
         try:
@@ -137,6 +138,8 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
         except NotApplicable as error:
             return Status.NOT_APPLICABLE, None, str(error)
         except (Exception, SystemExit) as error:
+            if str(error) in found.get("refusals", ()):
+                return Status.NOT_APPLICABLE, None, f"it refuses groups: {error}"
             return Status.FAILED, _raised(subject, error, check.hint), None
     if not subject.activity.comparisons:
         finding = Finding(reason="the check compared nothing: it would pass whatever the subject does")
@@ -144,6 +147,8 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
     if not check.still and not subject.activity.moved and not subject.activity.constant:
         if isinstance(subject, OptimizerSubject) and subject.traits.unrectified == "skip":
             return Status.NOT_APPLICABLE, None, "its first updates, which cannot be rectified, change nothing"
+        if found.get("rests"):
+            return Status.NOT_APPLICABLE, None, f"its first {found['rests']} updates move nothing, and no more are made"
         return Status.FAILED, Finding(reason="no update has changed any parameter: there was nothing to judge"), None
     return Status.PASSED, None, None
 

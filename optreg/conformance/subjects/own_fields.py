@@ -76,7 +76,7 @@ def own_values(
         value = defaults[name]
         if name in given or field in given:
             value = _plain(given.get(name, given.get(field)))
-        elif name in signature.required or (steps and ours in STEPS and not isinstance(value, int | float)):
+        elif name in signature.required or not _is_plain(_plain(value)) or (value is None and (steps or ours == "lr")):
             value = guesses.get(field)
             if value is None and name in signature.required:
                 unknown.append(name)

@@ -125,8 +125,9 @@ def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
         "held": frozenset(found.get("held", ())),
     }
     if steps:
-        open_ended = ScheduleTraits(end=None, after="formula", resume=None)
-        return ScheduleSubject(**common, traits=_with(open_ended, dict(target.traits)))
+        drives, after = tuple(found.get("drives", ())), found.get("after", "formula")
+        declared = ScheduleTraits(drives=drives, end=found.get("end"), after=after, resume=None)
+        return ScheduleSubject(**common, traits=_with(declared, dict(target.traits)))
     manner = {name: found.get(name, False) for name in ("trains", "needs_closure")}
     ndim = tuple(found.get("ndim", ()))
     traits = _inferred(OptimizerTraits(ndim=ndim, **{k: found[k] for k in FOUND_TRAITS if k in found}), signature)

@@ -1,7 +1,7 @@
 """Subjects: registered plugins and plain classes, in the same form for all checks."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self, get_args, get_type_hints
 
@@ -50,6 +50,11 @@ class Subject(Assertions):
     def alone(self) -> bool:
         """Whether it is judged without a formula, by plain runs of itself."""
         return self.target.alone
+
+    @property
+    def right(self) -> str:
+        """The source of right values, in words, where a comparison names no other."""
+        return "a plain run" if self.alone else super().right
 
     @property
     def device(self) -> str:
@@ -191,6 +196,11 @@ class OptimizerSubject(Subject):
         return torch.float32 if self.traits.arithmetic == "float32" else torch.float64
 
     @property
+    def rests(self) -> int:
+        """How many of its first updates move nothing, as trials of a class that is judged alone have found out."""
+        return int((self.target.found or {}).get("rests", 0))
+
+    @property
     def ndim(self) -> int:
         """A number of dimensions that parameters may have."""
         return self.traits.ndim[0] if self.traits.ndim else 1
@@ -209,6 +219,8 @@ class ScheduleSubject(Subject):
     """A pure schedule or an LRScheduler, with its formula."""
 
     traits: ScheduleTraits = field(default_factory=ScheduleTraits)
+    plain: dict[str, Callable[[int], float]] = field(default_factory=dict)
+    """The rates of plain runs that were made already, by settings and base rate."""
 
     @property
     def pure(self) -> bool:
@@ -242,12 +254,38 @@ class ScheduleSubject(Subject):
     def rate(self, settings: Mapping[str, Any], base_lr: float, t: int) -> float:
         """The reference's learning rate at step t, computed at 50 digits and rounded once.
 
-        A reference defines the multiplier of the base learning rate, or the rate itself if it is not a multiple.
+        A reference defines the multiplier of the base learning rate, or the rate itself if it is not a multiple. Of a
+        schedule that is judged alone, it is the rate of a plain run.
         """
+        if self.alone:
+            key = repr((sorted(settings.items()), base_lr))
+            if key not in self.plain:
+                self.plain[key] = self._plain_rates(settings, base_lr)
+            return self.plain[key](t)
         reference, digits = self.reference(**settings), fifty_digits()
         if hasattr(reference, "rate"):
             return float(reference.rate(base_lr, t, digits))
         return float(digits.mpf(base_lr) * reference.multiplier(t, digits))
+
+    def _plain_rates(self, settings: Mapping[str, Any], base_lr: float) -> Callable[[int], float]:
+        """The learning rate of one group at any step: by a new function for each, or by a run through all of them."""
+        import torch
+
+        if self.pure:
+            arguments = self.own_arguments(settings)
+            return lambda t: base_lr * float(self.implementation(**arguments)(t))
+        param = torch.nn.Parameter(self.tensor([1.0]))
+        optimizer = torch.optim.SGD([param], lr=float(base_lr), momentum=0.9)
+        scheduler, rates = self.make(optimizer, **settings), [float(optimizer.param_groups[0]["lr"])]
+
+        def rate(t: int) -> float:
+            while len(rates) <= t:
+                optimizer.step()
+                scheduler.step()
+                rates.append(float(optimizer.param_groups[0]["lr"]))
+            return rates[t]
+
+        return rate
 
     def formula(self, settings: Mapping[str, Any], t: int) -> float:
         """The learning rate at step t if the base learning rate is 1."""

@@ -82,7 +82,7 @@ def registered(target: Target) -> Registration[Any]:
 
 
 def kind_of(target: Target) -> Literal["optimizer", "scheduler"]:
-    """Whether an optimizer or a schedule is to be judged, by its record: no implementation is imported.
+    """Whether an optimizer or a schedule is to be judged, by a plugin's record: no implementation is imported.
 
     Raises:
         CannotBeJudged: there is no such plugin.

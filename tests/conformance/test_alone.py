@@ -1,0 +1,119 @@
+"""A class alone: judged by plain runs of itself, as far as no formula is needed."""
+
+import functools
+
+import pytest
+import torch
+from broken.zoo import FAULTS
+
+from optreg.conformance import Status, Target, Tier, checks
+from optreg.conformance.catalogue import floor, of_tier
+from optreg.conformance.chapters import find
+from optreg.conformance.harness.trials import in_words, settled
+from optreg.conformance.running.check import judge, judge_subject
+from optreg.conformance.subjects.resolving import resolve
+
+CLASSES = [fault for fault in FAULTS if not find(fault.meant).formula and not fault.subject().registered]
+
+OPEN = {
+    "CountsByGroup": "updates may rightly be counted so",
+    "CountsParameters": "parameters may rightly be coupled",
+    "ClipsByTheNormOfAll": "parameters may rightly be coupled",
+    "DrawsLots": "updates may rightly be random",
+    "LeansToOneSide": "an update may rightly lean to one side",
+}
+"""Faults that only a formula tells from a right algorithm, though the check that is meant for them needs none."""
+
+
+@pytest.fixture(autouse=True)
+def whole():
+    """Some faults leave torch's global switches behind."""
+    yield
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+
+
+def test_most_faults_are_meant_for_a_check_that_needs_no_formula():
+    assert len(CLASSES) > 0.6 * len([fault for fault in FAULTS if not fault.subject().registered])
+
+
+@pytest.mark.parametrize("fault", CLASSES, ids=lambda fault: fault.name)
+def test_a_fault_is_caught_alone_by_the_check_that_is_meant_for_it(fault):
+    verdict = judge(Target(fault.subject().name), find(fault.meant))
+    expected = Status.NOT_APPLICABLE if fault.name in OPEN else Status.FAILED
+    assert verdict.status is expected, fault.sentence
+
+
+def judged(target):
+    """The verdicts on a class alone, of all checks that are a MUST."""
+    target = settled(target)
+    kind = resolve(target).kind.value
+    return kind, [judge_subject(resolve(target), check) for check in of_tier(checks(kind), Tier.MUST)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "right:FlatAdamW",
+        "right:GroupCountedAdamW",
+        "right:DataAdam",
+        "right:LionWithModes",
+        "right:lambda_warmup_cosine",
+        "styles:KeepsPowers",
+        "styles:SplitInGroups",
+        "styles:CountsForAll",
+        "styles:ViewsOfOneBuffer",
+        "styles:NarrowRanges",
+        "styles:OwnCheckpoints",
+        "styles:RatesInTensors",
+        "torch.optim.lr_scheduler:OneCycleLR",
+        "optreg_plugins.schedules.schedule:WarmupCosine",
+        "peculiar:Matrices",
+        "peculiar:Closure",
+        "peculiar:Trains",
+        "peculiar:Normed",
+        "peculiar:Draws",
+        "peculiar:WarmsUp",
+        "peculiar:OneGroup",
+        "peculiar:cosine",
+    ],
+)
+def test_a_right_class_passes_alone(name):
+    kind, verdicts = judged(Target(name))
+    assert [f"{verdict.check}: {verdict.finding}" for verdict in verdicts if verdict.finding] == []
+    passed = sum(verdict.status is Status.PASSED for verdict in verdicts)
+    assert passed >= floor(kind, Tier.MUST, alone=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("right:GroupCountedAdamW", ["updates are counted for the whole group"]),
+        ("styles:CountsForAll", ["updates are counted for the whole optimizer"]),
+        ("peculiar:Matrices", ["it takes matrices alone"]),
+        ("peculiar:Closure", ["it makes updates only with a closure"]),
+        ("peculiar:Trains", ["it makes updates after a call of `train()`"]),
+        ("peculiar:Normed", ["the elements of a parameter are coupled", "the parameters of a group are coupled"]),
+        ("peculiar:Draws", ["it draws random numbers, and is seeded"]),
+        ("peculiar:WarmsUp", ["its first 2 updates move nothing"]),
+        ("torch.optim:AdamW", []),
+    ],
+)
+def test_what_is_peculiar_is_found_out_and_told(name, words):
+    assert in_words(settled(Target(name)).found) == words
+
+
+@functools.cache
+def idle(kind):
+    """A class that does nothing, with what is found out about it."""
+    return settled(Target({"optimizer": "harmful:DoesNothing", "scheduler": "idle:Idle"}[kind]))
+
+
+@pytest.mark.parametrize("check", [check for check in checks() if not check.still and not check.formula], ids=str)
+def test_no_check_passes_alone_a_class_that_does_nothing(check):
+    assert judge(idle(check.kind), check).status in {Status.FAILED, Status.NOT_APPLICABLE}
+
+
+def test_a_value_that_cannot_be_guessed_is_given():
+    found = settled(Target("harmful:NeedsMore", settings=(("secret", 3),))).found
+    assert found["coupled"] is None
