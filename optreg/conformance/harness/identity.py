@@ -24,7 +24,7 @@ def found_out(subject: OptimizerSubject | ScheduleSubject) -> dict[str, Any] | N
     """The traits by which a class is another variant than was asked for; None if it is none that is known."""
     if subject.target.found is not None:
         return dict(subject.target.found)
-    with suppress(Exception):  # of a class that is at fault, which checks will find
+    with suppress(Exception, SystemExit):  # of a class that is at fault, which checks will find
         return _schedule(subject) if isinstance(subject, ScheduleSubject) else _optimizer(subject)
     return None
 
