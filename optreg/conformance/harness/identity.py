@@ -81,7 +81,7 @@ def _leads_to(
 
 def _near(value: Array, expected: Array, reference: ReferenceRun, index: int) -> bool:
     bound = reference.bound(index)
-    return within(value, expected, bound) or within(value, expected, np.maximum(bound, reference.conditioned(index)))
+    return within(value, expected, bound) or within(value, expected, bound + reference.amplified(index))
 
 
 LATE, GAP = 7, 10
