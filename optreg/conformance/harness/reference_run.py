@@ -109,7 +109,7 @@ class ReferenceRun:
         """How much farther each element of a parameter may be because the algorithm amplifies rounding errors.
 
         The reference is run beside itself, from starts and under gradients that are changed by a unit roundoff. How far
-        that moves an element, beyond u S, adds to the tolerance: little, unless the algorithm iterates.
+        that moves an element, beyond u S, adds to the tolerance. Independent elements move by up to 4 u S without any amplification.
         """
         if not self._nearby:
             starts, groups, settings = self._made
@@ -125,7 +125,8 @@ class ReferenceRun:
             moved = [np.abs(run.values()[index] - self.values()[index]) for run, _ in self._nearby]
         spread = np.nan_to_num(np.max(moved, axis=0), nan=0.0, posinf=0.0)
         spread = spread if self.subject.traits.elementwise else np.full_like(spread, spread.max(initial=0.0))
-        excess = np.maximum(spread - UNIT[self.dtype] * self._scale(index), 0.0)
+        plain = 4.0 if self.subject.traits.elementwise else 1.0
+        excess = np.maximum(spread - plain * UNIT[self.dtype] * self._scale(index), 0.0)
         return np.asarray(AMPLIFIED * rounding(self.dtype, self.t) / UNIT[self.dtype] * excess)
 
     def _rounded(self, array: Array, random: np.random.Generator) -> Array:
