@@ -109,7 +109,8 @@ class ReferenceRun:
         """How much farther each element of a parameter may be because the algorithm amplifies rounding errors.
 
         The reference is run beside itself, from starts and under gradients that are changed by a unit roundoff. How far
-        that moves an element, beyond u S, adds to the tolerance. Independent elements move by up to 4 u S without any amplification.
+        that moves an element, beyond u S, adds to the tolerance. Independent elements move by up to 4 u S without any
+        amplification.
         """
         if not self._nearby:
             starts, groups, settings = self._made
