@@ -117,7 +117,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
     cases = []
     for target in targets:
         try:
-            subject = described[target.name] = pool.describe(target, limit=limit)
+            subject = described[target.name] = _described(pool, target, limit)
         except CannotBeJudged as error:
             refused[target.name] = str(error)
             continue
@@ -148,6 +148,23 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
     if _refused(refused.values()) or not written:
         return 2
     return int(bool(too_few or found))
+
+
+FINDING_OUT = 10.0
+"""Seconds that it may take to find out which variant a class is."""
+
+
+def _described(pool: Any, target: Any, limit: float) -> dict[str, Any]:
+    """The description of a target, with what it is; a class that ends its process is judged as what was asked for."""
+    from optreg.conformance.results.verdict import CannotBeJudged
+
+    subject: dict[str, Any] = pool.describe(replace(target, strict=True), limit=limit)
+    if target.like and not target.strict:
+        try:
+            subject = pool.describe(target, limit=min(limit, FINDING_OUT))
+        except CannotBeJudged as error:
+            subject["is"] = f"not found out: {error}"
+    return subject
 
 
 def _refused(reasons: Iterable[str]) -> int:

@@ -24,7 +24,7 @@ def found_out(subject: OptimizerSubject | ScheduleSubject) -> dict[str, Any] | N
     """The traits by which a class is another variant than was asked for; None if it is none that is known."""
     if subject.target.found is not None:
         return dict(subject.target.found)
-    with suppress(Exception):  # of a class that is at fault, which checks will find
+    with suppress(Exception, SystemExit):  # of a class that is at fault, which checks will find
         return _schedule(subject) if isinstance(subject, ScheduleSubject) else _optimizer(subject)
     return None
 
@@ -81,7 +81,7 @@ def _leads_to(
 
 def _near(value: Array, expected: Array, reference: ReferenceRun, index: int) -> bool:
     bound = reference.bound(index)
-    return within(value, expected, bound) or within(value, expected, np.maximum(bound, reference.conditioned(index)))
+    return within(value, expected, bound) or within(value, expected, bound + reference.amplified(index))
 
 
 LATE, GAP = 7, 10

@@ -309,7 +309,7 @@ class OptimizerRun:
         try:
             self.subject.assert_close(found, expected, bound, what, step=step, of=of)
         except Failed:
-            bound = bound if reference is None else np.maximum(bound, reference.conditioned(index))
+            bound = bound if reference is None else bound + reference.amplified(index)
             with self.showing(index, expected, bound, reference=reference):
                 self.subject.assert_close(found, expected, bound, what, step=step, of=of)
 

@@ -21,7 +21,7 @@ NEARBY = 4
 """How many runs show what a rounding does."""
 
 AMPLIFIED = 4.0
-"""A factor of the tolerance where rounding is amplified: Muons in four orders of operations need at most 1.1."""
+"""A factor of the tolerance where rounding is amplified: Muons in four orders of operations need 0.8 of it without."""
 
 
 class ReferenceRun:
@@ -116,11 +116,12 @@ class ReferenceRun:
         """How far each element of a parameter may be from the reference."""
         return np.asarray(rounding(self.dtype, self.t) * self._scale(index))
 
-    def conditioned(self, index: int) -> Array:
-        """How far each element of a parameter may be, if the algorithm amplifies rounding errors: an iteration does.
+    def amplified(self, index: int) -> Array:
+        """How much farther each element of a parameter may be because the algorithm amplifies rounding errors.
 
         The reference is run beside itself, from starts and under gradients that are changed by a unit roundoff. How far
-        that moves an element, in place of u S, makes the tolerance.
+        that moves an element, beyond u S, adds to the tolerance. Independent elements move by up to 4 u S without any
+        amplification.
         """
         if not self._nearby:
             starts, groups, settings = self._made
@@ -136,7 +137,9 @@ class ReferenceRun:
             moved = [np.abs(run.values()[index] - self.values()[index]) for run, _ in self._nearby]
         spread = np.nan_to_num(np.max(moved, axis=0), nan=0.0, posinf=0.0)
         spread = spread if self.subject.traits.elementwise else np.full_like(spread, spread.max(initial=0.0))
-        return np.asarray(AMPLIFIED * rounding(self.dtype, self.t) / UNIT[self.dtype] * spread)
+        plain = 4.0 if self.subject.traits.elementwise else 1.0
+        excess = np.maximum(spread - plain * UNIT[self.dtype] * self._scale(index), 0.0)
+        return np.asarray(AMPLIFIED * rounding(self.dtype, self.t) / UNIT[self.dtype] * excess)
 
     def _rounded(self, array: Array, random: np.random.Generator) -> Array:
         """An array whose elements are changed by a unit roundoff; where a matrix is multiplied, by their rows'."""
