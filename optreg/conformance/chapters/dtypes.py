@@ -215,7 +215,8 @@ def check_complex_parameters(subject: OptimizerSubject) -> None:
                 param.grad = None if grad is None else as_complex(grad)
             optimizer.step()
             subject.activity.updates += 1
-            subject.activity.moved = True
+            pairs = zip(params, problem.starts, strict=True)
+            subject.activity.moved |= any(bool((param != as_complex(start)).any()) for param, start in pairs)
             reference.take(step)
             for index, (param, expected) in enumerate(zip(params, reference.values(), strict=True)):
                 found, bound = torch.view_as_real(param.detach()).cpu().numpy(), reference.bound(index)

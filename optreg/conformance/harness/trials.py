@@ -110,7 +110,7 @@ def _manner(target: Target) -> Found:
             ends = list(zip(run.values(), problem.starts, strict=True))
             if all(np.all(np.isfinite(end)) and np.any(end != start) for end, start in ends):
                 return found
-            resting = resting or found
+            resting = found if resting is None else resting
     if resting is None:
         raise CannotBeJudged(
             f"{target} cannot be judged alone: with one parameter and its defaults, {type(first).__name__}: {first}"
@@ -268,16 +268,25 @@ def _of_a_schedule(target: Target, subject: ScheduleSubject) -> Found:
     """Whether it takes common values of all its arguments, or only of those that have no default or a number."""
     arguments = arguments_of(subject.implementation)
     optional = [argument.name for argument in arguments if argument.default is None]
-    first = None
+    first: Exception | None = None
     for found in ({}, {"left": optional}):
         trial = resolve(replace(target, found=found))
         assert isinstance(trial, ScheduleSubject)
         try:
-            SchedulerRun(trial).advance()
-        except Exception as error:
+            trial.make(make_optimizer(trial), **trial.ordinary())
+            run = SchedulerRun(trial)
+            run.run(trial.reach(run.settings))
+        except TypeError as error:  # it needs other arguments
             first = first or error
-        else:
-            return {**found, **_last_step(trial), **_drives(trial)}
+            continue
+        except Exception as error:  # checks will tell what is wrong
+            if trial.plain or trial.activity.updates:
+                return {**found, **_last_step(trial), **_drives(trial)}
+            first = first or error
+            continue
+        if not trial.activity.moved:
+            raise CannotBeJudged(f"{target} cannot be judged alone: its rate never changes")
+        return {**found, **_last_step(trial), **_drives(trial)}
     raise CannotBeJudged(f"{target} cannot be judged alone: {type(first).__name__}: {first}") from first
 
 
