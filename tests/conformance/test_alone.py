@@ -13,6 +13,8 @@ from optreg.conformance.harness.trials import in_words, settled
 from optreg.conformance.running.check import judge, judge_subject
 from optreg.conformance.subjects.resolving import resolve
 
+pytestmark = pytest.mark.no_cover  # tracing takes a third of the time
+
 CLASSES = [fault for fault in FAULTS if not find(fault.meant).formula and not fault.subject().registered]
 
 OPEN = {

@@ -117,10 +117,11 @@ def _without_answer(target: Any, check: str | None, outcome: Outcome) -> dict[st
 def _start_compiler() -> None:
     """Start the compiler; checks will find if it is broken."""
     with contextlib.suppress(Exception):
-        from optreg.torch_internals import start_compiler
+        from optreg.torch_internals import compiler_has_started, start_compiler
 
-        start_compiler()
-    gc.freeze()
+        if not compiler_has_started():
+            start_compiler()
+            gc.freeze()
 
 
 def _answer(target: Any, check: str | None) -> dict[str, Any]:
