@@ -21,7 +21,7 @@ WITHOUT_A_PROGRAM = {
     "ReplacesTheParameter", "CountsInTheClass", "EmptiesTheList", "TakesDuplicates", "DropsUnknownKeys",
     "SparseByItsValues", "CallsTheClosureTwice", "LeavesAGraph", "LeavesGradientsDisabled", "WithoutHooks",
     "WithoutStateHooks", "KeepsAnObject", "EmptiesTheCheckpoint", "SharesTheCheckpoint", "StateInFloat64",
-    "CountsInTheStatesDtype", "TakesAnyCheckpoint", "BeginsAnewSilently", "CopiesWithoutState", "NeedsANewKey",
+    "CountsInTheStatesDtype", "TakesAnyCheckpoint", "BeginsAnewSilently", "NeedsANewKey",
     "KeepsEveryGradient", "DecayInAnAttribute", "TakesAnything", "TakesMoreMemoryThanDeclared", "ReadsTheNorm",
     "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
@@ -30,7 +30,7 @@ WITHOUT_A_PROGRAM = {
     # the checkpoint is not the optimizer's own, or is loaded in another process
     "CountsInTensorsAlone", "SavesTickets",
     # a program would have to write out a thousand numbers or a million
-    "DropsTheRemainder", "LeavesOutTheRest", "DropsTheLastRows", "NarrowsLargeGradients",
+    "DropsTheRemainder", "ForgetsARemainder", "LeavesOutTheRest", "DropsTheLastRows", "NarrowsLargeGradients",
     # what is wrong is a statistic of thousands of elements
     "DropsTheLowerBits", "RoundsUpTooOften", "RoundsToTheNearest", "NoiseTwiceAsLarge", "OneRowOfNoise",
     "NoiseOfTheGlobalGenerator", "CountsRoundingsInAnAttribute", "OneSeedForAll", "StateStandsStill", "StateStaysWide",

@@ -80,7 +80,7 @@ def test_a_right_class_passes_every_must(target):
 def test_a_count_by_group_that_is_not_declared_is_one_finding():
     target = Target("right:GroupCountedAdamW", "adamw")
     assert judge(target, find("S01")).status is Status.FAILED
-    found = findings(replace(target, found=(("counter", "group"),)), Tier.MUST)
+    found = findings(replace(target, found={"counter": "group"}), Tier.MUST)
     assert [finding[:3] for finding in found] == ["V01"]
     assert "it is adamw, counted by group; if that is intended, declare it: --trait counter=group" in found[0]
 

@@ -341,7 +341,8 @@ def check_counting_goes_on_under_another_default_dtype(subject: OptimizerSubject
 @check("D23", needs=_unless_it_counts, hint="the count is capped, reset, or kept in a type that overflows at 2^15")
 def check_late_counts(subject: OptimizerSubject) -> None:
     """Where a checkpoint says that more than 2^15 updates were made, the next ones are the reference's."""
-    if not _late_update(subject, 2**15, torch.float64, "the parameter", made=4, share=1e-9):
+    share = 1e-9 if subject.precise is torch.float64 else 1e-4
+    if not _late_update(subject, 2**15, torch.float64, "the parameter", made=4, share=share):
         raise NotApplicable("its checkpoints hold more than a count of updates whose gradients are zero")
 
 

@@ -508,7 +508,7 @@ def _follow_at(subject: OptimizerSubject, problem: Problem, name: str, value: An
         if narrow:
             return
         raise
-    reference = ReferenceRun(subject, problem.starts, **{name: _usual(name, value)})
+    reference = ReferenceRun(subject, problem.starts, **{name: _usual(name, value) if subject.alone else value})
     for step in problem.steps:
         step_both(run, reference, step.grads)
         for index, (param, grad) in enumerate(zip(run.params, step.grads, strict=True)):
@@ -549,7 +549,7 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
     run, reference = side_by_side(subject, problem)
     for factor, step in zip(factors, problem.steps, strict=True):
         run.step(step.grads, lr=0.02 * factor)
-        reference.step(step.grads, lr=_usual("lr", 0.02 * factor))
+        reference.step(step.grads, lr=_usual("lr", 0.02 * factor) if subject.alone else 0.02 * factor)
         compare(run, reference)
     run, reference = side_by_side(subject, problem, lr=0.02)
     if "lr" not in run.optimizer.param_groups[0]:

@@ -1,6 +1,7 @@
 """Faults of engineering: state, groups, dtypes, closures, saving."""
 
 import copy
+from collections import defaultdict
 
 import torch
 
@@ -505,10 +506,7 @@ class CopiesWithoutState(Lion):
     """A copy begins afresh."""
 
     def __getstate__(self):
-        return {**super().__getstate__(), "state": {}}
-
-    def __setstate__(self, state):
-        super().__setstate__({**state, "state": type(self.state)(dict)} if not state["state"] else state)
+        return {**super().__getstate__(), "state": defaultdict(dict)}
 
 
 @fault_in("P10", Lion, "step_param", "before")
