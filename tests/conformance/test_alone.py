@@ -23,6 +23,8 @@ OPEN = {
     "ClipsByTheNormOfAll": "parameters may rightly be coupled",
     "DrawsLots": "updates may rightly be random",
     "LeansToOneSide": "an update may rightly lean to one side",
+    "SwitchedAtFirst": "what a switch does is not known",
+    "StepsInFloat32": "a schedule alone is not asked for its end, from which that is far",
 }
 """Faults that only a formula tells from a right algorithm, though the check that is meant for them needs none."""
 
@@ -46,8 +48,7 @@ def test_a_fault_is_caught_alone_by_the_check_that_is_meant_for_it(fault):
             settled(Target(fault.subject().name))
         return
     verdict = judge(Target(fault.subject().name), find(fault.meant))
-    expected = Status.NOT_APPLICABLE if fault.name in OPEN else Status.FAILED
-    assert verdict.status is expected, fault.sentence
+    assert (verdict.status is Status.FAILED) is (fault.name not in OPEN), fault.sentence
 
 
 def judged(target):
@@ -117,7 +118,7 @@ def idle():
 
 def test_a_schedule_that_does_nothing_cannot_be_judged_alone():
     with pytest.raises(CannotBeJudged, match="its rate never changes"):
-        settled(Target("idle:NoHorizon"))
+        settled(Target("idle:NoHorizon", settings=(("peak", 1.0), ("floor", 0.0))))
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,12 @@ def check_counting_goes_on_under_another_default_dtype(subject: OptimizerSubject
         torch.set_default_dtype(before)
 
 
-@check("D23", needs=_unless_it_counts, hint="the count is capped, reset, or kept in a type that overflows at 2^15")
+@check(
+    "D23",
+    formula=True,
+    needs=_unless_it_counts,
+    hint="the count is capped, reset, or kept in a type that overflows at 2^15",
+)
 def check_late_counts(subject: OptimizerSubject) -> None:
     """Where a checkpoint says that more than 2^15 updates were made, the next ones are the reference's."""
     share = 1e-9 if subject.precise is torch.float64 else 1e-4

@@ -11,7 +11,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import unless_drawing, unless_groups_are_independent, unless_independent
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import a_parameter, hostile_problem, shapes_for
+from optreg.conformance.harness.problems import VANISHING, a_parameter, hostile_problem, shapes_for
 from optreg.conformance.harness.recording import NEW_OPTIMIZER
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, coarser, rounding
@@ -243,6 +243,8 @@ def check_groups_at_all_kinds_of_rates(subject: OptimizerSubject) -> None:
     run = OptimizerRun(subject, problem.starts, groups=[([index], {}) for index in range(len(RATES))])
     for index, lr in enumerate(RATES):
         run.edit(only=index, lr=lr)
-    reference = ReferenceRun(subject, problem.starts, groups=[([index], {"lr": lr}) for index, lr in enumerate(RATES)])
+    least = VANISHING if subject.alone else 0.0  # a constructor may refuse zero
+    rates = [([index], {"lr": max(lr, least)}) for index, lr in enumerate(RATES)]
+    reference = ReferenceRun(subject, problem.starts, groups=rates)
     for step in problem.steps:
         step_both(run, reference, step.grads)

@@ -19,6 +19,7 @@ from optreg.conformance.harness.problems import (
     ALL_ZERO,
     PERIOD,
     STEPS,
+    VANISHING,
     Problem,
     Shape,
     Step,
@@ -36,9 +37,6 @@ from optreg.conformance.subjects.settings import decay_rates, fits, in_words
 from optreg.conformance.subjects.subject import OptimizerSubject
 from optreg.conformance.subjects.variants import decay_of
 from optreg.hyperparameters import defaults
-
-VANISHING = 2.0**-300
-"""A number that acts as zero does in any sum of ordinary numbers."""
 
 
 def _has(name: str) -> Callable[[OptimizerSubject], str | None]:

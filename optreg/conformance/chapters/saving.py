@@ -269,7 +269,11 @@ def check_counts_that_are_plain_numbers(subject: OptimizerSubject) -> None:
         _assert_continues(run.resumed(saved), run, problem, 5, "resumed from a checkpoint with plain counts")
 
 
-@check("P26", hint="what the checkpoint refers to exists only in the process that saved it: an id, a class's attribute")
+@check(
+    "P26",
+    needs=unless_drawing,
+    hint="what the checkpoint refers to exists only in the process that saved it: an id, a class's attribute",
+)
 def check_resuming_in_another_process(subject: OptimizerSubject) -> None:
     """A process that has seen nothing of the run resumes it from a file, bit for bit."""
     problem = hostile_problem(subject)

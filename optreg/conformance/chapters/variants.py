@@ -19,7 +19,13 @@ unless_only_the_plugin_declares = unless(
 )
 
 
-@check("V01", needs=unless_only_the_plugin_declares, still=True, hint="the algorithm has variants, and this is another")
+@check(
+    "V01",
+    formula=True,
+    needs=unless_only_the_plugin_declares,
+    still=True,
+    hint="the algorithm has variants, and this is another",
+)
 def check_it_is_the_variant_that_was_asked_for(subject: OptimizerSubject) -> None:
     """A class is the variant of the algorithm that was asked for."""
     assert_asked_for(subject, lambda asked: follow(asked, hostile_problem(asked, missing=True)))

@@ -48,6 +48,10 @@ class Problem:
         return Problem([self.starts[i] for i in members], steps)
 
 
+VANISHING = 2.0**-300
+"""A number that acts as zero does in any sum of ordinary numbers."""
+
+
 def hostile_problem(
     subject: OptimizerSubject,
     shapes: Sequence[Shape] = SHAPES,
