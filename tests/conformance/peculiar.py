@@ -25,7 +25,8 @@ class Closure(Momentum):
     def step(self, closure):
         loss = torch.enable_grad()(closure)()
         torch.enable_grad()(closure)()
-        super().step()
+        for group in self.param_groups:
+            self.step_group(group)
         return loss
 
 

@@ -302,7 +302,7 @@ def test_harmful_plugins_spoil_their_own_rows_and_not_the_run(tmp_path):
 def test_what_is_written_to_the_worker_is_no_verdict_and_the_neighbour_is_judged(tmp_path):
     file = tmp_path / "r.json"
     names = ("harmful:WritesIntoTheWorker", "broken.textbook:Lion")
-    run = conform(*names, "--as", "lion", "-k", "M02", "--json", str(file))
+    run = conform(*names, "--as", "lion", "--strict", "-k", "M02", "--json", str(file))
     assert run.returncode == 2
     assert f"cannot be judged: {names[0]}: the worker replied to something that it was not asked\n" in run.stderr
     assert [(v["subject"], v["status"]) for v in verdicts_of(file)] == [(names[1], "passed")]
