@@ -233,7 +233,7 @@ def _imported(entry: Entry) -> Any:
     failure = f"{entry.kind} '{entry.name}' is broken: {entry.origin} cannot be imported"
     try:
         with plugin_code(failure):
-            module = importlib.import_module(name)
+            module = _module(name)
     except PluginError as error:
         if type(error.__cause__).__name__ != "_DeadlockError":  # importlib's: two threads wait for each other's modules
             raise
@@ -242,6 +242,19 @@ def _imported(entry: Entry) -> Any:
         raise _too_early(entry)
     with plugin_code(failure):
         return functools.reduce(getattr, attribute.split(".") if attribute else (), module)
+
+
+def _module(name: str, attempts: int = 3) -> Any:
+    """Import a module, also while many threads import it at once.
+
+    CPython 3.11 then fails now and then: importlib does not find the module that it has just loaded.
+    """
+    try:
+        return importlib.import_module(name)
+    except KeyError as error:
+        if error.args != (name,) or attempts == 1:
+            raise
+    return _module(name, attempts - 1)
 
 
 def _too_early(entry: Entry) -> PluginError:
