@@ -13,8 +13,6 @@ from optreg.conformance.harness.trials import in_words, settled
 from optreg.conformance.running.check import judge, judge_subject
 from optreg.conformance.subjects.resolving import resolve
 
-pytestmark = pytest.mark.no_cover  # tracing takes a third of the time
-
 CLASSES = [fault for fault in FAULTS if not find(fault.meant).formula and not fault.subject().registered]
 
 OPEN = {
@@ -58,6 +56,7 @@ def judged(target):
     return kind, [judge_subject(resolve(target), check) for check in of_tier(checks(kind), Tier.MUST)]
 
 
+@pytest.mark.no_cover  # tracing takes a third of the time
 @pytest.mark.parametrize(
     "name",
     [
