@@ -20,8 +20,8 @@ class OptimizerReference(Protocol):
         """Run the algorithm on one parameter: send a gradient, receive the next parameters and the state.
 
         Read the hyperparameters from `self` in every update, since a schedule changes them during the run. An algorithm
-        that names the epsilon of its dtype reads `self.epsilon`, an attribute of the class, float64's: beside a run in
-        a narrower dtype, the suite sets it to that one's.
+        that names the epsilon of its dtype reads `self.epsilon`, an attribute of the class that is not a field,
+        float64's: beside a run in a narrower dtype, the suite sets it to that one's.
 
         Args:
             theta: the start, float64, of any shape; do not write to it.

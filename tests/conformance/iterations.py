@@ -1,5 +1,8 @@
 """Muon and Adafactor, right in several orders of operations, and with faults; none of them knows optreg."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from broken.textbook import Textbook
 
@@ -201,3 +204,24 @@ FAULTY = [(MuonOfOtherCoefficients, "torch.Muon"), (MuonOfFewerSteps, "torch.Muo
           (MuonThatAddsEps, "torch.Muon"), (MuonInFloat32, "torch.Muon"), (MuonOfAPlainMomentum, "torch.Muon"),
           (AdafactorOfTheRateAlone, "torch.Adafactor"), (AdafactorThatCountsFromTwo, "torch.Adafactor"),
           (AdafactorWithoutTheSize, "torch.Adafactor"), (AdafactorThatAddsEps, "torch.Adafactor")]  # fmt: skip
+
+
+@dataclass
+class NormalizedReference:
+    """Gradients divided by their size, to which a hyperparameter named as the dtype's epsilon is added."""
+
+    lr: float = 0.1
+    epsilon: float = 1e-3
+
+    def trajectory(self, theta):
+        while True:
+            g = yield theta, {}
+            theta = theta - self.lr * g / (np.abs(g) + self.epsilon)
+
+
+class Normalized(Textbook):
+    def __init__(self, params, lr=0.1, epsilon=1e-3):
+        super().__init__(params, {"lr": lr, "epsilon": epsilon})
+
+    def step_param(self, group, p, g):
+        p.sub_(group["lr"] * g / (g.abs() + group["epsilon"]))

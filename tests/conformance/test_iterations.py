@@ -32,3 +32,9 @@ def test_where_nothing_is_amplified_the_tolerance_is_as_it_was():
     reference = ReferenceRun(subject, problem.starts).run(problem)
     for index in range(len(problem.starts)):
         assert not np.any(reference.amplified(index))
+
+
+@pytest.mark.parametrize("check", ["M02", "M04", "D02"])
+def test_a_hyperparameter_that_is_named_epsilon_is_not_taken_for_the_dtypes(check):
+    target = Target("iterations:Normalized", reference="iterations:NormalizedReference")
+    assert judge(target, find(check)).status is Status.PASSED

@@ -56,7 +56,7 @@ class ReferenceRun:
         ]
         self.references = [subject.reference(**each) for each in own]
         for reference in self.references:
-            if hasattr(reference, "epsilon"):
+            if hasattr(reference, "epsilon") and "epsilon" not in self.settings:  # there it is a hyperparameter
                 reference.epsilon = torch.finfo(dtype).eps
         pairs = zip(self.references, starts, strict=True)
         self.plain = PlainRun(subject, starts, groups or (), own) if subject.alone else None
