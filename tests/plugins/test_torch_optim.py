@@ -82,6 +82,7 @@ EXPECTED = {
     "torch.Adafactor": {
         **SHARED,
         **dict.fromkeys(["D06", "D17"], "an empty parameter is a ZeroDivisionError"),
+        "D14": "row_var times col_var overflows float32 at |g| = 1e15, and the update is zero",
         "F04": "the root mean square of the parameter, which the step is scaled by, is read back by `.item()`",
         "P10": "a checkpoint without the key `maximize` is a KeyError at the next update",
     },
