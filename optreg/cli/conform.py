@@ -78,19 +78,8 @@ def command(names: tuple[str, ...], **options: Any) -> None:
     params = _pairs("--param", options["params"])
     settings = tuple((key, _value(value)) for key, value in _pairs("--set", options["settings"]))
     traits = tuple((key, _value(value)) for key, value in _pairs("--trait", options["traits"]))
-    targets = [
-        Target(
-            name,
-            options["like"],
-            params,
-            settings,
-            traits,
-            options["device"],
-            options["reference"],
-            strict=options["strict"],
-        )
-        for name in dict.fromkeys(names)
-    ]
+    asked = {key: options[key] for key in ("like", "device", "reference", "strict")}
+    targets = [Target(name, params=params, settings=settings, traits=traits, **asked) for name in dict.fromkeys(names)]
     selection = _selection(options["select"])
     default_registry()  # tells what is damaged of all that is installed; the workers are silent
     try:
@@ -121,11 +110,12 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
         except CannotBeJudged as error:
             refused[target.name] = str(error)
             continue
-        found = subject["found"]
+        as_found = replace(target, found=subject["found"])
+        is_another = target.like and as_found.found
         cases += [
-            (replace(target, found=found), check)
+            (as_found, check)
             for check in of_tier(pool.checks, tier, subject["kind"])
-            if selection(f"{target}-{check}") or (target.like and found and check.chapter == "Variants")
+            if selection(f"{target}-{check}") or (is_another and check.chapter == "Variants")
         ]
     if not cases:
         return _refused([*refused.values(), *(["no check matches"] if described else [])])
@@ -309,6 +299,5 @@ def _print_summary(described: list[dict[str, Any]], found: list[Any], verdicts: 
             click.echo(f"note: {subject['name']} does not have what it was judged with: {taken}{left}", err=True)
         if subject["extra"]:
             extra = ", ".join(f"{name}={value}" for name, value in subject["extra"].items())
-            click.echo(
-                f"note: {subject['name']} was made with {extra}, which {subject['like']} does not have", err=True
-            )
+            formula = subject["like"] or subject["reference"]
+            click.echo(f"note: {subject['name']} was made with {extra}, which {formula} does not have", err=True)

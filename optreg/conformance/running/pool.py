@@ -1,7 +1,7 @@
 """The pool: worker processes that run checks in parallel, each driven by a thread."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
@@ -41,14 +41,12 @@ class Pool:
         return self._workers[0].checks
 
     def describe(self, target: Target, *, limit: float) -> dict[str, Any]:
-        """Describe a target: its kind, origin and settings. Every worker does, and imports what it needs once.
+        """Describe a target: its kind, origin and settings.
 
         Raises:
             CannotBeJudged: it cannot be found, imported or constructed.
         """
-        described = [self._threads.submit(worker.describe, target, limit=limit) for worker in self._workers]
-        wait(described)
-        return described[0].result()
+        return self._workers[0].describe(target, limit=limit)
 
     def judge(self, cases: Iterable[tuple[Target, Check]], *, limit: float) -> Iterator[Verdict | CannotBeJudged]:
         """The verdict of each check of a target, in the given order, or the error why there is none."""
