@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from broken.textbook import Lion
+from detaching import detach
 
 
 def updating_by(act):
@@ -79,16 +80,6 @@ class Reads(Lion):
     def step_group(self, group):
         sys.stdin.readline()
         super().step_group(group)
-
-
-def detach():
-    """Leave a process behind, in a session of its own."""
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            time.sleep(1000)
-        os._exit(0)
-    os.wait()
 
 
 class Detaches(Lion):

@@ -21,10 +21,12 @@ OPEN = {
     "ClipsByTheNormOfAll": "parameters may rightly be coupled",
     "DrawsLots": "updates may rightly be random",
     "LeansToOneSide": "an update may rightly lean to one side",
-    "SwitchedAtFirst": "what a switch does is not known",
     "StepsInFloat32": "a schedule alone is not asked for its end, from which that is far",
 }
 """Faults that only a formula tells from a right algorithm, though the check that is meant for them needs none."""
+
+UNSEEN = {"SwitchedAtFirst": "of edits, those are judged alone whose hyperparameters mean the same everywhere"}
+"""Faults that the check which is meant for them passes alone."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,8 @@ def test_a_fault_is_caught_alone_by_the_check_that_is_meant_for_it(fault):
             settled(Target(fault.subject().name))
         return
     verdict = judge(Target(fault.subject().name), find(fault.meant))
-    assert (verdict.status is Status.FAILED) is (fault.name not in OPEN), fault.sentence
+    expected = {**dict.fromkeys(OPEN, Status.NOT_APPLICABLE), **dict.fromkeys(UNSEEN, Status.PASSED)}
+    assert verdict.status is expected.get(fault.name, Status.FAILED), fault.sentence
 
 
 def judged(target):

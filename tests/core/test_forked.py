@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="only Li
 
 SCRIPT = """
 import json, os, signal, time
+from detaching import detach
 from optreg import descendants
 from optreg.forked import outcomes
 
@@ -28,12 +29,7 @@ def closes():
     return "closed"
 
 def detaches():
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            time.sleep(1000)
-        os._exit(0)
-    os.wait()
+    detach()
     os._exit(3)
 
 def works(seconds):
@@ -67,7 +63,9 @@ print(json.dumps([found, left, shared]))
 @pytest.fixture(scope="module")
 def told():
     """The outcomes by name, what was left of all, and the answers of calls that shared a processor."""
-    run = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60)
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}  # `detaching` stands among them
+    command = [sys.executable, "-c", SCRIPT]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environ)
     assert run.stderr == ""
     return json.loads(run.stdout)
 
