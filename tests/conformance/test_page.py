@@ -13,6 +13,7 @@ from optreg.conformance.results.verdict import Curve, Finding
 SUBJECTS = [
     {"name": "good", "kind": "optimizer", "by": "optreg 0.1.0"},
     {"name": "bad:<b>Class</b>", "kind": "optimizer", "by": "as adamw"},
+    {"name": "long." * 12 + "names:Class", "kind": "optimizer", "by": "as adamw", "is": "adamw"},
     {"name": "slope", "kind": "scheduler", "by": "optreg 0.1.0"},
 ]
 FINDING = Finding(
