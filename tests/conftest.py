@@ -24,6 +24,20 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
         signal.signal(number, usual)
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the dearest tests, which are those without coverage, so that no worker is left with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Do not trace the processes either that a test without coverage starts: tracing takes a third of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("no_cover"):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        return (yield)
+
+
 def pytest_runtest_setup(item):
     """Skip tests of compiled paths where there is no compiler, or fail them where one is required."""
     if item.get_closest_marker("compiler") and not shutil.which(os.environ.get("CXX", "g++")):

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+pytestmark = pytest.mark.no_cover
+
 FOLDER = Path(__file__).parents[1] / "examples" / "char_lm"
 
 

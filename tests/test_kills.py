@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytestmark = pytest.mark.no_cover
+
 SCRIPT = Path(__file__).parent / "kills.py"
 differences = runpy.run_path(str(SCRIPT))["differences"]
 

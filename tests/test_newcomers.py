@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[1]
 
 THIRD_PARTY = ROOT / "tests" / "third_party" / "optreg-signsgd" / "optreg_signsgd"

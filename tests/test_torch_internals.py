@@ -14,6 +14,8 @@ from executors import in_a_process
 import optreg
 from optreg import torch_internals
 
+pytestmark = pytest.mark.no_cover
+
 SOURCES = Path(optreg.__file__).parent
 PLUGINS = SOURCES.parent / "plugins"
 

@@ -15,6 +15,8 @@ from click.testing import CliRunner
 from optreg.cli import main
 from optreg.cli.files import CannotBeWritten, OutputFile
 
+pytestmark = pytest.mark.no_cover
+
 SPEC = "optimizer: {name: lion}\nscheduler: {name: linear, total_steps: 10}\n"
 CONFORM = ["conform", "lion", "-k", "lion-M02"]
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.no_cover
+
 OPTREG = [sys.executable, "-m", "optreg"]
 NOTE = "(no description: Python runs with -OO, which drops docstrings)"
 

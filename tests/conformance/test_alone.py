@@ -59,7 +59,7 @@ def judged(target):
     return kind, [judge_subject(resolve(target), check) for check in of_tier(checks(kind), Tier.MUST)]
 
 
-@pytest.mark.no_cover  # tracing takes a third of the time
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "name",
     [

@@ -17,7 +17,10 @@ PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", 
 PROMPT = 2.0
 """Seconds in which everything must be gone."""
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds processes in /proc")
+pytestmark = [
+    pytest.mark.no_cover,
+    pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds processes in /proc"),
+]
 
 
 class Family:

@@ -10,6 +10,8 @@ from optreg.conformance import checks
 from optreg.conformance.chapters import CHAPTERS
 from optreg.errors import PluginError
 
+pytestmark = pytest.mark.no_cover
+
 HOUSERULES = Path(__file__).parents[1] / "third_party" / "optreg-houserules"
 
 PLUGIN = """

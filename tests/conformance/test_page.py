@@ -10,6 +10,8 @@ from optreg.conformance.report import html_page
 from optreg.conformance.results.causes import causes
 from optreg.conformance.results.verdict import Curve, Finding
 
+pytestmark = pytest.mark.no_cover
+
 SUBJECTS = [
     {"name": "good", "kind": "optimizer", "by": "optreg 0.1.0"},
     {"name": "bad:<b>Class</b>", "kind": "optimizer", "by": "as adamw"},

@@ -110,7 +110,7 @@ def only_what_this_torch_has(request):
         pytest.skip(f"{name} is not available: it needs {lacking}")
 
 
-@pytest.mark.no_cover  # tracing takes a third of the time
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", EXPECTED)
 def test_what_fails_is_what_is_expected_to_and_nothing_else(name):
     target = Target(name)

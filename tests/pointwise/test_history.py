@@ -14,7 +14,7 @@ from torch.nn import Parameter
 import optreg
 from optreg.pointwise import packs
 
-pytestmark = [pytest.mark.cpu, pytest.mark.no_cover]  # tracing takes a third of the time
+pytestmark = [pytest.mark.cpu, pytest.mark.no_cover]
 
 SIZES = [
     (1,),
