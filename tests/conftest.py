@@ -1,6 +1,7 @@
 """Real distributions for tests, written into a folder as an installer would leave them, and commands on a terminal."""
 
 import contextlib
+import gc
 import os
 import pty
 import shutil
@@ -27,6 +28,12 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
 def pytest_collection_modifyitems(items):
     """Begin with the dearest tests, which are those without coverage, so that no worker is left with them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("no_cover") is None)
+
+
+def pytest_collection_finish():
+    """Leave what lives until the end out of garbage collections, of which some checks ask for many."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
