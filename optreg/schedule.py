@@ -189,7 +189,7 @@ class ScheduleLR(Watched, DirectScheduler):
                 f"{groups}; give it the checkpoint's groups before loading"
             )
         saved = state_dict["base_lrs"]
-        self.base_lrs = resumption.base_lrs(self.optimizer, saved) if resumption else saved
+        self.base_lrs = resumption.base_lrs(self.optimizer, self.base_lrs, saved) if resumption else saved
         if resumption and self.on_resume == "checkpoint":
             resumption.driven.adopt(parameters(schedule))
         as_saved = (state_dict["schedule"], state_dict.get("course", {}), saved)

@@ -607,18 +607,26 @@ def test_a_scheduler_of_other_groups_is_loaded_after_the_optimizer():
         assert rates(run) == rates(one) * 2
 
 
-def test_a_group_that_was_added_later_is_loaded_too():
+@order
+@pytest.mark.parametrize(
+    "scheduler",
+    [{"name": "linear", "total_steps": 9}, {"name": "torch.StepLR", "step_size": 2},
+     {"name": "torch.CosineAnnealingLR", "T_max": 9}],
+)  # fmt: skip
+def test_a_group_that_was_added_later_is_loaded_too(scheduler, first):
     def build():
         model = Net("a", "b")
-        run = optreg.build(spec(scheduler={"name": "linear", "total_steps": 9}), model.a)
+        run = optreg.build(spec(scheduler=scheduler), model.a)
         run.optimizer.add_param_group({"params": [*model.b.named_parameters(prefix="b")], "lr": 0.5})
         return run, model
 
     (one, model), (other, _) = build(), build()
     train(one, model, 3)
-    load(other, saved(one))
+    load(other, saved(one), first)
     assert rates(other) == rates(one)
     assert other.spec == one.spec
+    train(one, model, 3), train(other, Net("a", "b"), 3)
+    assert rates(other) == rates(one)
 
 
 def test_a_schedule_and_settings_may_both_change():
