@@ -51,8 +51,6 @@ class Resumption:
 
     def attach(self, optimizer: Optimizer) -> None:
         """Let every `load_state_dict` of the optimizer pass through here."""
-        if Resumption.of(optimizer) is self:
-            return
         setattr(optimizer, _PLACE, self)
         if not self.stated:
             known = [*names(self._plugin.reference), "maximize"]
