@@ -91,11 +91,9 @@ class Guarded(Watched):
         if theirs or unnamed:
             found = [Difference(f"scheduler.{key}", value, settings[key]) for key, value in theirs.items()]
             found += unnamed
-            if plan.choice == "refuse":
-                raise refusal({"schedule": found})
+            if plan.choice == "refuse" or (unnamed and plan.choice == "checkpoint"):
+                raise refusal({"schedule": found}, choices=["follow", "branch", *([] if unnamed else ["checkpoint"])])
             if plan.choice == "checkpoint":
-                if unnamed:
-                    raise refusal({"schedule": found})
                 settings = {**settings, **theirs}
             elif plan.choice == "branch":
                 steps = 0

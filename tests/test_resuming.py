@@ -514,6 +514,33 @@ def test_settings_that_torch_does_not_save_by_name_are_noticed_too(changed):
     assert rates(run) == pytest.approx([curve(new, 7)[6]])
 
 
+LINEAR = {"name": "linear", "total_steps": 12}
+STEPS = {"name": "torch.StepLR", "step_size": 3}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "choices"),
+    [
+        (LINEAR, {**LINEAR, "total_steps": 24}, "follow, stretch, branch or checkpoint"),
+        (LINEAR, {**LINEAR, "end_factor": 0.5}, "follow, branch or checkpoint"),
+        (LINEAR, {**LINEAR, "warmup_steps": 2}, "follow or branch"),
+        (LINEAR, {"name": "cosine", "total_steps": 12}, "follow or branch"),
+        (LINEAR, STEPS, "follow or branch"),
+        (STEPS, LINEAR, "follow or branch"),
+        (STEPS, {**STEPS, "gamma": 0.5}, "follow, branch or checkpoint"),
+        ({"name": "exponential", "gamma": 0.9}, {"name": "exponential", "gamma": 0.8}, "follow, branch or checkpoint"),
+    ],
+)
+def test_a_refusal_names_the_choices_that_can_be_taken(old, new, choices):
+    checkpoint = saved(started(spec(scheduler=old), Net("a"), 6))
+    for choice in ("refuse", "follow", "stretch", "branch", "checkpoint"):
+        if choice in choices:
+            load(optreg.build(spec(scheduler=new), Net("a"), on_resume={"schedule": choice}), checkpoint)
+        else:
+            with pytest.raises((ResumeError, SpecError), match=rf"takes {choices}\n|cannot be stretched, because"):
+                load(optreg.build(spec(scheduler=new), Net("a"), on_resume={"schedule": choice}), checkpoint)
+
+
 def test_another_scheduler_of_torch_is_told():
     one = started(spec(scheduler={"name": "torch.StepLR", "step_size": 2}), Net("a"), 5)
     run = optreg.build(spec(scheduler={"name": "torch.CosineAnnealingLR", "T_max": 7}), Net("a"))
