@@ -194,9 +194,13 @@ def guarded(
     implementation: type[LRScheduler], optimizer: Optimizer, settings: Mapping[str, Any], choice: Schedule
 ) -> LRScheduler:
     """Make a scheduler of torch, guarded."""
-    Watch.of(optimizer).before_scheduler(optimizer)
+    watch = Watch.of(optimizer)
+    watch.before_scheduler(optimizer)
+    held = [float(group["lr"]) for group in optimizer.param_groups]
     scheduler: Guarded = _guarded_class(implementation)(optimizer, **settings)  # type: ignore[arg-type]  # a class is hashable
     scheduler._optreg_plan = Plan(settings, choice, settings)
+    if watch.doubt and scheduler._twin(settings, held, 0).get_last_lr() == scheduler.get_last_lr():
+        watch.doubt = None  # it starts from the rate that the optimizer had
     scheduler.watch()
     return scheduler
 

@@ -1,5 +1,6 @@
 """Resuming: state finds its way back by name, and whatever differs from the spec is told and settled."""
 
+import contextlib
 import copy
 import io
 import json
@@ -703,11 +704,26 @@ def test_a_second_scheduler_that_starts_from_a_stale_rate_is_noticed():
     with pytest.warns(ResumeWarning, match=r"starts from initial_lr, 1, not from the rate 0\.01"):
         optimizer.step()
     assert first.get_last_lr() == second.get_last_lr() == [1.0]
-    run = started(spec(scheduler={"name": "cosine", "total_steps": 10}), model, 5)
-    third = optreg.scheduler("torch.StepLR", run.optimizer, step_size=3)
-    with pytest.warns(ResumeWarning, match="a second scheduler was made"):
-        train(run, model, 1)
-    assert isinstance(third, LRScheduler)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "starts_from"),
+    [
+        ("torch.StepLR", {"step_size": 3}, 0.5),
+        ("torch.LinearLR", {"start_factor": 0.5}, 0.25),
+        ("torch.OneCycleLR", {"max_lr": 1.0, "total_steps": 9, "div_factor": 8.0}, 0.125),
+        ("odd", {}, 1.0),  # by the base rate, as LambdaLR does
+    ],
+)
+def test_a_second_scheduler_of_torch_is_told_only_if_it_starts_from_a_stale_rate(schedule, name, settings, starts_from):
+    schedule(fields="T_0: PositiveSteps = 9", implementation="torch.optim.lr_scheduler:CosineAnnealingWarmRestarts")
+    run = started(spec(scheduler={"name": "cosine", "total_steps": 10}, lr=1.0), Net("a"), 5)
+    second = optreg.scheduler(name, run.optimizer, **settings)
+    assert isinstance(second, LRScheduler)
+    assert rates(run) == pytest.approx([starts_from])
+    told = pytest.warns(ResumeWarning, match=r"it starts from initial_lr, 1, not from the rate 0\.5")
+    with told if name == "odd" else contextlib.nullcontext():
+        run.optimizer.step()
 
 
 def test_a_scheduler_that_is_made_after_loading_and_then_loaded_is_right():
