@@ -15,7 +15,7 @@ def name_added_groups(optimizer: "lazy_types.Optimizer", model: "lazy_types.Mode
 
     Args:
         optimizer: an optimizer all of whose groups have names; others are left as they are.
-        model: what it was built from. It is not kept alive.
+        model: what it was built from, as far as that is known. It is not kept alive.
     """
     if not all("param_names" in group for group in optimizer.param_groups):
         return

@@ -10,9 +10,9 @@ from optreg.errors import SHOWN, ResumeError
 REMEDIES = {
     "parameters": "on_resume: {parameters: fresh} gives new parameters fresh state and drops state without a parameter",
     "settings": "on_resume: {settings: spec} takes the spec's, {settings: checkpoint} the checkpoint's",
-    "schedule": "on_resume: {schedule: ...} takes follow, stretch, branch or checkpoint",
+    "schedule": "on_resume: {schedule: ...} takes ",
 }
-"""What to write where a checkpoint differs."""
+"""What to write where a checkpoint differs; after the last, the choices that can be taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,19 @@ def copied(value: Any) -> Any:
     return value.clone() if hasattr(value, "clone") else value
 
 
-def refusal(found: Mapping[str, Sequence[object]], reason: str = "") -> ResumeError:
-    """One error that tells all differences, by the field of `OnResume` that decides about them.
+def refusal(
+    found: Mapping[str, Sequence[object]], reason: str = "", choices: Sequence[str] = ("follow", "branch", "checkpoint")
+) -> ResumeError:
+    """One error that tells all differences.
 
-    `reason`, a line of its own, says why a choice that was made does not help.
+    Args:
+        found: the differences, by the field of `OnResume` that decides about them.
+        reason: a line of its own, which says why a choice that was made does not help.
+        choices: what the field `schedule` can be here.
     """
     lines = listed(str(difference) for differences in found.values() for difference in differences)
-    remedies = listed(REMEDIES[field] for field, differences in found.items() if differences)
+    words = {"schedule": f"{', '.join(choices[:-1])} or {choices[-1]}"}
+    remedies = listed(REMEDIES[field] + words.get(field, "") for field, differences in found.items() if differences)
     return ResumeError(
         f"the checkpoint differs from this run:{lines}{reason}\nsay what is meant, in the spec or in "
         f"optreg.build(..., on_resume={{...}}):{remedies}\n(docs/resuming.md)"

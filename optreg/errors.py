@@ -127,7 +127,9 @@ def raised(error: BaseException) -> str:
 
 
 @contextmanager
-def plugin_code(failure: str, passing: type[BaseException] = KeyboardInterrupt) -> Iterator[None]:
+def plugin_code(
+    failure: str, passing: type[BaseException] = KeyboardInterrupt, origin: str | None = None
+) -> Iterator[None]:
     """Runs a plugin's code: whatever it raises, `sys.exit` included, becomes a `PluginError` with the cause chained.
 
     The user's KeyboardInterrupt passes.
@@ -135,10 +137,15 @@ def plugin_code(failure: str, passing: type[BaseException] = KeyboardInterrupt) 
     Args:
         failure: the beginning of the message, before the type and the message of what was raised.
         passing: what passes too: `Exception` where only the end of the process is to be told as an error.
+        origin: where the code comes from, for a note on a KeyboardInterrupt: a plugin may hang.
     """
     try:
         yield
-    except (KeyboardInterrupt, passing):
+    except KeyboardInterrupt as error:
+        if origin:
+            error.add_note(f"code of {origin} was running")
+        raise
+    except passing:
         raise
     except BaseException as error:
         raise PluginError(f"{failure}: {raised(error)}") from error

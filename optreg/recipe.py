@@ -40,13 +40,13 @@ class Run(_Pair):
     ) -> "Run":
         """Pair an optimizer with its scheduler, and keep the spec.
 
-        `resumption`, if the optimizer was built by optreg, looks after its checkpoints, in copies of the run too.
+        `resumption` is there if the optimizer was built by optreg, and copies of the run are looked after alike.
         """
         run = super().__new__(cls, optimizer, scheduler)
         run._declared = spec
         run._resumption = resumption
         if resumption is not None and optimizer is not None:
-            resumption.attach(optimizer)
+            _look_after(optimizer, resumption)
         return run
 
     @property
@@ -247,10 +247,20 @@ def _optimizer(
     implementation = component.registration.implementation()
     settings = component.settings | dict(tensors or {})
     built: lazy_types.Optimizer = _made(component, lambda: implementation(param_groups, **settings))
-    name_added_groups(built, model)
-    refuse_idle_steps(built)
-    Resumption(component, [group.rule for group in groups], on_resume).attach(built)
+    _look_after(built, Resumption(component, [group.rule for group in groups], on_resume), model)
     return built
+
+
+def _look_after(optimizer: "lazy_types.Optimizer", resumption: Any, model: "lazy_types.Model" = ()) -> None:
+    """Let an optimizer, or the copy in a copied run, have what optreg adds to it. torch does not copy it.
+
+    Of a copied run, the model is not known.
+    """
+    if resumption.of(optimizer) is resumption:
+        return
+    name_added_groups(optimizer, model)
+    refuse_idle_steps(optimizer)
+    resumption.attach(optimizer)
 
 
 def _scheduler(

@@ -116,6 +116,6 @@ class Registration(Generic[Plugin]):
             f"{self.entry.kind} '{self.entry.name}' of {self.entry.origin} names its implementation "
             f"'{self.plugin.implementation}', which cannot be imported"
         )
-        with plugin_code(failure):
+        with plugin_code(failure, origin=self.entry.origin):
             module, _, attribute = self.plugin.implementation.partition(":")
             return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))

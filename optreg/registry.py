@@ -140,7 +140,7 @@ class Registry(Entries):
         functions: list[Any] = [implementation.function for implementation in implementations]
         if not functions:
             return None
-        with plugin_code(f"{entry.origin}: hook '{hook}' failed"):
+        with plugin_code(f"{entry.origin}: hook '{hook}' failed", origin=entry.origin):
             records: list[Any] = [plugin for function in functions for plugin in function()]
         for plugin in records:
             if not isinstance(plugin, record):
@@ -232,7 +232,7 @@ def _imported(entry: Entry) -> Any:
     name, _, attribute = entry.module.partition(":")
     failure = f"{entry.kind} '{entry.name}' is broken: {entry.origin} cannot be imported"
     try:
-        with plugin_code(failure):
+        with plugin_code(failure, origin=entry.origin):
             module = _module(name)
     except PluginError as error:
         if type(error.__cause__).__name__ != "_DeadlockError":  # importlib's: two threads wait for each other's modules

@@ -85,17 +85,15 @@ class Guarded(Watched):
         plan = self._optreg_plan
         resumption = Resumption.of(self.optimizer)
         saved_rates = [float(rate) for rate in state_dict.get("base_lrs", _rates(self.optimizer))]
-        rates = resumption.base_lrs(self.optimizer, saved_rates) if resumption else saved_rates
+        rates = resumption.base_lrs(self.optimizer, _rates(self.optimizer), saved_rates) if resumption else saved_rates
         settings, steps = plan.settings, state_dict.get("last_epoch", 0)
         theirs, unnamed = self._changed(state_dict, rates)
         if theirs or unnamed:
             found = [Difference(f"scheduler.{key}", value, settings[key]) for key, value in theirs.items()]
             found += unnamed
-            if plan.choice == "refuse":
-                raise refusal({"schedule": found})
+            if plan.choice == "refuse" or (unnamed and plan.choice == "checkpoint"):
+                raise refusal({"schedule": found}, choices=["follow", "branch", *([] if unnamed else ["checkpoint"])])
             if plan.choice == "checkpoint":
-                if unnamed:
-                    raise refusal({"schedule": found})
                 settings = {**settings, **theirs}
             elif plan.choice == "branch":
                 steps = 0
@@ -154,7 +152,7 @@ class Guarded(Watched):
                 "params": [torch.nn.Parameter(torch.zeros(()))],
                 "lr": rate,
             }
-            for group, rate in zip(self.optimizer.param_groups, rates, strict=True)
+            for group, rate in zip(_scheduled(self.optimizer), rates, strict=True)
         ]
         optimizer = _Idle(groups, dict(self.optimizer.defaults))
         twin = self._torch()(optimizer, **settings)
@@ -168,7 +166,7 @@ class Guarded(Watched):
         twin = self._twin(settings, rates, steps)
         counted = {} if count is None else {"_step_count": count}
         self._torch().load_state_dict(self, {**twin.state_dict(), **counted})
-        for group, of_twin in zip(self.optimizer.param_groups, twin.optimizer.param_groups, strict=True):
+        for group, of_twin in zip(_scheduled(self.optimizer), twin.optimizer.param_groups, strict=True):
             for key, value in of_twin.items():
                 if key == "params":
                     continue
@@ -196,9 +194,13 @@ def guarded(
     implementation: type[LRScheduler], optimizer: Optimizer, settings: Mapping[str, Any], choice: Schedule
 ) -> LRScheduler:
     """Make a scheduler of torch, guarded."""
-    Watch.of(optimizer).before_scheduler(optimizer)
+    watch = Watch.of(optimizer)
+    watch.before_scheduler(optimizer)
+    held = [float(group["lr"]) for group in optimizer.param_groups]
     scheduler: Guarded = _guarded_class(implementation)(optimizer, **settings)  # type: ignore[arg-type]  # a class is hashable
     scheduler._optreg_plan = Plan(settings, choice, settings)
+    if watch.doubt and scheduler._twin(settings, held, 0).get_last_lr() == scheduler.get_last_lr():
+        watch.doubt = None  # it starts from the rate that the optimizer had
     scheduler.watch()
     return scheduler
 
@@ -222,6 +224,11 @@ def _remake(implementation: type[LRScheduler], plan: Plan) -> LRScheduler:
     return made
 
 
+def _scheduled(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """The groups that a scheduler was made for; to one that was added later, torch's schedulers give no base rate."""
+    return [group for group in optimizer.param_groups if "initial_lr" in group] or optimizer.param_groups
+
+
 def _rates(optimizer: Optimizer) -> list[float]:
-    """Each group's base learning rate."""
-    return [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    """The base learning rate of each group that was scheduled from the beginning."""
+    return [float(group.get("initial_lr", group["lr"])) for group in _scheduled(optimizer)]

@@ -51,8 +51,6 @@ class Resumption:
 
     def attach(self, optimizer: Optimizer) -> None:
         """Let every `load_state_dict` of the optimizer pass through here."""
-        if Resumption.of(optimizer) is self:
-            return
         setattr(optimizer, _PLACE, self)
         if not self.stated:
             known = [*names(self._plugin.reference), "maximize"]
@@ -158,18 +156,18 @@ class Resumption:
                 differing += [] if same else [theirs]
         return values, differing
 
-    def base_lrs(self, optimizer: Optimizer, saved: Sequence[Any]) -> list[float]:
+    def base_lrs(self, optimizer: Optimizer, own: Sequence[Any], saved: Sequence[Any]) -> list[float]:
         """The base learning rates that a scheduler's checkpoint leads to.
 
         Args:
             optimizer: the optimizer.
+            own: the base learning rates of the scheduler, in the order of the optimizer's groups.
             saved: the base learning rates in the scheduler's checkpoint, in the order of its groups.
 
         Raises:
             ResumeError: they differ from the spec's.
         """
-        ours = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
-        theirs = [float(rate) for rate in saved]
+        ours, theirs = ([float(rate) for rate in rates] for rates in (own, saved))
         if not Watch.of(optimizer).optimizer_loaded and len(ours) != len(theirs):
             raise ResumeError(
                 f"the checkpoint schedules {len(theirs)} param groups, but this optimizer has {len(ours)}; load the "

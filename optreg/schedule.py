@@ -1,7 +1,7 @@
 """ScheduleLR: turns any pure function of the step into a torch `LRScheduler`."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -172,13 +172,13 @@ class ScheduleLR(Watched, DirectScheduler):
         Raises:
             ResumeError: (a `ValueError`) the checkpoint was written with a different schedule, say another
                 `total_steps`, and `on_resume` refuses it.
-            ValueError: it was written for a different number of param groups, or by another scheduler.
+            ValueError: it was written for a different number of param groups, or by a scheduler that counts no steps.
         """
-        missing = {"last_epoch", "base_lrs", "schedule"} - state_dict.keys()
+        missing = {"last_epoch", "base_lrs"} - state_dict.keys()
         if missing:
             raise ValueError(
-                f"the checkpoint lacks {', '.join(sorted(missing))}, so a scheduler other than ScheduleLR wrote it; "
-                "rebuild the scheduler with last_epoch set to the number of the last update"
+                f"the checkpoint lacks {', '.join(sorted(missing))}, so its scheduler does not count steps; to go on "
+                "with update number t, call step(t) instead of loading it"
             )
         schedule, course = self._resumed(state_dict)
         resumption, watch = Resumption.of(self.optimizer), Watch.of(self.optimizer)
@@ -189,10 +189,10 @@ class ScheduleLR(Watched, DirectScheduler):
                 f"{groups}; give it the checkpoint's groups before loading"
             )
         saved = state_dict["base_lrs"]
-        self.base_lrs = resumption.base_lrs(self.optimizer, saved) if resumption else saved
+        self.base_lrs = resumption.base_lrs(self.optimizer, self.base_lrs, saved) if resumption else saved
         if resumption and self.on_resume == "checkpoint":
             resumption.driven.adopt(parameters(schedule))
-        as_saved = (state_dict["schedule"], state_dict.get("course", {}), saved)
+        as_saved = (state_dict.get("schedule"), state_dict.get("course", {}), saved)
         self.settled = (parameters(schedule), course.as_dict(), self.base_lrs) != as_saved
         self.schedule, self.course = schedule, course
         self.last_epoch = state_dict["last_epoch"]
@@ -207,35 +207,39 @@ class ScheduleLR(Watched, DirectScheduler):
 
     def _resumed(self, state_dict: dict[str, Any]) -> tuple[Schedule, Course]:
         """The schedule and its course after loading a checkpoint."""
-        theirs, ours = state_dict["schedule"], parameters(self.schedule)
+        theirs: Any = state_dict.get("schedule", "another scheduler")
+        ours: Any = parameters(self.schedule)
         course, t = Course.from_dict(state_dict.get("course", {})), max(state_dict["last_epoch"], 0)
         if theirs == ours:
             return self.schedule, course
-        differences = _differences(theirs, ours)
         if self.on_resume == "follow":
             return self.schedule, Course(course.begins)
         if self.on_resume == "branch":
             return self.schedule, Course(t)
-        if theirs is None or ours is None or theirs["name"] != ours["name"] or theirs.keys() != ours.keys():
-            keep = "" if self.on_resume == "refuse" else f"\non_resume: {self.on_resume} needs the same schedule"
-            raise refusal({"schedule": differences}, keep)
-        if self.on_resume == "checkpoint":
+        same_name = isinstance(theirs, dict) and isinstance(ours, dict) and theirs["name"] == ours["name"]
+        alike = same_name and theirs.keys() == ours.keys()
+        if alike and self.on_resume == "checkpoint":
             values = {key: tuple(v) if isinstance(v, list) else v for key, v in theirs.items() if key != "name"}
             return changed(self.schedule, values), course
-        if self.on_resume == "stretch" and self.end is not None:
-            if [key for key in ours if theirs.get(key) != ours[key]] == [self.end]:
-                try:
-                    return self.schedule, course.stretched(t, self.end, theirs[self.end], ours[self.end])
-                except ValueError as error:
-                    raise refusal({"schedule": differences}, f"\nit cannot be stretched: {error}") from None
-            raise refusal({"schedule": differences}, f"\nit cannot be stretched: more than '{self.end}' differs")
-        raise refusal({"schedule": differences})
+        end = self.end if alike and [key for key in ours if theirs[key] != ours[key]] == [self.end] else None
+        choices, reason = ["follow", "branch", *(["checkpoint"] if alike else [])], ""
+        if end and self.on_resume == "stretch":
+            try:
+                return self.schedule, course.stretched(t, end, theirs[end], ours[end])
+            except ValueError as error:
+                reason = f"\nit cannot be stretched: {error}"
+        elif end:
+            choices.insert(1, "stretch")
+        elif alike and self.on_resume == "stretch":
+            reason = f"\nit cannot be stretched: more than '{self.end}' differs"
+        elif self.on_resume != "refuse":
+            reason = f"\non_resume: {self.on_resume} needs the same schedule"
+        whole = [Difference("scheduler", theirs, ours)]
+        raise refusal({"schedule": _differences(theirs, ours) if same_name else whole}, reason, choices)
 
 
-def _differences(theirs: dict[str, Any] | None, ours: dict[str, Any] | None) -> list[Difference]:
-    """What differs between the parameters of two schedules."""
-    if theirs is None or ours is None or theirs["name"] != ours["name"]:
-        return [Difference("scheduler", theirs, ours)]
+def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Difference]:
+    """What differs between the parameters of two schedules of one name."""
     return [
         Difference(f"scheduler.{key}", theirs.get(key), ours.get(key))
         for key in {**ours, **theirs}

@@ -40,7 +40,8 @@ class Watch:
         self.sees_updates = True
         """Whether the optimizer has hooks."""
         self._schedulers: list[weakref.ref[Watched]] = []
-        self._doubt: str | None = None
+        self.doubt: str | None = None
+        """What seems to be wrong with the scheduler that was made last, told at the next update."""
         self._begun = False
         self._rehearsed = False
         try:
@@ -71,7 +72,7 @@ class Watch:
         by_hand = bool(earlier) and all([float(rate) for rate in each.own_rates()] != now for each in earlier)
         if stale and (by_hand or has_made_updates(optimizer)):
             base_lr, rate = stale[0]
-            self._doubt = (
+            self.doubt = (
                 f"a second scheduler was made on an optimizer: it starts from initial_lr, {base_lr:g}, not from the "
                 f"rate {rate:g} that the optimizer had. To start from that rate, remove 'initial_lr' from the param "
                 "groups before you make the scheduler. To resume, load the scheduler's state_dict (docs/resuming.md)"
@@ -102,15 +103,15 @@ class Watch:
                 optimizer.state.clear()
         for scheduler in self._alive():
             scheduler.before_update()
-        if compiling or not (self.optimizer_loaded or self.scheduler_loaded or self._doubt):
+        if compiling or not (self.optimizer_loaded or self.scheduler_loaded or self.doubt):
             return
-        doubt = None if self.scheduler_loaded else self._doubt
+        doubt = None if self.scheduler_loaded else self.doubt
         if self.optimizer_loaded and not self.scheduler_loaded and has_made_updates(optimizer):
             schedulers = self._alive()
             if schedulers and all(scheduler.last_epoch <= 0 for scheduler in schedulers):
                 doubt = _FORGOTTEN
         self.optimizer_loaded = self.scheduler_loaded = False
-        self._doubt = None
+        self.doubt = None
         if doubt:
             warn_caller(doubt, ResumeWarning)
 

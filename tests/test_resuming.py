@@ -1,5 +1,6 @@
 """Resuming: state finds its way back by name, and whatever differs from the spec is told and settled."""
 
+import contextlib
 import copy
 import io
 import json
@@ -514,6 +515,33 @@ def test_settings_that_torch_does_not_save_by_name_are_noticed_too(changed):
     assert rates(run) == pytest.approx([curve(new, 7)[6]])
 
 
+LINEAR = {"name": "linear", "total_steps": 12}
+STEPS = {"name": "torch.StepLR", "step_size": 3}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "choices"),
+    [
+        (LINEAR, {**LINEAR, "total_steps": 24}, "follow, stretch, branch or checkpoint"),
+        (LINEAR, {**LINEAR, "end_factor": 0.5}, "follow, branch or checkpoint"),
+        (LINEAR, {**LINEAR, "warmup_steps": 2}, "follow or branch"),
+        (LINEAR, {"name": "cosine", "total_steps": 12}, "follow or branch"),
+        (LINEAR, STEPS, "follow or branch"),
+        (STEPS, LINEAR, "follow or branch"),
+        (STEPS, {**STEPS, "gamma": 0.5}, "follow, branch or checkpoint"),
+        ({"name": "exponential", "gamma": 0.9}, {"name": "exponential", "gamma": 0.8}, "follow, branch or checkpoint"),
+    ],
+)
+def test_a_refusal_names_the_choices_that_can_be_taken(old, new, choices):
+    checkpoint = saved(started(spec(scheduler=old), Net("a"), 6))
+    for choice in ("refuse", "follow", "stretch", "branch", "checkpoint"):
+        if choice in choices:
+            load(optreg.build(spec(scheduler=new), Net("a"), on_resume={"schedule": choice}), checkpoint)
+        else:
+            with pytest.raises((ResumeError, SpecError), match=rf"takes {choices}\n|cannot be stretched, because"):
+                load(optreg.build(spec(scheduler=new), Net("a"), on_resume={"schedule": choice}), checkpoint)
+
+
 def test_another_scheduler_of_torch_is_told():
     one = started(spec(scheduler={"name": "torch.StepLR", "step_size": 2}), Net("a"), 5)
     run = optreg.build(spec(scheduler={"name": "torch.CosineAnnealingLR", "T_max": 7}), Net("a"))
@@ -607,18 +635,26 @@ def test_a_scheduler_of_other_groups_is_loaded_after_the_optimizer():
         assert rates(run) == rates(one) * 2
 
 
-def test_a_group_that_was_added_later_is_loaded_too():
+@order
+@pytest.mark.parametrize(
+    "scheduler",
+    [{"name": "linear", "total_steps": 9}, {"name": "torch.StepLR", "step_size": 2},
+     {"name": "torch.CosineAnnealingLR", "T_max": 9}],
+)  # fmt: skip
+def test_a_group_that_was_added_later_is_loaded_too(scheduler, first):
     def build():
         model = Net("a", "b")
-        run = optreg.build(spec(scheduler={"name": "linear", "total_steps": 9}), model.a)
+        run = optreg.build(spec(scheduler=scheduler), model.a)
         run.optimizer.add_param_group({"params": [*model.b.named_parameters(prefix="b")], "lr": 0.5})
         return run, model
 
     (one, model), (other, _) = build(), build()
     train(one, model, 3)
-    load(other, saved(one))
+    load(other, saved(one), first)
     assert rates(other) == rates(one)
     assert other.spec == one.spec
+    train(one, model, 3), train(other, Net("a", "b"), 3)
+    assert rates(other) == rates(one)
 
 
 def test_a_schedule_and_settings_may_both_change():
@@ -668,11 +704,26 @@ def test_a_second_scheduler_that_starts_from_a_stale_rate_is_noticed():
     with pytest.warns(ResumeWarning, match=r"starts from initial_lr, 1, not from the rate 0\.01"):
         optimizer.step()
     assert first.get_last_lr() == second.get_last_lr() == [1.0]
-    run = started(spec(scheduler={"name": "cosine", "total_steps": 10}), model, 5)
-    third = optreg.scheduler("torch.StepLR", run.optimizer, step_size=3)
-    with pytest.warns(ResumeWarning, match="a second scheduler was made"):
-        train(run, model, 1)
-    assert isinstance(third, LRScheduler)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "starts_from"),
+    [
+        ("torch.StepLR", {"step_size": 3}, 0.5),
+        ("torch.LinearLR", {"start_factor": 0.5}, 0.25),
+        ("torch.OneCycleLR", {"max_lr": 1.0, "total_steps": 9, "div_factor": 8.0}, 0.125),
+        ("odd", {}, 1.0),  # by the base rate, as LambdaLR does
+    ],
+)
+def test_a_second_scheduler_of_torch_is_told_only_if_it_starts_from_a_stale_rate(schedule, name, settings, starts_from):
+    schedule(fields="T_0: PositiveSteps = 9", implementation="torch.optim.lr_scheduler:CosineAnnealingWarmRestarts")
+    run = started(spec(scheduler={"name": "cosine", "total_steps": 10}, lr=1.0), Net("a"), 5)
+    second = optreg.scheduler(name, run.optimizer, **settings)
+    assert isinstance(second, LRScheduler)
+    assert rates(run) == pytest.approx([starts_from])
+    told = pytest.warns(ResumeWarning, match=r"it starts from initial_lr, 1, not from the rate 0\.5")
+    with told if name == "odd" else contextlib.nullcontext():
+        run.optimizer.step()
 
 
 def test_a_scheduler_that_is_made_after_loading_and_then_loaded_is_right():

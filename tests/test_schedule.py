@@ -190,8 +190,22 @@ def test_reading_changes_nothing():
     assert (scheduler.state_dict(), optimizer.state_dict()) == before
 
 
-def test_a_checkpoint_of_torchs_own_scheduler_is_refused_by_name():
-    scheduler = optreg.ScheduleLR(make_optimizer(1.0), CURVE)
-    theirs = torch.optim.lr_scheduler.LambdaLR(make_optimizer(1.0), lambda t: 1.0).state_dict()
-    with pytest.raises(ValueError, match="lacks schedule, so a scheduler other than ScheduleLR wrote it"):
+def test_a_checkpoint_of_another_scheduler_is_told_and_followed_where_it_counts_steps():
+    def after(on_resume, theirs):
+        scheduler = optreg.ScheduleLR(make_optimizer(1.0), CURVE, on_resume=on_resume)
         scheduler.load_state_dict(theirs)
+        return scheduler.get_last_lr()
+
+    theirs = torch.optim.lr_scheduler.LambdaLR(make_optimizer(1.0), lambda t: 1.0)
+    for _ in range(3):
+        theirs.optimizer.step(), theirs.step()
+    with pytest.raises(
+        optreg.ResumeError,
+        match=r"scheduler: another scheduler in the checkpoint, {'name'(.|\n)*takes follow or branch\n",
+    ):
+        after("refuse", theirs.state_dict())
+    assert after("follow", theirs.state_dict()) == [CURVE(3)]
+    assert after("branch", theirs.state_dict()) == [CURVE(0)]
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(make_optimizer(1.0))
+    with pytest.raises(ValueError, match=r"lacks base_lrs, .* call step\(t\) instead of loading it"):
+        after("follow", plateau.state_dict())

@@ -41,7 +41,7 @@ def told() -> Iterator[None]:
             sys.stdout.flush()
     except KeyboardInterrupt as error:
         number = signal.Signals(error.number if isinstance(error, Stopped) else signal.SIGINT)
-        _say(f"stopped by {number.name}")
+        _say(": ".join([f"stopped by {number.name}", *getattr(error, "__notes__", ())[:1]]))
         raise click.exceptions.Exit(128 + number) from error
     except BrokenPipeError as error:
         _discard_output()

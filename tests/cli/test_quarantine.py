@@ -117,6 +117,27 @@ def test_what_a_plugin_prints_in_a_command_that_uses_it_goes_to_standard_error(
     assert {line.removeprefix("LOUD ") for line in (result.stderr + captured.err).splitlines()} == heard
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", ["module", "hook", "implementation"])
+@pytest.mark.parametrize("command", ["show hangs", "validate run.yaml", "explain run.yaml", "plot run.yaml -o lr.svg"])
+def test_whoever_stops_a_command_is_told_which_plugin_hangs(site, tmp_path, monkeypatch, command, place, number):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.yaml").write_text("optimizer: {name: lion}\nscheduler: {name: hangs}\n")
+    stop = f"import signal; signal.raise_signal({number:d})"  # as if the user did it meanwhile
+    hook = f"@hookimpl\ndef optreg_schedulers():\n    {stop}" if place == "hook" else ""
+    site.offer(
+        "hangs", "hangs", "schedule", before=stop if place == "module" else "", after=hook, body="return 1.0",
+        implementation="hanging:Class" if place == "implementation" else "hangs:Implementation",
+    )  # fmt: skip
+    (site.folder / "hanging.py").write_text(f"{stop}\n")
+    result = CliRunner().invoke(main, command.split())
+    if place == "implementation" and command in ("show hangs", "validate run.yaml"):  # it is not imported
+        assert (result.exit_code, result.stderr) == (0, "")
+        return
+    told = f"stopped by {number.name}: code of distribution 'hangs' 1.0, module 'hangs' was running\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (128 + number, "", told)
+
+
 def test_without_fork_plugins_are_loaded_in_this_process_and_print_nothing_to_standard_output(site, monkeypatch):
     monkeypatch.delattr(os, "fork")
     site.install("exits", "import sys; sys.exit('bye')", names=["exits"])

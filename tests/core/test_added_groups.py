@@ -1,6 +1,8 @@
 """Groups added without names to an optimizer whose groups have names."""
 
+import copy
 import gc
+import pickle
 import weakref
 
 import pytest
@@ -48,6 +50,16 @@ def test_names_that_cannot_be_found_are_made_up_and_told(name, form):
     with pytest.warns(UserWarning, match=r"not in the model; they are called added\.1\.0; to name them, add them as"):
         optimizer.add_param_group({"params": form(nn.Parameter(torch.ones(2)))})
     assert optimizer.param_groups[1]["param_names"] == ["added.1.0"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run))])
+def test_a_copy_of_a_run_takes_groups_without_names_too(name, copied):
+    run = copied(optreg.build({**SPEC, "optimizer": {"name": name}}, nn.Linear(2, 2)))
+    with pytest.warns(UserWarning, match=r"called added\.1\.0"):  # the copy of the model is not known
+        run.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+    run.optimizer.add_param_group({"params": [("scale", nn.Parameter(torch.ones(2)))]})
+    assert [group["param_names"] for group in run.optimizer.param_groups[1:]] == [["added.1.0"], ["scale"]]
 
 
 @pytest.mark.parametrize("name", NAMES)

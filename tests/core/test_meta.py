@@ -1,5 +1,7 @@
 """Models on the meta device: a step that would train nothing is told, and all that is right goes on."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -10,10 +12,11 @@ SPEC = {"optimizer": {"name": "adamw", "lr": 0.1}, "scheduler": {"name": "consta
 NAMES = ["adamw", "torch.AdamW"]
 
 
-def built(name):
+def built(name, copied=lambda both: both):
     with torch.device("meta"):
         model = nn.Linear(2, 2)
-    return model, optreg.build({**SPEC, "optimizer": {"name": name}}, model).optimizer
+    model, run = copied((model, optreg.build({**SPEC, "optimizer": {"name": name}}, model)))
+    return model, run.optimizer
 
 
 def materialise(model):
@@ -33,8 +36,9 @@ def test_torch_trains_nothing_and_says_nothing():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_step_after_materialising_is_refused_with_the_remedy(name):
-    model, optimizer = built(name)
+@pytest.mark.parametrize("copied", [lambda both: both, copy.deepcopy])
+def test_a_step_after_materialising_is_refused_with_the_remedy(name, copied):
+    model, optimizer = built(name, copied)
     materialise(model)
     model(torch.ones(1, 2)).sum().backward()
     with pytest.raises(RuntimeError) as caught:
