@@ -13,7 +13,7 @@ from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.causes import causes
-from optreg.conformance.running.check import judge, judge_subject
+from optreg.conformance.running.check import describe, judge, judge_subject
 
 
 def subject(name):
@@ -172,3 +172,35 @@ def test_an_exception_of_the_subject_is_known_by_its_line():
     verdicts = [judge(Target("harmful:Breaks", "lion"), find(id)) for id in ("M02", "M04", "G01")]
     assert [len(causes(verdicts)), len({*verdicts[0].finding.causes, *verdicts[2].finding.causes})] == [1, 1]
     assert "ZeroDivisionError at " in verdicts[0].finding.causes[0]
+
+
+LATE_DECAY = "matches decay of the parameter after its update instead of before"
+BEGINS_AT_ONE = "a second moment that begins at one instead of at zero"
+RATE_INSIDE = "momentum of steps in which the learning rate is included"
+BY_COUNT = (
+    "a step size that is computed once for each count, and used again by parameters and groups with the same count"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "like", "told"),
+    [
+        ("LateDecayAdamW", "adamw", ["eps is added to the root before its bias is corrected", LATE_DECAY]),
+        (
+            "TensorFlowRMSprop", "torch.RMSprop",
+            [
+                "eps is added to the mean of squares before its root is taken",
+                f"matches {BEGINS_AT_ONE}",
+                f"matches {RATE_INSIDE} together with {BEGINS_AT_ONE}",
+            ],
+        ),
+        ("ConstantDecaySGD", "torch.SGD", ["matches a decay that subtracts a constant instead of a share of the parameter"]),
+        ("CachedRateAdam", "adam", [f"matches {BY_COUNT}"]),
+    ],
+)  # fmt: skip
+def test_each_deviation_of_a_class_is_one_finding(name, like, told):
+    target = Target(f"deviations:{name}", like)
+    described = describe(target)
+    as_found = replace(target, found=described["found"], mistakes=tuple(described["mistakes"]))
+    verdicts = [judge(as_found, find(id)) for id in ("V01", "M02", "M04", "M30", "G02", "S01", "D02")]
+    assert sorted(cause.finding.likely for cause in causes(verdicts)) == sorted(told)
