@@ -1,8 +1,11 @@
-"""Optimizers that deviate in several ways at once, as released ones do; each deviation is one finding."""
+"""Optimizers and schedules that deviate in several ways, as released ones do; each deviation is one finding."""
+
+import math
 
 import torch
 from broken import textbook
 from right import AdamW
+from torch.optim.lr_scheduler import LambdaLR
 
 
 class LateDecayAdamW(AdamW):
@@ -72,3 +75,19 @@ class CachedRateAdam(textbook.Adam):
         group["lr"] = group["rates"].setdefault(int(self.state[p].get("step", 0)), own)
         super().step_param(group, p, g)
         group["lr"] = own
+
+
+def endless_cosine(optimizer, warmup_steps, total_steps, last_epoch=-1, ahead=0):
+    """A cosine that rises again after its end. Its last phase has a step at least, so it can end late."""
+
+    def factor(t):
+        if t < warmup_steps:
+            return (t + ahead) / warmup_steps
+        return (1 + math.cos(math.pi * (t + ahead - warmup_steps) / max(1, total_steps - warmup_steps))) / 2
+
+    return LambdaLR(optimizer, factor, last_epoch)
+
+
+def cosine_ahead(optimizer, warmup_steps, total_steps, last_epoch=-1):
+    """The same cosine, counted from one."""
+    return endless_cosine(optimizer, warmup_steps, total_steps, last_epoch, ahead=1)

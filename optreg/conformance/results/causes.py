@@ -13,7 +13,7 @@ BY_FORMULA = ("the reference says", "the closed form says", "decoupled decay say
 
 MISSING = "where gradients are missing"
 
-UNKNOWN = "the update differs from the reference's, and matches no known mistake"
+UNKNOWN = "it differs from the reference, and matches no known mistake"
 """The likely cause if the plainest run differs from the formula, and nothing explains it."""
 
 SEEN = "seen in "
