@@ -110,7 +110,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
         except CannotBeJudged as error:
             refused[target.name] = str(error)
             continue
-        as_found = replace(target, found=subject["found"])
+        as_found = replace(target, found=subject["found"], mistakes=tuple(subject["mistakes"]))
         is_another = target.like and as_found.found
         cases += [
             (as_found, check)

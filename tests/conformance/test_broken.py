@@ -18,7 +18,7 @@ WITHOUT_A_PROGRAM = {
     "ScheduleOtherDefaults", "ScheduleImportsTorch", "ScheduleOtherName", "ScheduleRemembers", "MakesNoFunction",
     "ClaimsAnLRScheduler",
     # the sentence says it all: what is there and should not be, what is refused or accepted
-    "ReplacesTheParameter", "CountsInTheClass", "EmptiesTheList", "TakesDuplicates", "DropsUnknownKeys",
+    "ReplacesTheParameter", "MakesParametersContiguous", "CountsInTheClass", "EmptiesTheList", "TakesDuplicates", "DropsUnknownKeys",
     "SparseByItsValues", "CallsTheClosureTwice", "LeavesAGraph", "LeavesGradientsDisabled", "WithoutHooks",
     "WithoutStateHooks", "KeepsAnObject", "EmptiesTheCheckpoint", "SharesTheCheckpoint", "StateInFloat64",
     "CountsInTheStatesDtype", "TakesAnyCheckpoint", "BeginsAnewSilently", "NeedsANewKey",

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from broken.zoo import FAULTS
+from junitparser import JUnitXml
 
 from optreg.conformance import Finding, Status, Target, Verdict
 from optreg.conformance.chapters import find
@@ -12,8 +13,9 @@ from optreg.conformance.explain.optimizer_causes import likely
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
+from optreg.conformance.report.junit import junit_xml
 from optreg.conformance.results.causes import causes
-from optreg.conformance.running.check import judge, judge_subject
+from optreg.conformance.running.check import describe, judge, judge_subject
 
 
 def subject(name):
@@ -172,3 +174,60 @@ def test_an_exception_of_the_subject_is_known_by_its_line():
     verdicts = [judge(Target("harmful:Breaks", "lion"), find(id)) for id in ("M02", "M04", "G01")]
     assert [len(causes(verdicts)), len({*verdicts[0].finding.causes, *verdicts[2].finding.causes})] == [1, 1]
     assert "ZeroDivisionError at " in verdicts[0].finding.causes[0]
+
+
+LATE_DECAY = "matches decay of the parameter after its update instead of before"
+BEGINS_AT_ONE = "a second moment that begins at one instead of at zero"
+RATE_INSIDE = "momentum of steps in which the learning rate is included"
+BY_COUNT = (
+    "a step size that is computed once for each count, and used again by parameters and groups with the same count"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "like", "told"),
+    [
+        ("LateDecayAdamW", "adamw", ["eps is added to the root before its bias is corrected", LATE_DECAY]),
+        (
+            "TensorFlowRMSprop", "torch.RMSprop",
+            [
+                "eps is added to the mean of squares before its root is taken",
+                f"matches {BEGINS_AT_ONE}",
+                f"matches {RATE_INSIDE} together with {BEGINS_AT_ONE}",
+            ],
+        ),
+        ("ConstantDecaySGD", "torch.SGD", ["matches a decay that subtracts a constant instead of a share of the parameter"]),
+        ("CachedRateAdam", "adam", [f"matches {BY_COUNT}"]),
+    ],
+)  # fmt: skip
+def test_each_deviation_of_a_class_is_one_finding(name, like, told):
+    assert likely_causes(Target(f"deviations:{name}", like), "V01 M02 M04 M30 G02 S01 D02") == sorted(told)
+
+
+def likely_causes(target, ids):
+    described = describe(target)
+    as_found = replace(target, found=described["found"], mistakes=tuple(described["mistakes"]))
+    return sorted(cause.finding.likely for cause in causes([judge(as_found, find(id)) for id in ids.split()]))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("endless_cosine", ["right at ordinary settings, and wrong where warmup_steps equals total_steps",
+                            "the formula is evaluated beyond the last step"]),
+        ("cosine_ahead", ["it goes on after its last step", "matches the formula one step ahead (t + 1)"]),
+    ],
+)  # fmt: skip
+def test_each_deviation_of_a_schedule_is_one_finding(name, told):
+    target = Target(f"deviations:{name}", "warmup_cosine", settings=(("min_lr_ratio", 0.0),))
+    assert likely_causes(target, "V02 L01 L02 L03 L04 L05 L07 L13 X01") == sorted(told)
+
+
+def test_a_check_that_tells_two_causes_is_two_failures():
+    both = ("matches no decay", "matches ascent")
+    verdicts = [failed("M02", REFERENCE, causes=both, together=True, likely=both[0])]
+    found = causes(verdicts)
+    likely = ["matches no decay together with ascent", "matches ascent together with no decay"]
+    assert [cause.finding.likely for cause in found] == likely
+    xml = JUnitXml.fromstring(junit_xml({"M02": find("M02")}, verdicts, found, {}))
+    assert [(suite.tests, len(next(iter(suite)).result)) for suite in xml] == [(1, 2)]

@@ -25,7 +25,7 @@ def test_the_first_line_says_what_a_class_is_and_the_difference_is_one_finding_i
     assert run.stdout.splitlines()[:3] == [
         "right:GroupCountedAdamW: adamw, counted by group",
         "torch.optim:AdamW: adamw",
-        "broken.mathematics:DecayAfterTheUpdate: not adamw, nor a variant of it that is known",
+        f"{names[2]}: adamw, but for decay of the parameter after its update instead of before",
     ]
     assert "declare it: --trait counter=group\n" in run.stdout
     assert run.stdout.count(": 1 finding\n") == 2
@@ -58,7 +58,8 @@ def found(*arguments, **options):
         ("torch.optim:AdamW", "adamw", {}),
         ("torch.optim:RAdam", "torch.RAdam", {}),
         ("right:PlainLion", "lion", {}),
-        ("broken.mathematics:DecayAfterTheUpdate", "adamw", None),
+        ("broken.mathematics:DecayAfterTheUpdate", "adamw", {}),
+        ("torch.optim:NAdam", "adamw", None),
         ("broken.engineering:NoGradientIsZero", "adamw", {}),
         (ANNEALING, "cosine", {"after": "cycle"}),
         (ANNEALING, "torch.CosineAnnealingLR", {}),

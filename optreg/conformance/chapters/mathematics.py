@@ -148,6 +148,8 @@ def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
                     reason = f"{name}={value!r} makes no difference"
                     subject.assert_true(not moved <= bound, reason, measured=moved, bound=bound)
                 break
+    if not subject.activity.comparisons:
+        raise NotApplicable("no hyperparameter but lr moves its reference by more than 1000 tolerances")
 
 
 @check("M08", hint="the hyperparameter is read once, at construction or in the first step, not in every update")

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import ConstantLR, LRScheduler, SequentialLR
 from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import unless
 from optreg.conformance.harness.schedule_corners import BEYOND, corners_for
-from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun, is_constant
+from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 from optreg.conformance.results.verdict import Curve, NotApplicable
 from optreg.conformance.subjects.digits import fifty_digits
@@ -86,7 +86,9 @@ def check_after_the_end(subject: ScheduleSubject) -> None:
             elif subject.traits.after == "formula":
                 run.assert_rates()
             beyond += run.rates
-        if subject.traits.after == "cycle" and not is_constant(subject, settings):
+        peak = settings[subject.traits.peak] if subject.traits.peak else 0
+        falls = len({subject.formula(settings, t) for t in range(peak, end + 1)}) > 1
+        if subject.traits.after == "cycle" and falls:
             cycles = any(rate not in held for rate in beyond)
             subject.assert_true(cycles, "it is declared to cycle, but holds its last rate")
 

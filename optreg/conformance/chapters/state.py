@@ -150,16 +150,18 @@ def _gradients_are_kept(subject: OptimizerSubject, problem: Problem, layout: Lay
 def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> None:
     """Parameters stay the same objects in the same memory, so that the model and views of them see the updates."""
     problem = hostile_problem(subject)
-    run = OptimizerRun(subject, problem.starts)
-    addresses = [param.data_ptr() for param in run.params]
-    run.run(problem)
-    held = [param for group in run.optimizer.param_groups for param in group["params"]]
-    subject.assert_equal(len(held), len(run.params), "the number of parameters in the groups")
-    for index, (param, address) in enumerate(zip(run.params, addresses, strict=True)):
-        subject.assert_true(param.data_ptr() == address, f"parameter {index} has moved to another address in memory")
-        subject.assert_true(held[index] is param, f"parameter {index} in its group is another object than before")
-    leaves = all(param.is_leaf and param.requires_grad for param in run.params)
-    subject.assert_true(leaves, "a parameter is not a leaf any more")
+    for layout in (DENSE, TRANSPOSED):
+        run = OptimizerRun(subject, problem.starts, layout=layout)
+        addresses = [param.data_ptr() for param in run.params]
+        run.run(problem)
+        held = [param for group in run.optimizer.param_groups for param in group["params"]]
+        subject.assert_equal(len(held), len(run.params), "the number of parameters in the groups")
+        for index, (param, address) in enumerate(zip(run.params, addresses, strict=True)):
+            what = f"parameter {index}{' (not contiguous)' * (not param.is_contiguous())}"
+            subject.assert_true(param.data_ptr() == address, f"{what} has moved to another address in memory")
+            subject.assert_true(held[index] is param, f"{what} in its group is another object than before")
+        leaves = all(param.is_leaf and param.requires_grad for param in run.params)
+        subject.assert_true(leaves, "a parameter is not a leaf any more")
 
 
 @check("S09", hint="a list of parameters or gradients, made once, is used after a gradient was removed")

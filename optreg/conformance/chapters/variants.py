@@ -11,7 +11,7 @@ from optreg.conformance.harness.identity import as_asked, found_out
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.results.verdict import Failed, NotApplicable
 from optreg.conformance.subjects.subject import OptimizerSubject
-from optreg.conformance.subjects.variants import in_words
+from optreg.conformance.subjects.variants import in_code, in_words
 
 unless_only_the_plugin_declares = unless(
     lambda subject: subject.target.like and not subject.target.strict,
@@ -33,7 +33,7 @@ def check_it_is_the_variant_that_was_asked_for(subject: OptimizerSubject) -> Non
 
 def assert_asked_for(subject: Any, show: Callable[[Any], object]) -> None:
     """Assert that a class is the variant that was asked for; `show` fails where that one and the class differ."""
-    found, like = found_out(subject), subject.target.like
+    found, like = found_out(subject).traits, subject.target.like
     if found is None:
         raise NotApplicable(f"it is neither {like} nor a variant of it that is known")
     declare = " ".join(f"--trait {name}={value}" for name, value in found.items())
@@ -42,6 +42,6 @@ def assert_asked_for(subject: Any, show: Callable[[Any], object]) -> None:
         if found:
             show(as_asked(subject))
     except Failed as failed:
-        failed.finding = replace(failed.finding, reason=reason, likely=in_words(like, found))
+        failed.finding = replace(failed.finding, reason=reason, likely=in_code(found))
         raise
     subject.assert_true(not found, reason)

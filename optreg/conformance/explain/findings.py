@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from optreg.conformance.explain import optimizer_programs, scheduler_causes, scheduler_programs
-from optreg.conformance.explain.optimizer_causes import likely
+from optreg.conformance.explain.optimizer_causes import likely, together
 from optreg.conformance.harness.layouts import DENSE
 from optreg.conformance.harness.recording import (
     Line,
@@ -45,7 +45,10 @@ def explained(failed: Failed) -> Finding:
                 if evidence.shown.code == "params[{i}].grad":
                     finding = _with(finding, (WRITES,))
                 elif evidence.reference is not None:
-                    finding = _with(finding, likely(evidence.recording, evidence.values, evidence.reference))
+                    shown = evidence.recording, evidence.values, evidence.reference
+                    one = likely(*shown)
+                    finding = _with(finding, one or together(*shown))
+                    finding = replace(finding, together=not one and bool(finding.causes))
             return replace(finding, snippet=optimizer_programs.smallest(evidence, failed.where))
         if isinstance(evidence, SchedulerEvidence):
             finding = replace(

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from optreg.conformance.explain.mistakes import MISTAKES
 from optreg.conformance.harness.layouts import Array
 from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.harness.recording import Line, OptimizerRecording, Update
 from optreg.conformance.harness.reference_run import ReferenceRun
-from optreg.conformance.subjects.family import FAMILY, Move, Setting, play
+from optreg.conformance.subjects.family import Changes, Move, Setting, play
+from optreg.conformance.subjects.mistakes import IGNORED, MISTAKES, of_the_formula
 from optreg.conformance.subjects.settings import fits
 from optreg.conformance.subjects.subject import OptimizerSubject
+from optreg.conformance.subjects.variants import rule_of
 
 CLOSE = 1e-9
 """How close a mistake must come, relative to the subject's distance from its reference."""
@@ -46,7 +47,7 @@ def likely(recording: OptimizerRecording, actual: Sequence[Array], reference: Re
     if not moves or not np.isfinite(distance) or right:
         return ()
 
-    near = min(max(CLOSE * distance, 1e-13 * max(map(_size, actual), default=1.0)), 0.1 * distance)
+    near = min(_near(actual, expected, reference), 0.1 * distance)
     mistakes = _mistakes(recording, expected, moves)
     matching = list(dict.fromkeys(sentence for sentence, values in mistakes if _distance(actual, values) <= near))
     if len(matching) > 1:
@@ -63,6 +64,28 @@ def likely(recording: OptimizerRecording, actual: Sequence[Array], reference: Re
     return ()
 
 
+def together(recording: OptimizerRecording, actual: Sequence[Array], reference: ReferenceRun) -> tuple[str, ...]:
+    """Why the `actual` parameters differ, if it is by all the mistakes together that are known of the class."""
+    subject, moves, expected = recording.subject, _moves(recording), reference.values()
+    rule, mistakes = rule_of(subject.reference, recording.settings), subject.target.mistakes
+    if len(mistakes) < 2 or not moves or rule is None:
+        return ()
+    known, given = of_the_formula(subject.reference, subject.hostile), _setting(recording)
+    changes = Changes.together(known[sentence] for sentence in mistakes)
+    made, first = {**given.made, **changes.settings}, {**given.first, **changes.settings}
+    setting = replace(given, made=made, own=[{**own, **changes.settings} for own in given.own], first=first)
+    moves = [replace(move, changes={**move.changes, **changes.settings}) for move in moves]
+    values = play(replace(rule, **changes.switches), recording.starts, moves, setting)
+    near = min(_near(actual, expected, reference), 0.1 * _distance(actual, expected))
+    return tuple(f"matches {sentence}" for sentence in mistakes) if _distance(actual, values) <= near else ()
+
+
+def _near(actual: Sequence[Array], expected: Sequence[Array], reference: ReferenceRun) -> float:
+    """How close a mistake must come: as close as rounding allows, or to a share of the distance."""
+    bound = max((_size(reference.bound(index)) for index in range(len(actual))), default=0.0)
+    return max(CLOSE * _distance(actual, expected), 1e-13 * max(map(_size, actual), default=1.0), bound)
+
+
 def _relative(actual: Sequence[Array], expected: Sequence[Array]) -> float:
     """The largest difference, relative to the largest element."""
     return _distance(actual, expected) / max(map(_size, expected), default=1.0)
@@ -70,15 +93,20 @@ def _relative(actual: Sequence[Array], expected: Sequence[Array]) -> float:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run that was made to tell mistakes apart: its recording, its parameters, and what they should be."""
+    """A run that was made to tell mistakes apart: its recording, its parameters, and the reference beside it."""
 
     recording: OptimizerRecording
     actual: list[Array]
-    expected: list[Array]
+    reference: ReferenceRun
+
+    @property
+    def expected(self) -> list[Array]:
+        """What the parameters should be."""
+        return self.reference.values()
 
     def explained_by(self, sentences: Sequence[str]) -> list[str]:
         """Those of some mistakes that lead to these parameters."""
-        near = max(CLOSE * _distance(self.actual, self.expected), 1e-13 * max(map(_size, self.actual)))
+        near = _near(self.actual, self.expected, self.reference)
         mistakes = _mistakes(self.recording, self.expected, _moves(self.recording))
         holding = {sentence for sentence, values in mistakes if _distance(self.actual, values) <= near}
         return [sentence for sentence in sentences if sentence in holding]
@@ -105,7 +133,7 @@ def _other_runs(recording: OptimizerRecording) -> Iterator[_Run]:
                 changes: dict[str, Any] = {"lr": step.lr} if t >= EDITED else {}
                 for each in (run, reference):
                     each.step(grads, **changes)
-            yield _Run(run.recording, run.values(), reference.values())
+            yield _Run(run.recording, run.values(), reference)
 
 
 def _moves(recording: OptimizerRecording) -> list[Move]:
@@ -144,9 +172,9 @@ def _mistakes(
 ) -> Iterator[tuple[str, list[Array]]]:
     """Every known mistake, with the parameters that it leads to."""
     size, setting = max(map(_size, expected), default=1.0), _setting(recording)
-    for rule in FAMILY:
-        if _distance(play(rule, recording.starts, moves, setting), expected) > 1e-3 * CLOSE * size + 1e-14:
-            continue
+    rule = rule_of(recording.subject.reference, recording.settings)
+    plain = play(rule, recording.starts, moves, setting) if rule else ()
+    if rule and _distance(plain, expected) <= 1e-3 * CLOSE * size + 1e-14:
         for sentence, change in MISTAKES.items():
             wrong = replace(rule, **change)
             if wrong != rule:
@@ -178,7 +206,7 @@ def _plain_mistakes(
 
     for name, value in subject.default.items():
         if any(value != each[name] for each in setting.own):
-            yield f"{name} ignored: it behaves as with the default, {value!r}", reference({name: value}, [name])
+            yield IGNORED.format(name=name, value=value), reference({name: value}, [name])
     edited = {name for move in moves for name in move.changes}
     overridden = {name for name, value in setting.made.items() if any(each[name] != value for each in setting.own)}
     for name in ["lr", *sorted((edited | overridden) - {"lr"})]:

@@ -4,7 +4,9 @@ No plugin is known here: a mistake is the reference at another step, with other 
 If only a resumed run is wrong, a mistake is a run that was resumed at another step.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 from optreg.conformance.explain import scheduler_programs
@@ -32,20 +34,64 @@ def likely(evidence: SchedulerEvidence) -> tuple[str, ...]:
     if span(recording.settings) > LONGEST:
         return ()  # shorter runs show as much
     try:
-        curve = _observed(recording)
+        curve, right = _observed(recording), _right(recording)
     except Exception:  # it cannot be run from its start
         return ()
-    steps = max(t for _, t in curve)
-    rate, settings, base_lrs = recording.subject.rate, recording.settings, recording.base_lrs
-    right = {(group, t): rate(settings, base_lrs[group], t) for group, t in curve}
-    if not _near(curve, right):
-        named = [sentence for sentence, wrong in _mistakes(recording, right, steps) if _near(curve, wrong)]
-        if named:
-            return tuple(f"matches {sentence}" for sentence in named)
-        found = _where(curve, right, recording)
-    else:
+    if _near(curve, right):
         found = _resuming(evidence) if recording.resumed_at is not None else None
+        return (found,) if found else ()
+    named = _named(recording, curve, right)
+    ordinary = replace(recording, settings=recording.subject.ordinary())
+    if recording.settings == ordinary.settings:
+        return _alone(recording, curve, right, named, evidence.t)
+    try:
+        plain, plainly_right = _observed(ordinary), _right(ordinary)
+    except Exception:  # it cannot be run there
+        return _alone(recording, curve, right, named, evidence.t)
+    mistakes = dict(_mistakes(ordinary, plainly_right))
+    named = [sentence for sentence in named if sentence not in mistakes or _near(plain, mistakes[sentence])]
+    if named:
+        return tuple(f"matches {sentence}" for sentence in named)
+    if _near(plain, plainly_right):
+        return (_corner(recording.settings, ordinary.settings),)
+    return _alone(ordinary, plain, plainly_right, _named(ordinary, plain, plainly_right), evidence.t)
+
+
+def _named(recording: SchedulerRecording, curve: Curve, right: Curve) -> list[str]:
+    """The known mistakes that explain a curve, or the part of it that is given."""
+    return [sentence for sentence, wrong in _mistakes(recording, right) if _near(curve, wrong)]
+
+
+def _alone(recording: SchedulerRecording, curve: Curve, right: Curve, named: list[str], t: int) -> tuple[str, ...]:
+    """What explains a curve, if it is not compared with one at other settings: mistakes, or the phase that is wrong.
+
+    If two phases are wrong, what explains the one of step t is told.
+    """
+    end = recording.subject.last_step(recording.settings)
+    if not named and end and t < end:
+        named = _named(recording, {key: rate for key, rate in curve.items() if key[1] < end}, right)
+    if named:
+        return tuple(f"matches {sentence}" for sentence in named)
+    found = _where(curve, right, recording)
+    if not found and end and t >= end and any(curve[0, step] != curve[0, end] for _, step in curve if step > end):
+        found = "it goes on after its last step"
     return (found,) if found else ()
+
+
+def _corner(settings: Mapping[str, Any], ordinary: Mapping[str, Any]) -> str:
+    """Where a schedule is wrong that is right at ordinary settings."""
+    steps = {name: value for name, value in settings.items() if type(value) is int}
+    equal = [f"{a} equals {b}" for a, b in combinations(steps, 2) if steps[a] == steps[b]]
+    few = [f"{name} is {value}" for name, value in steps.items() if value in (0, 1)]
+    others = [f"{name} has other values" for name, value in settings.items() if value != ordinary[name]]
+    return f"right at ordinary settings, and wrong where {(equal or few or others)[0]}"
+
+
+def _right(recording: SchedulerRecording) -> Curve:
+    """What the schedule's curve should be."""
+    subject, settings = recording.subject, recording.settings
+    steps, bases = range(subject.reach(settings, MORE) + 1), recording.base_lrs
+    return {(group, t): subject.rate(settings, base, t) for t in steps for group, base in enumerate(bases)}
 
 
 def _observed(recording: SchedulerRecording) -> Curve:
@@ -65,7 +111,7 @@ def _near(curve: Curve, other: Curve) -> bool:
     return all(abs(curve[key] - other[key]) <= slack for key in curve)
 
 
-def _mistakes(recording: SchedulerRecording, right: Curve, steps: int) -> Iterator[tuple[str, Curve]]:
+def _mistakes(recording: SchedulerRecording, right: Curve) -> Iterator[tuple[str, Curve]]:
     """Every known mistake, with its curve."""
     subject, settings = recording.subject, recording.settings
 

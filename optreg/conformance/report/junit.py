@@ -24,13 +24,10 @@ def junit_xml(
         found: the findings, by cause.
         refused: the names of what could not be judged, with the reasons; each has an error.
     """
-    told = {(cause.lead.subject, id): cause for cause in found for id in cause.checks}
     xml = JUnitXml("optreg conform")
     for subject in dict.fromkeys([*(verdict.subject for verdict in verdicts), *refused]):
         suite = TestSuite(subject)
-        suite.add_testcases(
-            [_case(checks[v.check], v, told.get((v.subject, v.check))) for v in verdicts if v.subject == subject]
-        )
+        suite.add_testcases([_case(checks[v.check], v, _causes_of(v, found)) for v in verdicts if v.subject == subject])
         if subject in refused:
             case = TestCase("judged", subject)
             case.result = [Error(_clean(f"cannot be judged: {refused[subject]}"))]
@@ -41,19 +38,30 @@ def junit_xml(
     return content.getvalue()
 
 
-def _case(check: Check, verdict: Verdict, cause: Cause | None) -> TestCase:
+def _causes_of(verdict: Verdict, found: Sequence[Cause]) -> list[Cause]:
+    """The causes by which a check fails; those that it tells, if it tells any."""
+    causes = [c for c in found if c.lead.subject == verdict.subject and verdict.check in c.checks]
+    return [cause for cause in causes if cause.lead.check == verdict.check] or causes
+
+
+def _case(check: Check, verdict: Verdict, causes: Sequence[Cause]) -> TestCase:
     case = TestCase(str(check), verdict.subject, verdict.seconds)
-    if cause and cause.lead.check == verdict.check:
+    if causes and causes[0].lead.check == verdict.check:
         kind = Error if verdict.status is Status.CRASHED else Failure
-        result = kind(_clean(cause.finding.reason))
-        result.text = _clean(cause_message(check, cause))
-        case.result = [result]
-    elif cause:
+        case.result = [_told(kind, check, cause) for cause in causes]
+    elif causes:
+        cause = causes[0]
         why = "could not be run because of" if verdict.check in cause.halted else "fails by the cause of"
         case.result = [Skipped(_clean(f"{why} {cause.lead.check}: {cause.finding.reason}"))]
     elif verdict.status is Status.NOT_APPLICABLE:
         case.result = [Skipped(f"not applicable: {verdict.reason}")]
     return case
+
+
+def _told(kind: type[Error | Failure], check: Check, cause: Cause) -> Error | Failure:
+    result = kind(_clean(cause.finding.reason))
+    result.text = _clean(cause_message(check, cause))
+    return result
 
 
 def _clean(text: str) -> str:

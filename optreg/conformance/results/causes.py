@@ -13,7 +13,7 @@ BY_FORMULA = ("the reference says", "the closed form says", "decoupled decay say
 
 MISSING = "where gradients are missing"
 
-UNKNOWN = "the update differs from the reference's, and matches no known mistake"
+UNKNOWN = "it differs from the reference, and matches no known mistake"
 """The likely cause if the plainest run differs from the formula, and nothing explains it."""
 
 SEEN = "seen in "
@@ -66,7 +66,7 @@ def causes(verdicts: Sequence[Verdict]) -> list[Cause]:
 
 def _of_one(verdicts: Sequence[Verdict]) -> list[Cause]:
     found = {verdict.check: verdict.finding for verdict in verdicts if verdict.finding}
-    groups = _by_sentence({id: (finding, _sentences(finding)) for id, finding in found.items()})
+    groups = _by_sentence(found)
     explaining = [(id, members) for _, members in groups for id in members]
     alone = [id for id in found if id not in dict(explaining)]
     for id in sorted(alone, key=lambda id: len(found[id].circumstances or ())):
@@ -90,14 +90,20 @@ def _sentences(finding: Finding) -> tuple[str, ...]:
     return (re.sub(r"-?\d[\d.e+-]*", "#", finding.reason),)
 
 
-def _by_sentence(found: dict[str, tuple[Finding, tuple[str, ...]]]) -> list[tuple[str | None, list[str]]]:
-    """Findings that a sentence explains: as few sentences as explain them all, each with its checks."""
-    left = {id: sentences for id, (_, sentences) in found.items() if sentences}
+def _by_sentence(found: dict[str, Finding]) -> list[tuple[str | None, list[str]]]:
+    """Findings that a sentence explains: as few sentences as explain them all, each with its checks.
+
+    A finding that its causes explain only together is one of each.
+    """
+    left = {id: sentences for id, finding in found.items() if (sentences := _sentences(finding))}
     groups: list[tuple[str | None, list[str]]] = []
     while left:
         ((sentence, _),) = Counter(each for sentences in left.values() for each in sentences).most_common(1)
         groups.append((sentence, [id for id, sentences in left.items() if sentence in sentences]))
-        left = {id: sentences for id, sentences in left.items() if sentence not in sentences}
+        for id in groups[-1][1]:
+            others = tuple(each for each in left.pop(id) if each != sentence)
+            if found[id].together and others:
+                left[id] = others
     return groups
 
 
@@ -122,14 +128,17 @@ def _cause(sentence: str | None, group: Sequence[Verdict]) -> Cause:
     def order(verdict: Verdict) -> tuple[int, float]:
         assert verdict.finding
         special = {*(verdict.finding.circumstances or ())} - {MISSING}
-        return 0 if sentence else len(special), len(verdict.finding.snippet or "") or float("inf")
+        explained = sentence in _sentences(verdict.finding) and not verdict.finding.together
+        return int(not explained) if sentence else len(special), len(verdict.finding.snippet or "") or float("inf")
 
     lead = min(group, key=order)
     assert lead.finding
     if sentence is None and order(lead)[0] == 0 and is_by_formula(lead.finding):
         sentence = UNKNOWN
     if sentence and not lead.finding.raised and sentence in (UNKNOWN, *lead.finding.causes):
-        lead = replace(lead, finding=replace(lead.finding, likely=sentence))
+        besides = [each.removeprefix("matches ") for each in lead.finding.causes if each != sentence]
+        likely = " together with ".join([sentence, *besides]) if lead.finding.together else sentence
+        lead = replace(lead, finding=replace(lead.finding, likely=likely))
     others = [verdict for verdict in group if verdict.check != lead.check]
     halted = [verdict for verdict in others if _halted(verdict)]
     same = [verdict.check for verdict in others if verdict not in halted]

@@ -1,5 +1,7 @@
 """Verdicts: the outcomes of checks, as plain data, with findings that users can act on."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -32,6 +34,7 @@ class Finding:
         likely: the likely cause, in one sentence.
         snippet: a program of about ten lines that reproduces it.
         causes: every known cause that explains it, as a sentence; one is the likely cause.
+        together: no cause explains it alone, but all of them together.
         circumstances: what is special about the run that shows it, beside the plainest; None if no run does.
         raised: the subject has raised an exception, so that the check could not be finished.
     """
@@ -44,6 +47,7 @@ class Finding:
     likely: str | None = None
     snippet: str | None = None
     causes: tuple[str, ...] = ()
+    together: bool = False
     circumstances: tuple[str, ...] | None = None
     raised: bool = False
 
@@ -131,6 +135,18 @@ class Failed(Exception):  # noqa: N818  # the check failed, not the suite
         self.where = where
         self.evidence: object | None = None
         """What was done before, from which the cause and a program are derived."""
+        self.hint: str | None = None
+        """What it most often means, if that is not what a failure of its check most often means."""
+
+
+@contextmanager
+def mostly_because(hint: str) -> Iterator[None]:
+    """Say what a failure inside most often means, where it is not the hint of the check."""
+    try:
+        yield
+    except Failed as failed:
+        failed.hint = hint
+        raise
 
 
 class NotApplicable(Exception):  # noqa: N818

@@ -11,7 +11,7 @@ from typing import Any
 from optreg.conformance.catalogue import LiveCheck
 from optreg.conformance.explain.findings import causes_of, explained, program_that_raises
 from optreg.conformance.harness import trials
-from optreg.conformance.harness.identity import found_out
+from optreg.conformance.harness.identity import Identity, found_out
 from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.harness.scheduler_run import make_optimizer
 from optreg.conformance.results.verdict import (
@@ -72,17 +72,18 @@ def describe(target: Target) -> dict[str, Any]:
     except (Exception, SystemExit) as error:
         reason = f"{type(error).__name__}: {error}"
         raise CannotBeJudged(f"{target} cannot be constructed with the settings that checks use: {reason}") from error
-    found = found_out(subject) if target.like and not target.strict else None
+    identity = found_out(subject) if target.like and not target.strict else None
     entry = subject.registration.entry if subject.registered and subject.registration else None
     return {
         "name": target.name,
         "kind": subject.kind.value,
         "alone": target.alone,
-        "is": _what_it_is(subject, found) if target.like and not target.strict else None,
+        "is": identity and _what_it_is(subject, identity),
         "like": target.like,
         "reference": target.reference,
         "by": _by(target, entry),
-        "found": target.found if target.alone else found,
+        "found": target.found if target.alone else identity and identity.traits,
+        "mistakes": list(identity.mistakes) if identity else [],
         "notes": trials.in_words(target.found or {}) if target.alone else [],
         "device": target.device,
         "distribution": entry and entry.distribution,
@@ -103,13 +104,14 @@ def _by(target: Target, entry: Entry | None) -> str:
     return f"{entry.distribution} {entry.version}" if entry else f"as {target.like}"
 
 
-def _what_it_is(subject: OptimizerSubject | ScheduleSubject, found: dict[str, Any] | None) -> str:
-    """What a class is, in words: the algorithm, and what is particular about its variant."""
+def _what_it_is(subject: OptimizerSubject | ScheduleSubject, identity: Identity) -> str:
+    """What a class is, in words: the algorithm, what is particular about its variant, and what is wrong with it."""
     assert subject.registration
     like = subject.target.like or ""
-    if found is None:
+    if identity.traits is None:
         return f"not {like}, nor a variant of it that is known"
-    return in_words(like, {**declared(subject.traits, subject.registration.plugin.traits), **found})
+    variant = in_words(like, {**declared(subject.traits, subject.registration.plugin.traits), **identity.traits})
+    return ", but for ".join(filter(None, [variant, " and ".join(identity.mistakes)]))
 
 
 def _construct(subject: Subject) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
             check.function(subject)
         except Failed as failed:
             finding = explained(failed)
-            return Status.FAILED, replace(finding, likely=finding.likely or check.hint), None
+            return Status.FAILED, replace(finding, likely=finding.likely or failed.hint or check.hint), None
         except NotApplicable as error:
             return Status.NOT_APPLICABLE, None, str(error)
         except (Exception, SystemExit) as error:

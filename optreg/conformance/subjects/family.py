@@ -3,8 +3,8 @@
 Changing a switch makes another variant of the algorithm, or a common mistake in it.
 """
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -33,7 +33,8 @@ class Rule:
     decay_first: bool = True
     decay_by: float = 1.0
     """A factor of the decay, besides the learning rate; 0 omits the learning rate."""
-    decay_of: Literal["all", "matrices"] = "all"
+    decay_of: Literal["all", "matrices", "one"] = "all"
+    """What is decayed: all parameters, matrices alone, or, whatever the parameter is, a constant."""
     first_count: int = 1
     counting: Literal["parameter", "group", "all", "parameters"] = "parameter"
     """What is counted: a parameter's updates, those with any gradient in its group, all, or all once per parameter."""
@@ -45,22 +46,45 @@ class Rule:
     """The effect of a gradient of zeros."""
     swapped: Literal["nowhere", "everywhere", "means"] = "nowhere"
     """Where the two decay rates are swapped."""
-    damped: bool = True
-    """The gradient is multiplied by 1 - beta when it is added to a mean."""
-    begins: Literal["zero", "gradient"] = "zero"
+    damped: Literal["beta", "dampening", "no"] = "beta"
+    """The gradient is multiplied by 1 - beta when it is added to a mean; or by 1 - dampening, but for the first."""
+    begins: Literal["zero", "gradient", "one"] = "zero"
+    """How the mean begins, or, at one, the mean of squares."""
     square_of: Literal["gradient", "mean", "decayed"] = "gradient"
     stale_square: bool = False
     """The denominator does not include the current gradient."""
     largest_square: bool = False
     nesterov: bool = False
+    accumulates: Literal["no", "direction", "step"] = "no"
+    """Momentum is of the direction after its division, or of the whole step, learning rate included."""
     remembers_first: bool = False
     ascend: Literal["no", "gradient", "update"] = "no"
     """The gradient, or the whole update, has the wrong sign."""
-    rate: Literal["group", "before", "first"] = "group"
-    """The learning rate of this update, of the update before, or of the first."""
+    rate: Literal["group", "before", "first", "count"] = "group"
+    """The learning rate of this update, of the update before, of the first, or of the first with the same count."""
     decay_rate: Literal["own", "first group", "constructor"] = "own"
     """The learning rate by which weights decay: that of the update, of the first group, or of the constructor."""
     resume: Literal["exact", "afresh", "count lost", "means lost", "counted", "uncounted"] = "exact"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is changed: switches of the rule, and hyperparameters that have another value than they were given."""
+
+    switches: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def together(cls, changes: Iterable["Changes"]) -> "Changes":
+        """All of some changes at once."""
+        every = list(changes)
+        return cls(
+            {name: value for each in every for name, value in each.switches.items()},
+            {name: value for each in every for name, value in each.settings.items()},
+        )
+
+    def __len__(self) -> int:
+        return len(self.switches) + len(self.settings)
 
 
 NO_CORRECTION: dict[str, Any] = {"correct_mean": False, "correct_square": False}
@@ -71,8 +95,11 @@ FAMILY = (
     Rule(decay="coupled", eps="uncorrected", rectified="mean"),
     Rule(decay="decoupled", eps="uncorrected", rectified="mean"),
     Rule(mean="none", **NO_CORRECTION),
+    Rule(mean="none", decay="coupled", accumulates="direction", **NO_CORRECTION),
     Rule(square="none", **NO_CORRECTION),
-    Rule(square="none", damped=False, **NO_CORRECTION),
+    Rule(square="none", damped="no", **NO_CORRECTION),
+    Rule(square="none", damped="dampening", decay="coupled", **NO_CORRECTION),
+    Rule(square="none", damped="dampening", decay="coupled", nesterov=True, **NO_CORRECTION),
     Rule(square="none", interpolates=True, sign=True, **NO_CORRECTION),
     Rule(mean="none", square="none", sign=True, **NO_CORRECTION),
     Rule(mean="none", square="none", **NO_CORRECTION),
@@ -111,13 +138,15 @@ class _Memory:
     def __init__(self, start: Array, count: int) -> None:
         self.theta = np.array(start, dtype=np.float64)
         self.m, self.s, self.peak = (np.zeros_like(self.theta) for _ in range(3))
+        self.velocity = np.zeros_like(self.theta)
         self.t = count
-        self.fresh = True
+        self.fresh, self.averaged = True, False
         self.last: Array | None = None
 
     def resume(self, way: str, count: int) -> None:
         if way in {"afresh", "means lost"}:
-            self.m, self.s, self.peak, self.fresh = (*(np.zeros_like(self.theta) for _ in range(3)), True)
+            self.m, self.s, self.peak, self.velocity = (np.zeros_like(self.theta) for _ in range(4))
+            self.fresh, self.averaged = True, False
         if way in {"afresh", "count lost"}:
             self.t = count
         if not self.fresh:
@@ -146,6 +175,7 @@ def play(rule: Rule, starts: Sequence[Array], moves: Sequence[Move], setting: Se
     own, first = [dict(each) for each in setting.own], dict(setting.first)
     first_rates = [moves[0].changes.get("lr", each["lr"]) for each in own]
     before, counts = list(first_rates), dict.fromkeys(setting.groups, begin)
+    by_count: dict[int, float] = {}
     with np.errstate(all="ignore"):
         for move in moves:
             for h in (first, *own):
@@ -155,8 +185,8 @@ def play(rule: Rule, starts: Sequence[Array], moves: Sequence[Move], setting: Se
             _count_together(rule, counts, setting.groups, move.grads)
             for index, (memory, given) in enumerate(zip(memories, move.grads, strict=True)):
                 h, place = own[index], setting.groups[index]
-                lr = {"group": h["lr"], "before": before[index], "first": first_rates[index]}[rule.rate]
-                before[index] = h["lr"]
+                rates = {"group": h["lr"], "before": before[index], "first": first_rates[index], "count": h["lr"]}
+                lr, before[index] = rates[rule.rate], h["lr"]
                 if move.resumes:
                     memory.resume(rule.resume, begin)
                 grad = _gradient(rule, memory, given, h, lr)
@@ -166,8 +196,9 @@ def play(rule: Rule, starts: Sequence[Array], moves: Sequence[Move], setting: Se
                     counts = {each: count + 1 for each, count in counts.items()}
                 t = memory.t + 1 if rule.counting == "parameter" else counts[place]
                 memory.t = t if rule.last_count is None else min(t, rule.last_count)
+                step_lr = by_count.setdefault(t, lr) if rule.rate == "count" else lr
                 decay_lr = {"own": lr, "first group": first["lr"], "constructor": setting.made["lr"]}[rule.decay_rate]
-                _update(rule, memory, grad, h, lr, decay_lr)
+                _update(rule, memory, grad, h, step_lr, decay_lr)
     return [memory.theta for memory in memories]
 
 
@@ -201,19 +232,26 @@ def _update(rule: Rule, memory: _Memory, g: Array, h: Mapping[str, Any], lr: flo
     shrink = (decay_lr * rule.decay_by if rule.decay_by else 1.0) * decay if rule.decay == "decoupled" else 0.0
     g = -g if rule.ascend == "gradient" else g
     coupled = rule.decay_by * decay * theta if rule.decay == "coupled" else 0.0
-    if rule.begins == "gradient" and memory.fresh:
-        memory.m, memory.s = g + coupled, np.zeros_like(g)
+    if rule.begins != "zero" and memory.fresh:
+        memory.m, memory.s = (g + coupled, memory.s) if rule.begins == "gradient" else (memory.m, np.ones_like(g))
     memory.fresh = False
     if rule.interpolates:
         direction = _interpolated(rule, memory, g + coupled, mean1, mean2)
     else:
-        direction = _averaged(rule, memory, g + coupled, (mean1, mean2), (beta1, beta2), h.get("eps", 0.0), decay)
+        direction = _averaged(rule, memory, g + coupled, (mean1, mean2), (beta1, beta2), h)
     if rule.rectified == "skip" and not _rectification(beta2, memory.t):
         return
     step = lr * (np.sign(direction) if rule.sign else direction)
+    if rule.accumulates != "no":
+        of_step = rule.accumulates == "step"
+        memory.velocity = h.get("momentum", 0.0) * memory.velocity + (step if of_step else direction)
+        step = memory.velocity if of_step else lr * memory.velocity
     step = -step if rule.ascend == "update" else step
     moved = theta - step
-    memory.theta = theta - shrink * theta - step if rule.decay_first else moved - shrink * moved
+    if rule.decay_of == "one":
+        memory.theta = moved - shrink
+    else:
+        memory.theta = theta - shrink * theta - step if rule.decay_first else moved - shrink * moved
 
 
 def _interpolated(rule: Rule, memory: _Memory, g: Array, mean1: float, mean2: float) -> Array:
@@ -225,18 +263,21 @@ def _interpolated(rule: Rule, memory: _Memory, g: Array, mean1: float, mean2: fl
     return np.asarray(direction)
 
 
-def _averaged(rule: Rule, memory: _Memory, g: Array, means: Betas, betas: Betas, eps: float, decay: float) -> Array:
+def _averaged(rule: Rule, memory: _Memory, g: Array, means: Betas, betas: Betas, h: Mapping[str, Any]) -> Array:
     """The mean of the gradients, divided by the root of the mean of their squares, as far as the rule has them."""
     direction = g
-    if rule.mean != "none":
-        added = (1 - means[0]) * g if rule.damped else g
+    if rule.mean != "none" and (means[0] or rule.damped != "dampening"):
+        damping = {"beta": means[0], "dampening": h.get("dampening", 0.0) if memory.averaged else 0.0, "no": 0.0}
+        added = (1 - damping[rule.damped]) * g
+        memory.averaged = True
         memory.m = means[0] * memory.m + added
         ahead = means[0] * memory.m + added if rule.nesterov else memory.m
         direction = ahead / _correction(betas[0], memory.t) if rule.correct_mean else ahead
     if rule.square == "none":
         return np.asarray(direction)
     old = memory.s
-    squared = {"gradient": g, "mean": memory.m, "decayed": g + decay * memory.theta}[rule.square_of]
+    decayed = g + h.get("weight_decay", 0.0) * memory.theta
+    squared = {"gradient": g, "mean": memory.m, "decayed": decayed}[rule.square_of]
     memory.s = means[1] * old + (1 - means[1]) * squared**2
     memory.peak = np.maximum(memory.peak, memory.s)
     if rule.rectified != "no":
@@ -245,7 +286,7 @@ def _averaged(rule: Rule, memory: _Memory, g: Array, means: Betas, betas: Betas,
             return np.asarray(direction)
         direction = direction * factor
     s = old if rule.stale_square else memory.peak if rule.largest_square else memory.s
-    return np.asarray(direction / _denominator(rule, s, _correction(betas[1], memory.t), eps))
+    return np.asarray(direction / _denominator(rule, s, _correction(betas[1], memory.t), h.get("eps", 0.0)))
 
 
 def _rectification(beta2: float, t: int) -> float:

@@ -25,6 +25,7 @@ class Target:
         device: the device of the parameters: `"cpu"`, `"cuda"`.
         found: what trials have found out about a class: of one that is judged alone, how it can be run at all; of one
             with a reference, the traits in place of those declared. None if nobody has looked.
+        mistakes: the mistakes that were found in the formula of a class.
         strict: whether the class is judged by what was asked for, whatever variant of the algorithm it is.
     """
 
@@ -36,6 +37,7 @@ class Target:
     device: str = "cpu"
     reference: str | None = None
     found: Mapping[str, Any] | None = None
+    mistakes: tuple[str, ...] = ()
     strict: bool = False
 
     @property
@@ -59,7 +61,7 @@ class Target:
     def from_dict(cls, data: Mapping[str, Any]) -> "Target":
         """A target from plain data; the inverse of `as_dict`."""
         pairs = {name: tuple(map(tuple, data[name])) for name in ("params", "settings", "traits")}
-        return cls(**{**data, **pairs})
+        return cls(**{**data, **pairs, "mistakes": tuple(data["mistakes"])})
 
 
 def registered(target: Target) -> Registration[Any]:

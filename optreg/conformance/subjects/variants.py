@@ -1,14 +1,16 @@
 """Variants: a reference with what traits declare in place of what it states itself."""
 
 import functools
+from collections import ChainMap
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from optreg.conformance.subjects.family import FAMILY, NO_CORRECTION, Array, Rule, State, trajectory
-from optreg.conformance.subjects.settings import fits, hostile_settings
+from optreg.conformance.subjects.family import FAMILY, NO_CORRECTION, Array, Changes, Rule, State, trajectory
+from optreg.conformance.subjects.settings import hostile_settings, reachable
 from optreg.hyperparameters import defaults
 from optreg.traits import OptimizerTraits, ScheduleTraits
 
@@ -43,6 +45,35 @@ WORDS = {
 }
 
 
+IN_CODE = {
+    ("decay", "coupled"): "weight_decay * p is added to the gradient",
+    ("decay", "decoupled"): "p is multiplied by 1 - lr * weight_decay",
+    ("eps", "outside"): "eps is added to the root of the corrected mean of squares",
+    ("eps", "inside"): "eps is added to the mean of squares before its root is taken",
+    ("eps", "uncorrected"): "eps is added to the root before its bias is corrected",
+    ("eps", "clamped"): "the root is clamped to at least eps",
+    ("correction", "both"): "both means are divided by 1 - beta**step",
+    ("correction", "none"): "no mean is divided by 1 - beta**step",
+    ("unrectified", "mean"): "the mean is the whole update where rho_t is at most 5",
+    ("unrectified", "skip"): "updates where rho_t is at most 5 are left out",
+    ("counter", "parameter"): "each parameter has a step count",
+    ("counter", "group"): "each group has one step count",
+    ("counter", "optimizer"): "there is one step count",
+    ("arithmetic", "parameter"): "nothing is cast to another dtype",
+    ("arithmetic", "float32"): "parameters, gradients or state are cast to float32",
+    ("after", "hold"): "the step is limited to the last one",
+    ("after", "cycle"): "the formula is evaluated beyond the last step",
+    ("after", "formula"): "the formula is evaluated beyond the last step",
+    ("after", "raise"): "steps beyond the last one are refused",
+}
+"""What code does that makes a variant."""
+
+
+def in_code(traits: Mapping[str, Any]) -> str:
+    """What the code of a variant does."""
+    return "; ".join(IN_CODE.get(pair, f"{pair[0]} is {pair[1]}") for pair in traits.items())
+
+
 def in_words(like: str, traits: Mapping[str, Any]) -> str:
     """What a subject is: `adamw, counted by group, in float32`."""
     return ", ".join([like, *(WORDS.get(pair, f"{pair[0]}={pair[1]}") for pair in traits.items())])
@@ -62,11 +93,12 @@ def variant(reference: type, traits: Mapping[str, str]) -> type | None:
 
 @functools.cache
 def _variant(reference: type, traits: tuple[tuple[str, str], ...]) -> type | None:
-    rule, settings = _rule(reference, ()), hostile_settings(reference)
+    rule, settings = rule_of(reference), hostile_settings(reference)
     if rule is not None:
         if not all(_means_something(name, rule, settings) for name, _ in traits):
             return None
-        return reference if _changed(rule, traits) == rule else _by_rule(reference, traits)
+        switches = {switch: value for name, chosen in traits for switch, value in SWITCHES[name][chosen].items()}
+        return reference if replace(rule, **switches) == rule else changed(reference, Changes(switches))
     kind = decay_of(reference, settings, ndim=2)
     wanted = dict(traits)
     if wanted.pop("decay", kind) == kind:
@@ -86,18 +118,18 @@ def _means_something(trait: str, rule: Rule, settings: Mapping[str, Any]) -> boo
     }[trait]
 
 
-def _changed(rule: Rule, traits: tuple[tuple[str, str], ...]) -> Rule:
-    """The rule with the switches of some traits."""
-    for name, value in traits:
-        rule = replace(rule, **SWITCHES[name][value])
-    return rule
+def rule_of(reference: type, settings: Mapping[str, Any] = MappingProxyType({})) -> Rule | None:
+    """The rule of the family that a reference equals with its switches as in some settings; None if none does."""
+    switches = {name: value for name, value in defaults(reference).items() if isinstance(value, bool | str)}
+    positions = tuple((name, settings.get(name, value)) for name, value in switches.items())
+    found: Rule | None = getattr(reference, "rule_at", functools.partial(_rule, reference))(positions)
+    return found
 
 
 @functools.cache
 def _rule(reference: type, positions: tuple[tuple[str, Any], ...]) -> Rule | None:
-    """The rule of the family that a reference equals, with its switches in some positions; None if none does."""
-    settings = {**hostile_settings(reference), **dict(positions)}
-    if not fits(reference, settings):
+    settings = reachable(reference, hostile_settings(reference), dict(positions))
+    if settings is None:
         return None
     random = np.random.default_rng(2)
     start, grads = random.normal(size=5), [10 ** random.uniform(-3, 1, 5) * random.normal(size=5) for _ in range(9)]
@@ -117,25 +149,24 @@ def _rule(reference: type, positions: tuple[tuple[str, Any], ...]) -> Rule | Non
     return None
 
 
-def _by_rule(reference: type, traits: tuple[tuple[str, str], ...]) -> type:
-    """The reference of the same hyperparameters, computed by a rule of the family."""
-    given = defaults(reference)
-    switches = [name for name, value in given.items() if isinstance(value, bool | str)]
+def changed(reference: type, changes: Changes) -> type:
+    """The reference of the same hyperparameters, computed by a rule of the family, with some changes."""
 
-    def of(self: Any) -> Rule | None:
-        return _rule(reference, tuple((name, getattr(self, name)) for name in switches))
+    def rule_at(positions: tuple[tuple[str, Any], ...]) -> Rule | None:
+        rule = rule_of(reference, dict(positions))
+        return rule and replace(rule, **changes.switches)
 
     def check(self: Any) -> None:
         getattr(super(made, self), "__post_init__", lambda: None)()
-        if of(self) is None:
+        if rule_of(made, vars(self)) is None:
             raise ValueError("the variant is not known with its switches in these positions")
 
     def run(self: Any, theta: Array) -> Generator[tuple[Array, State], Array, None]:
-        rule = of(self)
+        rule = rule_of(made, vars(self))
         assert rule is not None
-        return trajectory(_changed(rule, traits), vars(self), theta)
+        return trajectory(rule, ChainMap(dict(changes.settings), vars(self)), theta)
 
-    made = _derived(reference, trajectory=run, __post_init__=check)
+    made = _derived(reference, trajectory=run, __post_init__=check, rule_at=staticmethod(rule_at))
     return made
 
 

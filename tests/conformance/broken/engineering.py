@@ -76,6 +76,12 @@ def ReplacesTheParameter(self, group, p, mean, denominator):
     p.data = p.data - group["lr"] * mean / denominator
 
 
+@fault_in("S08", AdamW, "step_param", "before")
+def MakesParametersContiguous(self, group, p, g):
+    """A parameter that is not contiguous gets memory in which it is."""
+    p.data = p.data.contiguous()
+
+
 @fault_in("S09", Lion, "step_group")
 def KeepsTheLastGradient(self, group):
     """A parameter whose gradient was taken away goes on along its last one."""

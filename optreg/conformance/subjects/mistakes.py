@@ -1,8 +1,14 @@
 """Mistakes: the common ones, each as switches of the family of update rules."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from optreg.conformance.subjects.family import NO_CORRECTION
+from optreg.conformance.subjects.family import NO_CORRECTION, Changes
+from optreg.conformance.subjects.variants import SWITCHES
+from optreg.hyperparameters import defaults
+
+IGNORED = "{name} ignored: it behaves as with the default, {value!r}"
+"""The mistake that a hyperparameter has no effect."""
 
 MISTAKES: dict[str, dict[str, Any]] = {
     "eps inside the square root": {"eps": "inside"},
@@ -42,11 +48,14 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "decay that is applied twice": {"decay_by": 2.0},
     "decay with the wrong sign": {"decay_by": -1.0},
     "decay only of parameters with two or more dimensions": {"decay_of": "matrices"},
+    "a decay that subtracts a constant instead of a share of the parameter":
+        {"decay_of": "one", "decay": "decoupled"},
     "betas in the wrong order": {"swapped": "everywhere"},
     "betas in the wrong order in the means (not in the corrections)": {"swapped": "means"},
-    "means to which the gradient is added without the factor 1 - beta": {"damped": False},
-    "means to which the gradient is added with the factor 1 - beta": {"damped": True},
+    "means to which the gradient is added without the factor 1 - beta": {"damped": "no"},
+    "means to which the gradient is added with the factor 1 - beta": {"damped": "beta"},
     "a mean that begins as the first gradient instead of at zero": {"begins": "gradient"},
+    "a second moment that begins at one instead of at zero": {"begins": "one"},
     "a second moment of the mean instead of the gradient": {"square_of": "mean"},
     "a second moment of the gradient with its decay": {"square_of": "decayed"},
     "a denominator without the current gradient": {"stale_square": True},
@@ -57,11 +66,30 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "the sign of the direction instead of the direction": {"sign": True},
     "ascent instead of descent": {"ascend": "gradient"},
     "an update of the wrong sign": {"ascend": "update"},
+    "momentum of steps in which the learning rate is included": {"accumulates": "step"},
     "the learning rate of the step before": {"rate": "before"},
     "the learning rate of the first step in all steps": {"rate": "first"},
+    "a step size that is computed once for each count, and used again by parameters and groups with the same count":
+        {"rate": "count"},
     "a run that starts over when it is resumed": {"resume": "afresh"},
     "a step count that is reset when the run is resumed": {"resume": "count lost"},
     "moments that are reset when the run is resumed": {"resume": "means lost"},
     "a step count that is incremented when the run is resumed": {"resume": "counted"},
     "a step count that is decremented when the run is resumed": {"resume": "uncounted"},
 }  # fmt: skip
+
+NOT_OF_THE_FORMULA = frozenset(
+    {"counting", "decay_rate", "first_count", "gap", "last_count", "rate", "resume", "zeros"}
+)
+"""Switches that a run of one parameter, with a gradient in every update, does not show."""
+
+
+def of_the_formula(reference: type, hostile: Mapping[str, Any]) -> dict[str, Changes]:
+    """The mistakes that change the formula of a reference. What a trait declares is no mistake."""
+    traits = [change for values in SWITCHES.values() for change in values.values()]
+    shown = {sentence: change for sentence, change in MISTAKES.items() if not change.keys() & NOT_OF_THE_FORMULA}
+    ignored = {name: value for name, value in defaults(reference).items() if name != "lr" and value != hostile[name]}
+    return {
+        **{sentence: Changes(change) for sentence, change in shown.items() if change not in traits},
+        **{IGNORED.format(name=name, value=value): Changes(settings={name: value}) for name, value in ignored.items()},
+    }
