@@ -117,8 +117,8 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
             for check in of_tier(pool.checks, tier, subject["kind"])
             if selection(f"{target}-{check}") or (is_another and check.chapter == "Variants")
         ]
-    if not cases:
-        return _refused([*refused.values(), *(["no check matches"] if described else [])])
+    if described and not cases:
+        return _refused([*refused.values(), "no check matches"])
     verdicts = []
     for (target, _), verdict in zip(cases, _shown(pool.judge(cases, limit=limit), len(cases)), strict=True):
         if isinstance(verdict, CannotBeJudged):
@@ -126,10 +126,11 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
         else:
             verdicts.append(verdict)
     checks, subjects = {check.id: check for check in pool.checks}, [*described.values()]
-    _print_what_they_are(subjects, verdicts)
     found = causes(verdicts)
-    _print_findings(found, verdicts, checks, options["verbose"])
-    _print_summary(subjects, found, verdicts)
+    if subjects:
+        _print_what_they_are(subjects, verdicts)
+        _print_findings(found, verdicts, checks, options["verbose"])
+        _print_summary(subjects, found, verdicts)
     written = _write(options, checks, subjects, refused, verdicts, found)
     judged = [] if options["select"] else [subject for subject in subjects if subject["name"] not in refused]
     too_few = _too_few(judged, verdicts, tier)

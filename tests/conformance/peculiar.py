@@ -101,3 +101,136 @@ def cosine(optimizer, num_warmup_steps, num_training_steps, last_epoch=-1):
 
     scheduler.lr_lambdas = [until_the_end for _ in scheduler.lr_lambdas]
     return scheduler
+
+
+class Halves(torch.optim.Optimizer):
+    """Takes another optimizer, and goes half the way that it goes."""
+
+    def __init__(self, optimizer, share=0.5):
+        self.optimizer = optimizer
+        super().__init__(optimizer.param_groups, {**optimizer.defaults, "share": share})
+        self.join()
+
+    def join(self):
+        self.optimizer.__setstate__({"state": self.state, "param_groups": self.param_groups})
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "optimizer": self.optimizer}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.join()
+
+    def step(self, closure=None):
+        params = [(p, group["share"]) for group in self.param_groups for p in group["params"]]
+        before = [p.detach().clone() for p, _ in params]
+        loss = self.optimizer.step(closure)
+        with torch.no_grad():
+            for (p, share), old in zip(params, before, strict=True):
+                p.lerp_(old, share)
+        return loss
+
+
+class HalvesAndForgets(Halves):
+    """Loads its own state, and not that of the other optimizer."""
+
+    def __setstate__(self, state):
+        torch.optim.Optimizer.__setstate__(self, state)
+        self.optimizer.param_groups = self.param_groups
+
+
+class HalvesOfAModel(Halves):
+    """Takes a model, and the class of another optimizer."""
+
+    def __init__(self, model, base_optimizer, share=0.5, **settings):
+        super().__init__(base_optimizer(model.parameters(), **settings), share)
+
+
+class ByFlag(Matrices):
+    """Takes groups that hold every hyperparameter, and say by which of two algorithms they are updated."""
+
+    def __init__(self, param_groups):
+        for group in param_groups:
+            assert "use_muon" in group
+            group.setdefault("lr", 0.02)
+            group.setdefault("momentum", 0.9)
+        torch.optim.Optimizer.__init__(self, param_groups, {})
+
+    def step_group(self, group):
+        assert group["use_muon"]
+        super().step_group(group)
+
+
+class ByOneFlag(ByFlag):
+    """Reads the momentum from the first group."""
+
+    def remember(self, group, state, g):
+        super().remember(self.param_groups[0], state, g)
+
+
+class Curved(Momentum):
+    """Reads the gradient's graph."""
+
+    def __init__(self, params, lr=1e-3, momentum=0.9):
+        super().__init__(params, lr, momentum)
+
+    def update(self, group, p, g, state):
+        if g.grad_fn is None:
+            raise RuntimeError("call backward(create_graph=True)")
+        super().update(group, p, g.detach(), state)
+
+
+class CurvedAndKept(Curved):
+    """Keeps the gradient with its graph as its state."""
+
+    def remember(self, group, state, g):
+        state["momentum_buffer"] = group["momentum"] * state["momentum_buffer"] + (1 - group["momentum"]) * g
+
+    def update(self, group, p, g, state):
+        self.remember(group, state, g)
+        p.data.add_(state["momentum_buffer"].detach(), alpha=-float(group["lr"]))
+
+    def step_group(self, group):
+        with torch.enable_grad():
+            super().step_group(group)
+
+
+class Compiles(Momentum):
+    """Compiles a part of its update."""
+
+    @staticmethod
+    @torch.compile
+    def scaled(g, momentum):
+        return (1 - momentum) * g
+
+    def remember(self, group, state, g):
+        state["momentum_buffer"].mul_(group["momentum"]).add_(self.scaled(g, group["momentum"]))
+
+
+class InAGroupOfOne(Momentum):
+    """Means gradients over a process group."""
+
+    def update(self, group, p, g, state):
+        mean = g.clone()
+        torch.distributed.all_reduce(mean)
+        super().update(group, p, mean, state)
+
+
+class OfOneDtype(Momentum):
+    """Takes gradients of the one dtype that it is told."""
+
+    def __init__(self, params, lr=1e-3, momentum=0.9, grad_dtype="float32"):
+        super().__init__(params, lr, momentum)
+        self.grad_dtype = getattr(torch, grad_dtype)
+
+    def update(self, group, p, g, state):
+        if g.dtype != self.grad_dtype:
+            raise TypeError(f"a gradient is not in {self.grad_dtype}")
+        super().update(group, p, g, state)
+
+
+class Abstract(Momentum):
+    """Leaves the update to others."""
+
+    def step(self, closure=None):
+        raise NotImplementedError

@@ -11,6 +11,7 @@ from optreg.conformance.catalogue import floor, of_tier
 from optreg.conformance.chapters import find
 from optreg.conformance.harness.trials import in_words, settled
 from optreg.conformance.running.check import judge, judge_subject
+from optreg.conformance.running.sandbox import sandbox
 from optreg.conformance.subjects.resolving import resolve
 
 CLASSES = [fault for fault in FAULTS if not find(fault.meant).formula and not fault.subject().registered]
@@ -84,6 +85,11 @@ def judged(target):
         "peculiar:Draws",
         "peculiar:WarmsUp",
         "peculiar:OneGroup",
+        "peculiar:Halves",
+        "peculiar:HalvesOfAModel",
+        "peculiar:ByFlag",
+        "peculiar:Curved",
+        "peculiar:Compiles",
         "peculiar:cosine",
     ],
 )
@@ -105,11 +111,59 @@ def test_a_right_class_passes_alone(name):
         ("peculiar:Normed", ["the elements of a parameter are coupled", "the parameters of a group are coupled"]),
         ("peculiar:Draws", ["it draws random numbers, and is seeded"]),
         ("peculiar:WarmsUp", ["its first 2 updates move nothing"]),
+        ("peculiar:Halves", ["it takes another optimizer: it was given torch.optim.SGD"]),
+        (
+            "peculiar:HalvesOfAModel",
+            [
+                "it takes a model: it was given one of the parameters alone",
+                "it takes the class of another optimizer: it was given torch.optim.SGD",
+                "it refuses groups: a model has no groups",
+            ],
+        ),
+        ("peculiar:ByFlag", ["it takes matrices alone", "its groups say that use_muon is True"]),
+        ("peculiar:Curved", ["it needs gradients that carry a graph"]),
+        ("peculiar:Compiles", ["it compiles its updates: it is judged uncompiled"]),
+        ("peculiar:OfOneDtype", ["grad_dtype is the parameters' dtype"]),
         ("torch.optim:AdamW", []),
     ],
 )
 def test_what_is_peculiar_is_found_out_and_told(name, words):
     assert in_words(settled(Target(name)).found) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [("peculiar:HalvesAndForgets", "P01"), ("peculiar:ByOneFlag", "G02"), ("peculiar:CurvedAndKept", "C03")],
+)
+def test_a_peculiar_class_that_is_wrong_is_caught_alone(name, check):
+    verdict = judge(Target(name), find(check))
+    assert verdict.status is Status.FAILED
+    assert not verdict.finding.raised
+
+
+def test_a_program_makes_a_class_as_it_was_made():
+    verdict = judge(Target("peculiar:HalvesAndForgets"), find("P01"))
+    made = "optimizer = HalvesAndForgets(torch.optim.SGD(params, lr=0.01, momentum=0.8), share=0.5)"
+    assert made in verdict.finding.snippet
+
+
+def test_a_class_that_compiles_its_updates_is_judged_uncompiled():
+    target, compiled = settled(Target("peculiar:Compiles")), []
+    with torch.compiler.set_stance("default", force_backend=lambda graph, _: compiled.append(graph) or graph.forward):
+        assert judge(target, find("G01")).status is Status.PASSED
+    assert not compiled
+
+
+def test_a_class_that_needs_a_process_group_is_given_one():
+    described = sandbox().describe(Target("peculiar:InAGroupOfOne"))
+    assert described["notes"] == ["it needs a process group: it was given one of one process"]
+    target = Target("peculiar:InAGroupOfOne", found=described["found"])
+    assert sandbox().judge(target, "P26").status is Status.PASSED
+
+
+def test_a_class_that_makes_no_update_is_refused_with_the_line_that_says_so():
+    with pytest.raises(CannotBeJudged, match=r"raises NotImplementedError: .* at .*peculiar.py:\d+: raise NotImpl"):
+        settled(Target("peculiar:Abstract"))
 
 
 @functools.cache

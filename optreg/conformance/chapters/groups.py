@@ -96,7 +96,8 @@ def check_a_parameter_in_two_groups_is_an_error(subject: OptimizerSubject) -> No
     param, other = a_parameter(subject), a_parameter(subject)
     twice = partial(subject.make, [{"params": [param]}, {"params": [other, param]}], **subject.hostile)
     subject.assert_raises(twice, ValueError, "a parameter in two groups")
-    again = partial(subject.make([param], **subject.hostile).add_param_group, {"params": [param]})
+    group = {"params": [param], **subject.added(subject.hostile, {})}
+    again = partial(subject.make([param], **subject.hostile).add_param_group, group)
     subject.assert_raises(again, ValueError, "adding a parameter that is there already")
 
 
@@ -199,8 +200,7 @@ def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> Non
     if subject.traits.coupled:
         return
     run = OptimizerRun(subject, problem.starts, groups=[([0], {})])
-    run.note("optimizer.add_param_group({'params': params[1]})")
-    run.optimizer.add_param_group({"params": run.params[1]})
+    run.add_group([1], bare=True)
     run.run(problem).assert_same(plain_run, "added as a group by itself", of="among the others it is")
 
 

@@ -220,8 +220,7 @@ def check_the_callers_containers_are_left_alone(subject: OptimizerSubject) -> No
     listed, inner = list(params), [params[0]]
     subject.make(listed, **subject.hostile)
     subject.assert_true(list(map(id, listed)) == list(map(id, params)), "the list was changed")
-    groups = [{"params": inner, **subject.group_arguments({"lr": 0.5})}, {"params": [params[1]]}]
-    subject.implementation(groups, **subject.own_arguments(subject.hostile))
+    subject.make([{"params": inner, "lr": 0.5}, {"params": [params[1]]}], **subject.hostile)
     subject.assert_true(len(inner) == 1 and inner[0] is params[0], "a group's list of parameters was changed")
 
 

@@ -27,10 +27,8 @@ def on_device(subject: Subject) -> str:
 
 def call(subject: Subject, first: str, settings: Mapping[str, Any]) -> str:
     """The call of a subject's class, with the first argument as code and the settings under the class's own names."""
-    arguments = [
-        f"{key}={literal(value)}" for key, value in subject.own_arguments(settings).items() if value is not None
-    ]
-    return f"{_qualified_name(subject)}({', '.join([*([first] if first else []), *arguments])})"
+    own = {key: literal(value) for key, value in subject.own_arguments(settings).items() if value is not None}
+    return f"{_qualified_name(subject)}({', '.join(filter(None, subject.form.code(first, own)))})"
 
 
 def importing(subject: Subject) -> str:

@@ -73,6 +73,8 @@ class OptimizerRun:
     ) -> None:
         self.subject = subject
         copies, settings = list(map(np.array, starts)), {**subject.hostile, **subject.execution, **settings}
+        own = str(dtype).removeprefix("torch.")  # for hyperparameters that name the parameters' dtype
+        settings = {name: own if value == "float64" else value for name, value in settings.items()}
         self.recording = OptimizerRecording(subject, copies, dtype, groups, layout, frozen, settings)
         self.params = [Parameter(layout(subject.tensor(start, dtype))) for start in starts]
         for index in frozen:
@@ -152,17 +154,18 @@ class OptimizerRun:
         self.params[index].requires_grad_(not frozen)
         self.note(f"params[{index}].requires_grad_({not frozen})", outside=True)
 
-    def add_group(self, members: Sequence[int], **changes: Any) -> None:
-        """Add a group of some of the parameters, with hyperparameters of its own."""
-        self.recording.events.append(Line(self._extend(members, changes), added=(members, changes)))
+    def add_group(self, members: Sequence[int], *, bare: bool = False, **changes: Any) -> None:
+        """Add a group of some of the parameters, or of a `bare` one, with hyperparameters of its own."""
+        self.recording.events.append(Line(self._extend(members, changes, bare), added=(members, changes)))
         self.added.append((members, changes))
 
-    def _extend(self, members: Sequence[int], changes: Mapping[str, Any]) -> str:
+    def _extend(self, members: Sequence[int], changes: Mapping[str, Any], bare: bool = False) -> str:
         """Add a group, and return how, as code."""
-        own = self.subject.group_arguments(changes)
-        self.optimizer.add_param_group({"params": [self.params[i] for i in members], **own})
+        own, params = self.subject.added(self.settings, changes), [self.params[i] for i in members]
+        self.optimizer.add_param_group({"params": params[0] if bare else params, **own})
+        listed = ", ".join(f"params[{i}]" for i in members)
         items = "".join(f", {name!r}: {literal(value)}" for name, value in own.items())
-        return f"optimizer.add_param_group({{'params': [{', '.join(f'params[{i}]' for i in members)}]{items}}})"
+        return f"optimizer.add_param_group({{'params': {listed if bare else f'[{listed}]'}{items}}})"
 
     def remake(self, params: Any, code: str) -> None:
         """Construct the optimizer again from parameters or groups in another form, which `code` states."""

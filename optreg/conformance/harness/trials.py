@@ -4,10 +4,12 @@ How it makes updates at all, which of its hyperparameters have other values in a
 other algorithms.
 """
 
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,13 @@ from optreg.hyperparameters import defaults, names
 
 Found = dict[str, Any]
 
+SUITE = str(Path(__file__).parents[1])
+
 STEPS = 12
 """How many updates a trial makes."""
+
+PRECISE = "the parameters' dtype"
+"""What a hyperparameter is whose value is the name of a dtype, and was made that of the parameters."""
 
 MANNERS: tuple[Found, ...] = (
     {},
@@ -38,8 +45,16 @@ MANNERS: tuple[Found, ...] = (
     {"ndim": [2]},
     {"trains": True, "ndim": [2]},
     {"needs_closure": True, "ndim": [2]},
+    {"graph": True},
+    {"flags": {"use_muon": True}, "ndim": [2]},
+    {"distributed": True},
+    {"distributed": True, "ndim": [2]},
+    {"distributed": True, "flags": {"use_muon": True}, "ndim": [2]},
+    {"flags": {"use_muon": False}},
 )
-"""Ways to make updates: as any other; after a call of `train()`; with a closure; of matrices alone."""
+"""Ways to make updates: as any other; after a call of `train()`; with a closure; of matrices alone; with gradients that
+carry a graph; in groups that say by which of two algorithms they are updated; in a process group.
+"""
 
 
 def settled(target: Target) -> Target:
@@ -57,12 +72,23 @@ def settled(target: Target) -> Target:
     return replace(target, found=found)
 
 
+def uncompiled() -> AbstractContextManager[Any]:
+    """Runs what is compiled as it is written; a class that compiles its updates would do so in every check."""
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
+
+
 def in_words(found: Mapping[str, Any]) -> list[str]:
     """What trials have found out, as sentences about the class."""
     sentences = {
         "it takes matrices alone": "ndim" in found,
         "it makes updates after a call of `train()`": found.get("trains"),
         "it makes updates only with a closure": found.get("needs_closure"),
+        "it needs gradients that carry a graph": found.get("graph"),
+        "it needs a process group: it was given one of one process": found.get("distributed"),
+        "it compiles its updates: it is judged uncompiled": found.get("compiles"),
+        **dict.fromkeys(found.get("form", ()), True),
+        **{f"its groups say that {name} is {value}": True for name, value in found.get("flags", {}).items()},
         f"its first {found.get('rests')} updates move nothing": found.get("rests"),
         **{f"it refuses groups: {words}": True for words in found.get("refusals", ())},
         "it draws random numbers, and is seeded": found.get("random"),
@@ -73,15 +99,18 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
         "the parameters of a group are coupled": found.get("coupled") == "group",
         f"updates are counted for the whole {found.get('counter')}": found.get("counter", "parameter") != "parameter",
         f"{', '.join(found.get('left', ()))} keep the class's own values": found.get("left"),
-        **{f"{name} is {value}": True for name, value in found.get("values", {}).items()},
+        **{
+            f"{name} is {PRECISE if value == 'float64' else value}": True
+            for name, value in found.get("values", {}).items()
+        },
     }
     return [sentence for sentence, holds in sentences.items() if holds]
 
 
 def _of_an_optimizer(target: Target) -> Found:
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), uncompiled():
         found = _manner(target)
-        for trial in (_rests, _held, _random, _elementwise, _refuses, _coupled, _counter):
+        for trial in (_form, _compiles, _rests, _held, _random, _elementwise, _refuses, _coupled, _counter):
             with suppress(Exception):  # checks will tell what is wrong
                 found |= trial(_subject(target, found))
     return found
@@ -113,9 +142,18 @@ def _manner(target: Target) -> Found:
             resting = found if resting is None else resting
     if resting is None:
         raise CannotBeJudged(
-            f"{target} cannot be judged alone: with one parameter and its defaults, {type(first).__name__}: {first}"
+            f"{target} cannot be judged alone: it makes no update in any of the {len(MANNERS)} ways that were tried; "
+            f"with parameters and its defaults alone, {_raised(first)}"
         ) from first
     return resting
+
+
+def _raised(error: Exception | None) -> str:
+    """What an exception says, and the class's own line that raised it."""
+    assert error
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = "" if frame.filename.startswith(SUITE) else f" at {frame.filename}:{frame.lineno}: {frame.line}"
+    return f"it raises {type(error).__name__}: {error}{where}"
 
 
 def _values(subject: OptimizerSubject) -> Iterator[Found]:
@@ -123,13 +161,35 @@ def _values(subject: OptimizerSubject) -> Iterator[Found]:
     given = defaults(subject.reference)
     common = [name for name in names(subject.reference) if name in COMMON]
     lacking = {name: NEEDED[name] for name, value in given.items() if value is None and name in NEEDED}
+    precise = {name: "float64" for name, value in given.items() if value == "float32"}
     yield {}
-    if lacking:
-        yield {"values": lacking}
+    yield from ({"values": values} for values in (lacking, precise) if values)
     yield from ({"left": [name]} for name in common if name != "lr")
     yield {"left": [name for name in common if name != "lr"]}
     yield from ({"values": {name: not value}} for name, value in given.items() if isinstance(value, bool))
     yield {"left": common}
+
+
+def _form(subject: OptimizerSubject) -> Found:
+    """How it takes its parameters, in words."""
+    return {"form": [*subject.form.words]} if subject.form.words else {}
+
+
+def _compiles(subject: OptimizerSubject) -> Found:
+    """Whether its updates are compiled, which would take seconds in every check."""
+    traced = []
+
+    def backend(graph: Any, _: object) -> Any:
+        traced.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()  # what was compiled before would not be compiled again
+    try:
+        with torch.compiler.set_stance("default", force_backend=backend):
+            _run(subject, _problem(subject, steps=2))
+    except Exception:  # it cannot be compiled as it asks to be
+        return {"compiles": True}
+    return {"compiles": True} if traced else {}
 
 
 def _rests(subject: OptimizerSubject) -> Found:

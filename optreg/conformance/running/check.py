@@ -4,6 +4,7 @@ import re
 import time
 import traceback
 import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ def judge(target: Target, check: LiveCheck) -> Verdict:
     Raises:
         CannotBeJudged: the subject cannot be found or imported.
     """
-    return judge_subject(resolve(trials.settled(target)), check)
+    target = trials.settled(target)
+    with trials.uncompiled() if (target.found or {}).get("compiles") else nullcontext():
+        return judge_subject(resolve(target), check)
 
 
 def judge_subject(subject: Subject, check: LiveCheck) -> Verdict:

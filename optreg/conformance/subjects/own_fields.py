@@ -5,6 +5,7 @@ from dataclasses import make_dataclass
 from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged
+from optreg.conformance.subjects.forms import Form, in_groups_alone
 from optreg.conformance.subjects.naming import Names, Signature, aliases_in, arguments_of, field_of, index_in
 from optreg.ranges import Decay, NonNegative, PositiveSteps, Steps
 
@@ -19,7 +20,7 @@ DECAYS = {"beta", "beta1", "beta2", "beta3"}
 NEEDED: dict[str, Any] = {
     "lr": 1e-2, "betas": (0.9, 0.999), "momentum": 0.9, "weight_decay": 0.1, "eps": 1e-8, "rho": 0.05, "rank": 2,
     **dict.fromkeys(("total_steps", "num_iterations", "num_training_steps", "total_iterations", "t_total", "max_iters",
-                     "num_steps", "total_num_steps", "num_data_points", "dataset_size"), 1000),
+                     "num_steps", "total_num_steps", "num_data", "num_data_points", "dataset_size"), 1000),
     **dict.fromkeys(("num_epochs", "epochs", "batch_size", "warmup_steps"), 10),
     **dict.fromkeys(("steps_per_epoch", "num_batches_per_epoch"), 100),
 }  # fmt: skip
@@ -52,7 +53,7 @@ def own_names(signature: Signature, given: Mapping[str, str]) -> dict[str, str]:
 
 
 def own_values(
-    implementation: Any, skipped: int, names: Names, given: Mapping[str, Any], *, steps: bool
+    implementation: Any, skipped: int, names: Names, given: Mapping[str, Any], form: Form, *, steps: bool
 ) -> dict[str, Any]:
     """The hyperparameters of a class, each with the value that it has if nobody asks for another.
 
@@ -61,6 +62,7 @@ def own_values(
         skipped: how many arguments come before the hyperparameters.
         names: its own names for common hyperparameters.
         given: values that were asked for, by the names of arguments or hyperparameters.
+        form: how it takes its parameters.
         steps: whether it is a schedule.
 
     Raises:
@@ -68,18 +70,20 @@ def own_values(
     """
     signature, guesses = Signature(implementation, skipped), {k: v for k, (_, v) in STEPS.items()} if steps else NEEDED
     defaults = {a.name: a.default for a in arguments_of(implementation)}
-    values: dict[str, Any] = {}
+    grouped = in_groups_alone(form, implementation) if form.whole else {}
+    values = {name: _plain(given.get(name, value)) for name, value in {**form.given, **grouped}.items()}
     unknown = []
-    for name in [name for name in signature.names if name not in NOT_HYPERPARAMETERS]:
+    for name in [name for name in signature.names if name not in {*NOT_HYPERPARAMETERS, *form.others}]:
         ours = names.arguments.get(name, name)
         field, index = field_of(ours), index_in(ours)
         value = defaults[name]
         if name in given or field in given:
             value = _plain(given.get(name, given.get(field)))
         elif name in signature.required or not _is_plain(_plain(value)) or (value is None and (steps or ours == "lr")):
-            value = guesses.get(field)
+            own, value = value, guesses.get(field)
             if value is None and name in signature.required:
                 unknown.append(name)
+            if value is None and own is not None:  # it keeps the class's own value
                 continue
         value = _plain(value)
         if index is not None:

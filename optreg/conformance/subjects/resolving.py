@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass, make_dataclass, replace
 from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged
+from optreg.conformance.subjects.forms import Form, form_of
 from optreg.conformance.subjects.naming import (
     NEUTRAL,
     Names,
@@ -110,8 +111,9 @@ def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
     kind, skipped = _kind(target, implementation)
     steps = kind is Kind.SCHEDULER
     signature, found = Signature(implementation, skipped), dict(target.found or {})
+    form = Form() if steps else form_of(implementation, found.get("flags", {}))
     naming = Names(own_names(signature, dict(target.params)))
-    values = own_values(implementation, skipped, naming, dict(target.settings), steps=steps)
+    values = own_values(implementation, skipped, naming, dict(target.settings), form, steps=steps)
     values = {name: value for name, value in values.items() if name not in found.get("left", ())}
     values |= found.get("values", {})
     fixed = {} if steps or "lr" in values else {"lr": NEEDED["lr"]}
@@ -122,13 +124,14 @@ def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
         "reference": own_reference({**fixed, **values}, steps=steps),
         "naming": Names({theirs: ours for theirs, ours in naming.arguments.items() if field_of(ours) in values}),
         "fixed": fixed,
+        "form": form,
         "held": frozenset(found.get("held", ())),
     }
     if steps:
         drives, after = tuple(found.get("drives", ())), found.get("after", "formula")
         declared = ScheduleTraits(drives=drives, end=found.get("end"), after=after, resume=None)
         return ScheduleSubject(**common, traits=_with(declared, dict(target.traits)))
-    manner = {name: found.get(name, False) for name in ("trains", "needs_closure")}
+    manner = {name: found.get(name, False) for name in ("trains", "needs_closure", "graph", "distributed")}
     ndim = tuple(found.get("ndim", ()))
     traits = _inferred(OptimizerTraits(ndim=ndim, **{k: found[k] for k in FOUND_TRAITS if k in found}), signature)
     return OptimizerSubject(**common, traits=_with(traits, dict(target.traits)), options=_options(signature), **manner)

@@ -10,6 +10,7 @@ import numpy as np
 from optreg.conformance.results.activity import Activity
 from optreg.conformance.results.assertions import Assertions
 from optreg.conformance.subjects.digits import fifty_digits
+from optreg.conformance.subjects.forms import Form
 from optreg.conformance.subjects.naming import Names, Signature, takes_an_optimizer
 from optreg.conformance.subjects.schedule_settings import span, typical
 from optreg.conformance.subjects.settings import hostile_settings, perturbed, reachable, switches
@@ -38,6 +39,8 @@ class Subject(Assertions):
     """Hyperparameters that keep one value, since no group of the class has them, or it takes no other value."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Arguments of the class that the reference does not have, with their values."""
+    form: Form = field(default_factory=Form)
+    """How it takes what it is made for."""
     registration: Registration[Any] | None = None
     activity: Activity = field(default_factory=Activity)
 
@@ -99,21 +102,30 @@ class OptimizerSubject(Subject):
     """It makes updates only after a call of `train()`."""
     needs_closure: bool = False
     """It makes updates only with a closure."""
+    graph: bool = False
+    """It makes updates only with gradients that carry a graph."""
+    distributed: bool = False
+    """It makes updates only in a process group."""
 
     def make(self, params: Any, **settings: Any) -> Any:
         """Construct the optimizer from parameters or groups, hyperparameters, and execution options."""
         if isinstance(params, list) and params and isinstance(params[0], dict):
             params = [self.group_arguments(group) for group in params]
-        optimizer = self.implementation(params, **self.own_arguments({**self.execution, **settings}))
+        if self.distributed:
+            _join_a_group_of_one()
+        optimizer = self.form.make(self.implementation, params, self.own_arguments({**self.execution, **settings}))
         if self.trains:
             optimizer.train()
         return optimizer
 
     def update(self, optimizer: Any, *closure: Any) -> Any:
         """Make an update with the gradients that are set, through a closure if it is given or needed."""
+        params = [param for group in optimizer.param_groups for param in group["params"]]
+        if self.graph:
+            return self._update_with_graphs(optimizer, params, *closure)
         if closure or not self.needs_closure:
             return optimizer.step(*closure)
-        kept = [(param, param.grad) for group in optimizer.param_groups for param in group["params"]]
+        kept = [(param, param.grad) for param in params]
 
         def evaluated() -> Any:
             import torch
@@ -124,6 +136,28 @@ class OptimizerSubject(Subject):
 
         return optimizer.step(evaluated)
 
+    @staticmethod
+    def _update_with_graphs(optimizer: Any, params: list[Any], *closure: Any) -> Any:
+        """Make an update with gradients as `backward(create_graph=True)` leaves them: the Hessian is the identity."""
+        import torch
+
+        def attach() -> None:
+            with torch.enable_grad():
+                for param in params:
+                    if param.grad is not None:
+                        param.grad = param.grad.detach() + (param - param.detach())
+
+        def evaluated() -> Any:
+            loss = closure[0]()
+            attach()
+            return loss
+
+        attach()
+        returned = optimizer.step(*([evaluated] if closure else []))
+        for param in params:
+            param.grad = None if param.grad is None else param.grad.detach()
+        return returned
+
     def edit(self, group: dict[str, Any], **settings: Any) -> None:
         """Set hyperparameters of a group, as a scheduler does."""
         group.update(self.group_arguments(settings))
@@ -131,6 +165,10 @@ class OptimizerSubject(Subject):
     def group_arguments(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings under the keys of the class's groups, without those that it does not have."""
         return self._placed.in_groups({name: value for name, value in settings.items() if name not in self.fixed})
+
+    def added(self, settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """What a group has to say that is added to an optimizer, with the settings of that and with its own changes."""
+        return {**self.form.of_groups(self.own_arguments(settings)), **self.group_arguments(changes)}
 
     @functools.cached_property
     def _placed(self) -> Names:
@@ -140,7 +178,7 @@ class OptimizerSubject(Subject):
         settings = {name: value for name, value in self.hostile.items() if name not in self.fixed}
         param = torch.nn.Parameter(torch.ones((2,) * self.ndim, device=self.device))
         try:
-            group = self.implementation([param], **self.own_arguments(self.hostile)).param_groups[0]
+            group = self.make([param], **self.hostile).param_groups[0]
         except Exception:  # checks will find what is wrong with it
             return self.naming
         return self.naming.placed(group, settings)
@@ -212,6 +250,15 @@ class OptimizerSubject(Subject):
             return self.traits.maximize
         named = {option.name for option in fields(self.options)}
         return "maximize" in named or "maximize" in Signature(self.implementation, 1).names
+
+
+def _join_a_group_of_one() -> None:
+    """Make this process the only one of a process group, if it is in none."""
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        store = distributed.HashStore()  # type: ignore[attr-defined]  # documented, but not exported
+        distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
 
 
 @dataclass
