@@ -152,10 +152,19 @@ def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
 
 @check("M08", hint="the hyperparameter is read once, at construction or in the first step, not in every update")
 def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> None:
-    """A hyperparameter or a switch that is edited in a param group takes effect in the next update."""
+    """A hyperparameter or a switch that is edited in a param group, from 0 too, takes effect in the next update."""
     if subject.alone:
         _assert_common_edits_act(subject)
         return
+    for name, value in subject.perturbed:
+        if isinstance(value, float) and fits(subject.reference, {**subject.hostile, name: 0.0}):
+            problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=6)
+            with refused(subject):  # it may need state that is made at the beginning, or more than zero
+                if name == "weight_decay":  # of which nothing is remembered
+                    run, reference = side_by_side(subject, problem, weight_decay=0.0)
+                    for t, step in enumerate(problem.steps):
+                        step_both(run, reference, step.grads, lr=step.lr, weight_decay=value if t else 0.0)
+                _assert_effect(subject, problem, {name: value}, 1, begins=True, **{name: 0.0})
     rates = set() if subject.registered else decay_rates(subject.reference)
     for change in subject.changes:
         for when in (1, 4):
@@ -163,8 +172,9 @@ def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> No
             if change in subject.switched:
                 position = {name: value for name, value in change.items() if isinstance(value, bool | str)}
                 required = {name: value for name, value in change.items() if name not in position}
+                begins = _states(subject, **change) - _states(subject, **required)
                 with refused(subject):  # it may need state that is made at the beginning
-                    _assert_effect(subject, problem, position, when, **required)
+                    _assert_effect(subject, problem, position, when, begins=bool(begins), **required)
                 continue
             if change.keys() & rates:
                 _assert_effect(subject, problem, change, when)
@@ -191,24 +201,44 @@ def _assert_common_edits_act(subject: OptimizerSubject) -> None:
         subject.assert_true(works, f"{name}={value!r}, edited during a run, has no effect{' at once' * at_once}")
 
 
-def _assert_effect(
-    subject: OptimizerSubject, problem: Problem, edit: dict[str, Any], when: int, **settings: Any
-) -> None:
-    """Assert that an edited decay rate or switch has some effect in the next update.
+def _states(subject: OptimizerSubject, **settings: Any) -> set[str]:
+    """The keys of the reference's state."""
+    shape = (4, 3) if subject.ndim == 2 else (4,)
+    return {*ReferenceRun(subject, [np.ones(shape)], **settings).step([np.ones(shape)]).now[0][1]}
 
-    Which effect is open: no paper defines beta^t after beta has changed, and classes may keep such a product.
+
+def _assert_effect(
+    subject: OptimizerSubject,
+    problem: Problem,
+    edit: dict[str, Any],
+    when: int,
+    *,
+    begins: bool = False,
+    **settings: Any,
+) -> None:
+    """Assert that an edit has some effect in the next update, or, if it `begins` a memory, by the problem's end.
+
+    Which effect is open: no paper defines beta^t after beta has changed, and classes may keep such a product. But what
+    moves in the reference does not stand still.
     """
     ends: list[Array] = []
+    rests: list[list[bool]] = []
     for edited in (False, True):
         change = {"lr": problem.steps[when].lr, **(edit if edited else {})}
         for each in side_by_side(subject, problem, **settings):
             each.run(problem, 0, when)
+            before = each.values()
             each.step(problem.steps[when].grads, **change)
+            rests.append([np.array_equal(now, then) for now, then in zip(each.values(), before, strict=True)])
+            if begins:
+                each.run(problem, when + 1)
             ends.append(np.concatenate([v.ravel() for v in each.values()]))
+    for index, (mine, its) in enumerate(zip(*rests[2:], strict=True)):
+        subject.assert_true(its or not mine, f"after {in_words(edit)}, parameter {index} stands still", step=when + 1)
     bound = 1000 * rounding(subject.precise, STEPS)
     expected, moved = (float(np.max(np.abs(ends[i + 2] - ends[i]))) for i in (1, 0))
     if expected > bound:
-        reason = f"{in_words(edit)}, edited before update {when + 1}, has no effect in it"
+        reason = f"{in_words(edit)}, edited before update {when + 1}, has no effect{' in it' * (not begins)}"
         subject.assert_true(not moved <= bound, reason, measured=moved, bound=bound)
 
 
@@ -401,12 +431,12 @@ def check_defaults(subject: OptimizerSubject) -> None:
 
 @check("M23", hint="large tensors are processed in blocks, and the last block is lost or wrong")
 def check_a_large_tensor(subject: OptimizerSubject) -> None:
-    """Tensors of more elements or rows than any block, which divides neither, follow the reference to the last one."""
+    """Tensors of more elements, rows or columns than any block, which divides none, follow the reference."""
     shapes: list[Shape] = [(4099, 3), (65, 33) if subject.traits.ndim else (2**20 + 2**16 + 3,)]
     if not subject.traits.elementwise:
         follow(subject, hostile_problem(subject, shapes, steps=3, missing=False))
         return
-    for shape in shapes:
+    for shape in (*shapes, (2, 2**16 + 3)):
         enlarged = repeated(shape)
         problem = hostile_problem(subject, [(PERIOD,)], steps=3, missing=False)
         large = problem.mapped(enlarged, enlarged)
