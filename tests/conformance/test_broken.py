@@ -27,8 +27,8 @@ WITHOUT_A_PROGRAM = {
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
     "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "ClearsWithinTheGraph", "NeedsALoss", "ClearsGradients",
     "SavesWhatLives", "SwitchedAtFirst", "LeavesOutWhatHasNoMaximum", "KeepsAnOldMemory",
-    # the checkpoint is not the optimizer's own, or is loaded in another process
-    "CountsInTensorsAlone", "SavesTickets",
+    # something else than the optimizer is used: a checkpoint not its own, another process, a tensor
+    "CountsInTensorsAlone", "SavesTickets", "ReadsATensorOnce",
     # a program would have to write out a thousand numbers or a million
     "DropsTheRemainder", "ForgetsARemainder", "LeavesOutTheRest", "DropsTheLastRows", "DropsTheRestOfARow",
     "NarrowsLargeGradients",

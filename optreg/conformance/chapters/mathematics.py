@@ -1,7 +1,7 @@
 """Mathematics: parameters and state, compared with the reference after every update."""
 
 import math
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,6 @@ from optreg.conformance.harness.problems import (
     VANISHING,
     Problem,
     Shape,
-    Step,
     dyadic_problem,
     hostile_problem,
     repeated,
@@ -284,7 +283,7 @@ def check_decay_rates_of_zero_for_a_while(subject: OptimizerSubject) -> None:
         return np.concatenate([(now - then).ravel() for now, then in zip(each.values(), before, strict=True)])
 
     for zero in (range(6, 8), range(3)):
-        problems = (problem, _scaled(problem, range(zero[-1]), -3.0), _scaled(problem, {zero[-1]}, -1.0))
+        problems = (problem, problem.scaled(range(zero[-1]), -3.0), problem.scaled({zero[-1]}, -1.0))
         plain, other, turned = (moves(ReferenceRun(subject, problem.starts, **rest), each, zero) for each in problems)
         if np.any(np.abs(plain - other) > bound):
             raise NotApplicable("its reference remembers more than its decay rates say")
@@ -300,14 +299,7 @@ def check_decay_rates_of_zero_for_a_while(subject: OptimizerSubject) -> None:
 def check_zero_gradients(subject: OptimizerSubject) -> None:
     """Under gradients of zero, in the first updates and later, parameters follow the reference."""
     for zeros in ({0}, {0, 1, 2}, {3, 4, 5, 6}):
-        follow(subject, _scaled(hostile_problem(subject, [(6,), (4, 3)], missing=False), zeros, 0.0))
-
-
-def _scaled(problem: Problem, updates: Container[int], factor: float) -> Problem:
-    """The problem with the gradients of some updates multiplied by a factor."""
-    factors = [factor if t in updates else 1.0 for t in range(len(problem.steps))]
-    pairs = zip(problem.steps, factors, strict=True)
-    return Problem(problem.starts, [Step(s.lr, [None if g is None else g * f for g in s.grads]) for s, f in pairs])
+        follow(subject, hostile_problem(subject, [(6,), (4, 3)], missing=False).scaled(zeros, 0.0))
 
 
 @check("M17", formula=True, hint="the switch is ignored, or does not do what it does in the reference")
@@ -351,15 +343,9 @@ def _moves_at_rate_zero(subject: OptimizerSubject, problem: Problem) -> bool:
 @check("M19", hint="the tensor is modified in place (`mul_`, `div_`), or rounded")
 def check_tensor_lr(subject: OptimizerSubject) -> None:
     """A learning rate in a tensor acts as the same float does, and is not written to."""
+    _assert_it_takes_a_tensor(subject)
     problem = hostile_problem(subject)
     lrs = [subject.tensor(0.0137 * 1.7 ** -(t % 5)) for t in range(STEPS)]
-    shape = shapes_for(subject, [(2, 2)])[0]
-    try:
-        OptimizerRun(subject, [np.ones(shape)] * 2, lr=subject.tensor(0.0625)).step([np.ones(shape)] * 2)
-    except Exception as error:
-        if subject.registered and subject.traits.tensor_lr:
-            raise
-        raise NotApplicable(f"it accepts no tensor as lr: {str(error)[:80]}") from error
     run, reference = side_by_side(subject, problem, lr=lrs[0])
     for t, step in enumerate(problem.steps):
         kept = float(lrs[t])
@@ -384,6 +370,32 @@ def check_tensor_lr(subject: OptimizerSubject) -> None:
     run, reference = side_by_side(subject, problem, groups=groups)
     for step in problem.steps:
         step_both(run, reference, step.grads)
+
+
+def _assert_it_takes_a_tensor(subject: OptimizerSubject) -> None:
+    """Leave a check out for an optimizer that accepts no tensor as its learning rate."""
+    shape = shapes_for(subject, [(2, 2)])[0]
+    try:
+        OptimizerRun(subject, [np.ones(shape)] * 2, lr=subject.tensor(0.0625)).step([np.ones(shape)] * 2)
+    except Exception as error:
+        if subject.registered and subject.traits.tensor_lr:
+            raise
+        raise NotApplicable(f"it accepts no tensor as lr: {str(error)[:80]}") from error
+
+
+@check("M34", Tier.SHOULD, hint="the constructor reads the number out of the tensor, or copies it")
+def check_a_tensor_lr_is_read_in_every_update(subject: OptimizerSubject) -> None:
+    """What is written to a tensor that was given as the learning rate acts on the next update."""
+    _assert_it_takes_a_tensor(subject)
+    problem = hostile_problem(subject)
+    lr = subject.tensor(0.0625)
+    run, reference = side_by_side(subject, problem, lr=lr)
+    run.note("# the tensor that is given as lr is filled with another rate before every update")
+    for step in problem.steps:
+        lr.fill_(step.lr)
+        run.step(step.grads)
+        reference.step(step.grads, lr=step.lr)
+        compare(run, reference)
 
 
 @check("M20", hint="the update draws random numbers, reads a clock, or reads uninitialized memory")
@@ -601,7 +613,7 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
 def check_a_very_long_run(subject: OptimizerSubject) -> None:
     """The reference is followed over 2500 updates at the defaults, with sudden gradients 1000 times as large."""
     problem = hostile_problem(subject, [(3,)], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
-    problem = _scaled(problem, range(1199, 2500, 1200), 1e3)
+    problem = problem.scaled(range(1199, 2500, 1200), 1e3)
     run, reference = side_by_side(subject, problem, **subject.default)
     for t, step in enumerate(problem.steps, start=1):
         run.take(step)

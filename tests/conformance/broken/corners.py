@@ -91,6 +91,17 @@ class KeepsWhatItLoaded(Lion):
         super().step_group({**group, "betas": loaded[place]} if loaded else group)
 
 
+@fault("P24", "torch.Adam")
+class LosesTheMaximum(torch.optim.Adam):
+    """Loading sets the largest second moments to zero."""
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            if "max_exp_avg_sq" in state:
+                state["max_exp_avg_sq"] = torch.zeros_like(state["max_exp_avg_sq"])
+
+
 @fault_in("P25", AdamW, "count")
 def CountsInTensorsAlone(self, group, state):
     """The count is advanced in place, which a plain number of an old checkpoint is not."""
@@ -193,6 +204,13 @@ def FirstTensorForAll(self, group):
     """If learning rates are tensors, the first group's counts in all."""
     lr = self.param_groups[0]["lr"]
     AdamW.step_group(self, {**group, "lr": lr} if isinstance(lr, torch.Tensor) else group)
+
+
+@fault_in("M34", AdamW, "__init__", "after")
+def ReadsATensorOnce(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, maximize=False):
+    """The constructor reads a learning rate out of its tensor."""
+    for group in self.param_groups:
+        group["lr"] = float(group["lr"])
 
 
 @fault_in("M23", Lion, "step_param")
