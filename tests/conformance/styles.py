@@ -189,3 +189,42 @@ def configured(params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
 class Configured(AdamW):
     def __init__(self, params, config):
         super().__init__(params, **config)
+
+
+class LateMaximum(torch.optim.Adam):
+    """The largest second moment begins as zero in the update in which `amsgrad` is on for the first time."""
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if group["amsgrad"] and self.state[p] and "max_exp_avg_sq" not in self.state[p]:
+                    self.state[p]["max_exp_avg_sq"] = torch.zeros_like(p)
+        return super().step(closure)
+
+
+class SumsFromTheConstructor(torch.optim.Optimizer):
+    """Adagrad whose sums are made when a group is added, from the initial value that the group has then."""
+
+    def __init__(self, params, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10):
+        defaults = {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps}
+        super().__init__(params, {**defaults, "initial_accumulator_value": initial_accumulator_value})
+
+    def add_param_group(self, param_group):
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        for p in group["params"]:
+            first = torch.full_like(p, group["initial_accumulator_value"], requires_grad=False)
+            self.state[p] = {"step": 0, "sum": first}
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None if closure is None else torch.enable_grad()(closure)()
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    state, lr = self.state[p], group["lr"] / (1 + self.state[p]["step"] * group["lr_decay"])
+                    g = p.grad + group["weight_decay"] * p
+                    state["step"] += 1
+                    state["sum"] += g**2
+                    p -= lr * g / (state["sum"].sqrt() + group["eps"])
+        return loss

@@ -25,12 +25,13 @@ WITHOUT_A_PROGRAM = {
     "KeepsEveryGradient", "DecayInAnAttribute", "TakesAnything", "TakesMoreMemoryThanDeclared", "ReadsTheNorm",
     "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
-    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "NeedsALoss", "ClearsGradients",
-    "SavesWhatLives", "SwitchedAtFirst", "KeepsAnOldMemory",
-    # the checkpoint is not the optimizer's own, or is loaded in another process
-    "CountsInTensorsAlone", "SavesTickets",
+    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "ClearsWithinTheGraph", "NeedsALoss", "ClearsGradients",
+    "SavesWhatLives", "SwitchedAtFirst", "LeavesOutWhatHasNoMaximum", "KeepsAnOldMemory",
+    # something else than the optimizer is used: a checkpoint not its own, another process, a tensor
+    "CountsInTensorsAlone", "SavesTickets", "ReadsATensorOnce",
     # a program would have to write out a thousand numbers or a million
-    "DropsTheRemainder", "ForgetsARemainder", "LeavesOutTheRest", "DropsTheLastRows", "NarrowsLargeGradients",
+    "DropsTheRemainder", "ForgetsARemainder", "LeavesOutTheRest", "DropsTheLastRows", "DropsTheRestOfARow",
+    "NarrowsLargeGradients",
     # what is wrong is a statistic of thousands of elements
     "DropsTheLowerBits", "RoundsUpTooOften", "RoundsToTheNearest", "NoiseTwiceAsLarge", "OneRowOfNoise",
     "NoiseOfTheGlobalGenerator", "CountsRoundingsInAnAttribute", "OneSeedForAll", "StateStandsStill", "StateStaysWide",

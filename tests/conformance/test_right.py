@@ -43,6 +43,8 @@ OTHERS = [
     Target("styles:OwnCheckpoints", "lion"),
     Target("styles:RatesInTensors", "adamw"),
     Target("styles:configured", "adamw"),
+    Target("styles:LateMaximum", "torch.Adam"),
+    Target("styles:SumsFromTheConstructor", "torch.Adagrad"),
     Target("variants:InFloat32", "adamw", traits=(("arithmetic", "float32"),)),
     Target("right:lambda_warmup_cosine", "warmup_cosine", STEPS, (("min_lr_ratio", 0.0),)),
     Target("broken.textbook:AdamW", "adamw"),

@@ -30,7 +30,7 @@ SCHEDULER = {
 
 FOLLOWING = [
     "M02", "M04", "M05", "M06", "M08", "M09", "M11", "M17", "M19", "M21", "M22", "M23", "M25", "M28", "M29", "M30",
-    "M31", "S01", "S06", "S09", "S14", "G02", "G03", "G05", "G10", "G12", "G13", "D01", "D07", "D08", "D11", "D12", "P11",
+    "M31", "M34", "S01", "S06", "S09", "S14", "G02", "G03", "G05", "G10", "G12", "G13", "G14", "D01", "D07", "D08", "D11", "D12", "P11",
 ]  # fmt: skip
 """The checks that compare parameters with the reference in float64."""
 
@@ -69,7 +69,7 @@ EXPECTED = {
         **HALF,
         **LAID,
         **dict.fromkeys(
-            ["G01", "G02", "G03", "G10", "G12", "D17"],
+            ["G01", "G02", "G03", "G12", "D17"],
             "initial_accumulator_value is the constructor's in every group, whatever the group says",
         ),
     },

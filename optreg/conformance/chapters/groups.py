@@ -8,10 +8,15 @@ import torch
 from torch.nn import Parameter
 
 from optreg.conformance.catalogue import Tier, check
-from optreg.conformance.chapters.conditions import unless_drawing, unless_groups_are_independent, unless_independent
+from optreg.conformance.chapters.conditions import (
+    refused,
+    unless_drawing,
+    unless_groups_are_independent,
+    unless_independent,
+)
 from optreg.conformance.harness.following import follow, side_by_side, step_both
 from optreg.conformance.harness.optimizer_run import OptimizerRun
-from optreg.conformance.harness.problems import VANISHING, a_parameter, hostile_problem, shapes_for
+from optreg.conformance.harness.problems import VANISHING, Problem, a_parameter, hostile_problem, shapes_for
 from optreg.conformance.harness.recording import NEW_OPTIMIZER
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.results.tolerance import between_runs, coarser, rounding
@@ -172,7 +177,8 @@ def check_mixed_dtypes_equal_separate_runs(subject: OptimizerSubject) -> None:
 def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) -> None:
     """Updates use the group's hyperparameters, even if all were edited, and not the constructor's."""
     problem = hostile_problem(subject)
-    changes = {"lr": 0.02, **dict(subject.perturbed)}
+    perturbed = {name: value for name, value in subject.perturbed if _is_read_later(subject, problem, name, value)}
+    changes = {"lr": 0.02, **perturbed}
     run, reference = OptimizerRun(subject, problem.starts), ReferenceRun(subject, problem.starts, **changes)
     for t, step in enumerate(problem.steps):
         step_both(run, reference, step.grads, **({} if t else changes))
@@ -180,9 +186,20 @@ def check_nothing_is_captured_from_the_constructor(subject: OptimizerSubject) ->
     subject.assert_true(np.all(np.isfinite(reference.total_lrs)), "no learning rate")
 
 
+def _is_read_later(subject: OptimizerSubject, problem: Problem, name: str, value: Any) -> bool:
+    """Whether the reference reads a hyperparameter in its updates too, not only where its state begins."""
+    if subject.alone:
+        return True
+    plain, edited = (ReferenceRun(subject, problem.starts) for _ in range(2))
+    for step in problem.steps:
+        plain.take(step)
+        edited.step(step.grads, lr=step.lr, **{name: value})
+    return not all(map(np.array_equal, plain.values(), edited.values()))
+
+
 @check("G11", hint="the constructor consumes the parameters before torch does, or iterates twice over a generator")
 def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> None:
-    """Parameters may come from a generator such as `model.parameters()`, in a tuple, or singly in a group."""
+    """Parameters may come from a generator such as `model.parameters()`, in a tuple, singly, or be plain tensors."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False)
     plain_run = OptimizerRun(subject, problem.starts).run(problem)
     ways: dict[str, Callable[[OptimizerRun], Any]] = {
@@ -197,6 +214,11 @@ def check_parameters_may_come_in_any_container(subject: OptimizerSubject) -> Non
         run = OptimizerRun(subject, problem.starts)
         run.remake(way(run), code)
         run.run(problem).assert_same(plain_run, f"made from {code}", of="from a list it is")
+    run = OptimizerRun(subject, problem.starts)
+    run.params = [param.detach().clone().requires_grad_() for param in run.params]  # type: ignore[misc]
+    run.note("params = [p.detach().clone().requires_grad_() for p in params]")
+    run.remake(list(run.params), "params")
+    run.run(problem).assert_same(plain_run, "made from plain tensors", of="from a list it is")
     if subject.traits.coupled:
         return
     run = OptimizerRun(subject, problem.starts, groups=[([0], {})])
@@ -228,6 +250,30 @@ def check_many_parameters_and_groups(subject: OptimizerSubject) -> None:
         for index, expected in enumerate(reference.values()):
             what, bound = f"the parameter of group {index + 1} of six", reference.bound(index)
             run.assert_close(index, expected, bound, what, step=t, reference=reference)
+
+
+@check(
+    "G14", needs=unless_independent, hint="parameters are kept in a list that is made once, not read from the groups"
+)
+def check_a_parameter_that_takes_anothers_place(subject: OptimizerSubject) -> None:
+    """A parameter that is put into a group in another's place is updated, and the other one rests, or it is refused."""
+    problem = hostile_problem(subject, [(6,), (4, 3), (4, 3)], missing=False)
+    run, reference = OptimizerRun(subject, problem.starts, groups=[([0, 1], {})]), ReferenceRun(subject, problem.starts)
+    compared = (0, 1, 2) if subject.traits.counter == "parameter" else (0, 1)  # else the newcomer's count is not 0
+    for step in problem.steps[:4]:
+        run.step([*step.grads[:2], None], lr=step.lr)
+        reference.step([*step.grads[:2], None], lr=step.lr)
+    run.optimizer.param_groups[0]["params"][1] = run.params[2]
+    run.note("optimizer.param_groups[0]['params'][1] = params[2]")
+    with refused(subject):
+        for t, step in enumerate(problem.steps[4:], start=5):
+            run.step(step.grads, lr=step.lr)
+            reference.step([step.grads[0], None, step.grads[2]], lr=step.lr)
+            for index in compared:
+                what = f"parameter {index} of a group in which 2 has taken the place of 1"
+                run.assert_close(index, reference.values()[index], reference.bound(index), what, step=t)
+        updated = np.any(run.values()[2] != problem.starts[2])
+        subject.assert_true(updated, "a parameter in another's place is never updated")
 
 
 RATES = (0.01, 0.0, 0.01 * (1 + 1e-9), 3e-7, 0.25, 1e-9, 0.01, 0.0, 0.02, 1e-5, 0.01 * (1 - 1e-9))

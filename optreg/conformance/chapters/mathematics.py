@@ -1,7 +1,7 @@
 """Mathematics: parameters and state, compared with the reference after every update."""
 
 import math
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,6 @@ from optreg.conformance.harness.problems import (
     VANISHING,
     Problem,
     Shape,
-    Step,
     dyadic_problem,
     hostile_problem,
     repeated,
@@ -154,10 +153,19 @@ def check_every_hyperparameter_matters(subject: OptimizerSubject) -> None:
 
 @check("M08", hint="the hyperparameter is read once, at construction or in the first step, not in every update")
 def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> None:
-    """A hyperparameter or a switch that is edited in a param group takes effect in the next update."""
+    """A hyperparameter or a switch that is edited in a param group, from 0 too, takes effect in the next update."""
     if subject.alone:
         _assert_common_edits_act(subject)
         return
+    for name, value in subject.perturbed:
+        if isinstance(value, float) and fits(subject.reference, {**subject.hostile, name: 0.0}):
+            problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=6)
+            with refused(subject):  # it may need state that is made at the beginning, or more than zero
+                if name == "weight_decay":  # of which nothing is remembered
+                    run, reference = side_by_side(subject, problem, weight_decay=0.0)
+                    for t, step in enumerate(problem.steps):
+                        step_both(run, reference, step.grads, lr=step.lr, weight_decay=value if t else 0.0)
+                _assert_effect(subject, problem, {name: value}, 1, begins=True, **{name: 0.0})
     rates = set() if subject.registered else decay_rates(subject.reference)
     for change in subject.changes:
         for when in (1, 4):
@@ -165,8 +173,9 @@ def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> No
             if change in subject.switched:
                 position = {name: value for name, value in change.items() if isinstance(value, bool | str)}
                 required = {name: value for name, value in change.items() if name not in position}
+                begins = _states(subject, **change) - _states(subject, **required)
                 with refused(subject):  # it may need state that is made at the beginning
-                    _assert_effect(subject, problem, position, when, **required)
+                    _assert_effect(subject, problem, position, when, begins=bool(begins), **required)
                 continue
             if change.keys() & rates:
                 _assert_effect(subject, problem, change, when)
@@ -193,24 +202,44 @@ def _assert_common_edits_act(subject: OptimizerSubject) -> None:
         subject.assert_true(works, f"{name}={value!r}, edited during a run, has no effect{' at once' * at_once}")
 
 
-def _assert_effect(
-    subject: OptimizerSubject, problem: Problem, edit: dict[str, Any], when: int, **settings: Any
-) -> None:
-    """Assert that an edited decay rate or switch has some effect in the next update.
+def _states(subject: OptimizerSubject, **settings: Any) -> set[str]:
+    """The keys of the reference's state."""
+    shape = (4, 3) if subject.ndim == 2 else (4,)
+    return {*ReferenceRun(subject, [np.ones(shape)], **settings).step([np.ones(shape)]).now[0][1]}
 
-    Which effect is open: no paper defines beta^t after beta has changed, and classes may keep such a product.
+
+def _assert_effect(
+    subject: OptimizerSubject,
+    problem: Problem,
+    edit: dict[str, Any],
+    when: int,
+    *,
+    begins: bool = False,
+    **settings: Any,
+) -> None:
+    """Assert that an edit has some effect in the next update, or, if it `begins` a memory, by the problem's end.
+
+    Which effect is open: no paper defines beta^t after beta has changed, and classes may keep such a product. But what
+    moves in the reference does not stand still.
     """
     ends: list[Array] = []
+    rests: list[list[bool]] = []
     for edited in (False, True):
         change = {"lr": problem.steps[when].lr, **(edit if edited else {})}
         for each in side_by_side(subject, problem, **settings):
             each.run(problem, 0, when)
+            before = each.values()
             each.step(problem.steps[when].grads, **change)
+            rests.append([np.array_equal(now, then) for now, then in zip(each.values(), before, strict=True)])
+            if begins:
+                each.run(problem, when + 1)
             ends.append(np.concatenate([v.ravel() for v in each.values()]))
+    for index, (mine, its) in enumerate(zip(*rests[2:], strict=True)):
+        subject.assert_true(its or not mine, f"after {in_words(edit)}, parameter {index} stands still", step=when + 1)
     bound = 1000 * rounding(subject.precise, STEPS)
     expected, moved = (float(np.max(np.abs(ends[i + 2] - ends[i]))) for i in (1, 0))
     if expected > bound:
-        reason = f"{in_words(edit)}, edited before update {when + 1}, has no effect in it"
+        reason = f"{in_words(edit)}, edited before update {when + 1}, has no effect{' in it' * (not begins)}"
         subject.assert_true(not moved <= bound, reason, measured=moved, bound=bound)
 
 
@@ -256,7 +285,7 @@ def check_decay_rates_of_zero_for_a_while(subject: OptimizerSubject) -> None:
         return np.concatenate([(now - then).ravel() for now, then in zip(each.values(), before, strict=True)])
 
     for zero in (range(6, 8), range(3)):
-        problems = (problem, _scaled(problem, range(zero[-1]), -3.0), _scaled(problem, {zero[-1]}, -1.0))
+        problems = (problem, problem.scaled(range(zero[-1]), -3.0), problem.scaled({zero[-1]}, -1.0))
         plain, other, turned = (moves(ReferenceRun(subject, problem.starts, **rest), each, zero) for each in problems)
         if np.any(np.abs(plain - other) > bound):
             raise NotApplicable("its reference remembers more than its decay rates say")
@@ -272,14 +301,7 @@ def check_decay_rates_of_zero_for_a_while(subject: OptimizerSubject) -> None:
 def check_zero_gradients(subject: OptimizerSubject) -> None:
     """Under gradients of zero, in the first updates and later, parameters follow the reference."""
     for zeros in ({0}, {0, 1, 2}, {3, 4, 5, 6}):
-        follow(subject, _scaled(hostile_problem(subject, [(6,), (4, 3)], missing=False), zeros, 0.0))
-
-
-def _scaled(problem: Problem, updates: Container[int], factor: float) -> Problem:
-    """The problem with the gradients of some updates multiplied by a factor."""
-    factors = [factor if t in updates else 1.0 for t in range(len(problem.steps))]
-    pairs = zip(problem.steps, factors, strict=True)
-    return Problem(problem.starts, [Step(s.lr, [None if g is None else g * f for g in s.grads]) for s, f in pairs])
+        follow(subject, hostile_problem(subject, [(6,), (4, 3)], missing=False).scaled(zeros, 0.0))
 
 
 @check("M17", formula=True, hint="the switch is ignored, or does not do what it does in the reference")
@@ -323,15 +345,9 @@ def _moves_at_rate_zero(subject: OptimizerSubject, problem: Problem) -> bool:
 @check("M19", hint="the tensor is modified in place (`mul_`, `div_`), or rounded")
 def check_tensor_lr(subject: OptimizerSubject) -> None:
     """A learning rate in a tensor acts as the same float does, and is not written to."""
+    _assert_it_takes_a_tensor(subject)
     problem = hostile_problem(subject)
     lrs = [subject.tensor(0.0137 * 1.7 ** -(t % 5)) for t in range(STEPS)]
-    shape = shapes_for(subject, [(2, 2)])[0]
-    try:
-        OptimizerRun(subject, [np.ones(shape)] * 2, lr=subject.tensor(0.0625)).step([np.ones(shape)] * 2)
-    except Exception as error:
-        if subject.registered and subject.traits.tensor_lr:
-            raise
-        raise NotApplicable(f"it accepts no tensor as lr: {str(error)[:80]}") from error
     run, reference = side_by_side(subject, problem, lr=lrs[0])
     for t, step in enumerate(problem.steps):
         kept = float(lrs[t])
@@ -356,6 +372,32 @@ def check_tensor_lr(subject: OptimizerSubject) -> None:
     run, reference = side_by_side(subject, problem, groups=groups)
     for step in problem.steps:
         step_both(run, reference, step.grads)
+
+
+def _assert_it_takes_a_tensor(subject: OptimizerSubject) -> None:
+    """Leave a check out for an optimizer that accepts no tensor as its learning rate."""
+    shape = shapes_for(subject, [(2, 2)])[0]
+    try:
+        OptimizerRun(subject, [np.ones(shape)] * 2, lr=subject.tensor(0.0625)).step([np.ones(shape)] * 2)
+    except Exception as error:
+        if subject.registered and subject.traits.tensor_lr:
+            raise
+        raise NotApplicable(f"it accepts no tensor as lr: {str(error)[:80]}") from error
+
+
+@check("M34", Tier.SHOULD, hint="the constructor reads the number out of the tensor, or copies it")
+def check_a_tensor_lr_is_read_in_every_update(subject: OptimizerSubject) -> None:
+    """What is written to a tensor that was given as the learning rate acts on the next update."""
+    _assert_it_takes_a_tensor(subject)
+    problem = hostile_problem(subject)
+    lr = subject.tensor(0.0625)
+    run, reference = side_by_side(subject, problem, lr=lr)
+    run.note("# the tensor that is given as lr is filled with another rate before every update")
+    for step in problem.steps:
+        lr.fill_(step.lr)
+        run.step(step.grads)
+        reference.step(step.grads, lr=step.lr)
+        compare(run, reference)
 
 
 @check("M20", hint="the update draws random numbers, reads a clock, or reads uninitialized memory")
@@ -403,12 +445,12 @@ def check_defaults(subject: OptimizerSubject) -> None:
 
 @check("M23", hint="large tensors are processed in blocks, and the last block is lost or wrong")
 def check_a_large_tensor(subject: OptimizerSubject) -> None:
-    """Tensors of more elements or rows than any block, which divides neither, follow the reference to the last one."""
+    """Tensors of more elements, rows or columns than any block, which divides none, follow the reference."""
     shapes: list[Shape] = [(4099, 3), (65, 33) if subject.traits.ndim else (2**20 + 2**16 + 3,)]
     if not subject.traits.elementwise:
         follow(subject, hostile_problem(subject, shapes, steps=3, missing=False))
         return
-    for shape in shapes:
+    for shape in (*shapes, (2, 2**16 + 3)):
         enlarged = repeated(shape)
         problem = hostile_problem(subject, [(PERIOD,)], steps=3, missing=False)
         large = problem.mapped(enlarged, enlarged)
@@ -573,7 +615,7 @@ def check_a_learning_rate_as_schedules_make_it(subject: OptimizerSubject) -> Non
 def check_a_very_long_run(subject: OptimizerSubject) -> None:
     """The reference is followed over 2500 updates at the defaults, with sudden gradients 1000 times as large."""
     problem = hostile_problem(subject, [(3,)], steps=2500, missing=False, exponents=(-2.0, 0.0), lr=1e-3)
-    problem = _scaled(problem, range(1199, 2500, 1200), 1e3)
+    problem = problem.scaled(range(1199, 2500, 1200), 1e3)
     run, reference = side_by_side(subject, problem, **subject.default)
     for t, step in enumerate(problem.steps, start=1):
         run.take(step)

@@ -51,12 +51,14 @@ REPEATED = (
     mathematics.check_tensor_lr,
     relations.check_maximize_mirrors_the_gradient,
     state.check_gradients_are_not_changed,
+    state.check_a_step_without_any_gradient,
     groups.check_each_default_can_be_overridden_in_a_group,
     groups.check_mixed_dtypes_equal_separate_runs,
     dtypes.check_empty_tensors,
     dtypes.check_a_nan_stays_where_it_is,
     closures.check_a_closure_is_called_once_with_gradients_enabled,
     closures.check_a_closure_equals_the_manual_way,
+    closures.check_a_gradient_kept_under_maximize,
 )
 """Checks of what one path may do differently from the default one."""
 
@@ -65,7 +67,7 @@ REPEATED_FOR_LAYOUTS = (dtypes.check_non_contiguous_parameters, dtypes.check_str
 
 @check("D17", needs=unless_several_paths, hint="one of the execution paths omits something that the others do")
 def check_every_path_does_the_rest(subject: OptimizerSubject) -> None:
-    """On every path, options, groups, dtypes, empty tensors, NaN and closures are handled correctly."""
+    """On every path, options, groups, dtypes, empty tensors, no gradients, NaN and closures are handled correctly."""
     _repeat(subject, subject.paths.keys() - {"loop", "compiled", "capturable"}, REPEATED)
 
 

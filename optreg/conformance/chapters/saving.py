@@ -235,6 +235,7 @@ def _copied(subject: OptimizerSubject, way: str) -> tuple[OptimizerRun, Optimize
 def check_edits_are_restored_and_may_be_edited_again(subject: OptimizerSubject) -> None:
     """An edit of one group, of a number, a switch or a text, is restored by loading, and edits act after it too."""
     problem = hostile_problem(subject, [(6,), (4, 3)], missing=False, steps=8)
+    problem = problem.scaled(range(2), 100.0)  # which a maximum remembers
     for change in [*subject.changes, *([{"maximize": True}] if subject.can_maximize else [])]:
         plain: list[tuple[list[int], dict[str, Any]]] = [([0], {}), ([1], {})]
         switched = change in subject.switched  # it may need state that is made at the beginning

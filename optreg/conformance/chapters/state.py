@@ -1,5 +1,6 @@
 """State: what an optimizer remembers of each parameter, and nothing else."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -176,18 +177,29 @@ def check_freezing_and_thawing(subject: OptimizerSubject) -> None:
         step_both(run, reference, [step.grads[0], None if frozen else step.grads[1]], lr=step.lr)
 
 
-@check("S10", hint="the optimizer updates its own copy of the parameter, and overwrites the parameter with it")
+EDITS: tuple[tuple[Callable[[Parameter], object], str], ...] = (
+    (lambda param: param.data.add_(2.0), "with torch.no_grad():\n    params[0].add_(2.0)"),
+    (lambda param: setattr(param, "data", param.data + 2.0), "params[0].data = params[0].data + 2.0"),
+)
+"""Ways to edit a parameter from outside, and the same as code; the second gives it new memory, as `module.to` does."""
+
+
+@check("S10", hint="the optimizer updates a copy of the parameter, or the memory that it had at first")
 def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -> None:
-    """If a parameter is edited between updates, the next update starts from the edited value."""
+    """If a parameter is edited between updates, or given new memory, the next update starts from the edited value."""
+    for edit, code in EDITS:
+        _assert_edit_is_respected(subject, edit, code)
+
+
+def _assert_edit_is_respected(subject: OptimizerSubject, edit: Callable[[Parameter], object], code: str) -> None:
     problem = hostile_problem(subject, [(6,)], missing=False)
     decayed = subject.hostile.get("weight_decay", 0.0) and "weight_decay" in subject.editable
     settings: dict[str, Any] = {"weight_decay": 0.0} if decayed else {}
     plain, moved = (OptimizerRun(subject, problem.starts, **settings) for _ in range(2))
     plain.run(problem, 0, 4)
     moved.run(problem, 0, 4)
-    with torch.no_grad():
-        moved.params[0].add_(2.0)
-    moved.note("with torch.no_grad():\n    params[0].add_(2.0)")
+    edit(moved.params[0])
+    moved.note(code)
     before = plain.values()[0], moved.values()[0]
     for start in (4, 6):
         for run in (plain, moved):
@@ -198,6 +210,8 @@ def check_outside_edits_of_parameters_are_respected(subject: OptimizerSubject) -
         moved.assert_close(0, before[1] + expected, bound, what, of="the same update without it")
     else:
         subject.assert_true(np.all(np.abs(moved.values()[0] - before[1]) < 1.0), "the edit has been undone")
+        updated = np.any(moved.values()[0] != before[1]) or not np.any(expected)
+        subject.assert_true(updated, "an edited parameter is not updated any more")
 
 
 @check("S11", hint="the two optimizers share state: a class attribute, a global, a cache keyed by shape")
@@ -273,12 +287,14 @@ def check_gradients_may_be_written_in_place(subject: OptimizerSubject) -> None:
         compare(run, reference)
 
 
-@check("S15", hint="`zero_grad` is overridden, and omits groups or ignores `set_to_none`")
+@check("S15", hint="`zero_grad` is overridden, and omits groups, `set_to_none`, or `detach_`")
 def check_zero_grad(subject: OptimizerSubject) -> None:
-    """`zero_grad()` removes every gradient; with `set_to_none=False` each stays the same tensor, filled with zeros."""
+    """`zero_grad()` removes every gradient; with `set_to_none=False` each stays the same tensor, of zeros alone."""
     problem = hostile_problem(subject, missing=False, steps=2)
     groups: list[Any] = [(list(range(odd, len(problem.starts), 2)), {}) for odd in (0, 1)]
     run = OptimizerRun(subject, problem.starts, groups=groups).run(problem)
+    for param, grad in zip(run.params, problem.steps[0].grads, strict=True):  # as `backward(create_graph=True)` does
+        param.grad = subject.tensor(grad).requires_grad_() * 1.0
     tensors = [param.grad for param in run.params]
     run.optimizer.zero_grad(set_to_none=False)
     for index, (param, tensor) in enumerate(zip(run.params, tensors, strict=True)):
@@ -286,6 +302,8 @@ def check_zero_grad(subject: OptimizerSubject) -> None:
         subject.assert_true(param.grad is tensor, f"zero_grad(set_to_none=False) replaces {what}")
         zeroed = tensor is not None and not bool(tensor.any())
         subject.assert_true(zeroed, f"zero_grad(set_to_none=False) does not clear {what}")
+        free = tensor is not None and tensor.grad_fn is None and not tensor.requires_grad
+        subject.assert_true(free, f"zero_grad(set_to_none=False) leaves {what} in an autograd graph")
     run.optimizer.zero_grad()
     for index, param in enumerate(run.params):
         subject.assert_true(param.grad is None, f"zero_grad() does not remove the gradient of parameter {index}")

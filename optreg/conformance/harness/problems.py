@@ -1,7 +1,7 @@
 """Problems: initial parameters, and the gradients and learning rates of every update."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,12 @@ class Problem:
         """The problem with every gradient, and every initial parameter if asked for, mapped."""
         steps = [Step(step.lr, [None if g is None else grad(g) for g in step.grads]) for step in self.steps]
         return Problem([np.array(start(s)) for s in self.starts], steps)
+
+    def scaled(self, updates: Container[int], factor: float) -> "Problem":
+        """The problem with the gradients of some updates multiplied by a factor."""
+        factors = [factor if t in updates else 1.0 for t in range(len(self.steps))]
+        pairs = zip(self.steps, factors, strict=True)
+        return Problem(self.starts, [Step(s.lr, [None if g is None else g * f for g in s.grads]) for s, f in pairs])
 
     def only(self, members: Sequence[int]) -> "Problem":
         """The problem of some of the parameters."""

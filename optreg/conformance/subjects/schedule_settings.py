@@ -21,7 +21,8 @@ def corners(reference: type) -> list[dict[str, Any]]:
     """Settings of a schedule at every corner of its ranges, as far as the reference accepts them.
 
     First the ordinary settings; then each hyperparameter alone at CORNER_STEPS, at the ends of its range, at
-    its default, and at numbers that are not round; then at most COMBINATIONS combinations of these, evenly chosen.
+    its default, at numbers that are not round, and at lists that are not in order or have an item twice; then at most
+    COMBINATIONS combinations of these, evenly chosen.
     """
     given, ordinary = defaults(reference), typical(reference)
     choices: dict[str, list[Any]] = {}
@@ -38,6 +39,8 @@ def corners(reference: type) -> list[dict[str, Any]]:
             choices[name] = list(schema["enum"])
         else:
             choices[name] = [ordinary[name]]
+            if schema.get("type") == "array":
+                choices[name] += [ordinary[name][::-1], ordinary[name] + ordinary[name][:1]]
     single = [{**ordinary, name: value} for name, values in choices.items() for value in values]
     right = [settings for settings in [ordinary, *single] if fits(reference, settings)]
     few = {name: [v for v in values if v not in (*UNROUND, 19)] or [ordinary[name]] for name, values in choices.items()}

@@ -40,6 +40,30 @@ class SwitchedAtFirst(Switched):
         return group.setdefault("at first", group["nesterov"])
 
 
+@fault_in("M08", AdamW, "decay")
+def DecaysIfConstructedSo(self, group, p, g):
+    """Whether there is any decay is decided by what the constructor was given."""
+    return AdamW.decay(self, group, p, g) if self.defaults["weight_decay"] else g
+
+
+@fault("M08", "torch.Adam")
+class LeavesOutWhatHasNoMaximum(torch.optim.Adam):
+    """Where `amsgrad` is switched on during a run, parameters that have no such state yet are left out."""
+
+    def step(self, closure=None):
+        late = [
+            p for group in self.param_groups for p in group["params"]
+            if group["amsgrad"] and self.state[p] and "max_exp_avg_sq" not in self.state[p]
+        ]  # fmt: skip
+        grads = [p.grad for p in late]
+        for p in late:
+            p.grad = None
+        loss = super().step(closure)
+        for p, grad in zip(late, grads, strict=True):
+            p.grad = grad
+        return loss
+
+
 @fault_in("M10", AdamW, "step_param")
 def MaximizesAsAtFirst(self, group, p, g):
     """Whether it maximizes is what its group says in the first update."""
@@ -65,6 +89,17 @@ class KeepsWhatItLoaded(Lion):
         place = next(i for i, g in enumerate(self.param_groups) if g is group)
         loaded = getattr(self, "loaded", None)
         super().step_group({**group, "betas": loaded[place]} if loaded else group)
+
+
+@fault("P24", "torch.Adam")
+class LosesTheMaximum(torch.optim.Adam):
+    """Loading sets the largest second moments to zero."""
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        for state in self.state.values():
+            if "max_exp_avg_sq" in state:
+                state["max_exp_avg_sq"] = torch.zeros_like(state["max_exp_avg_sq"])
 
 
 @fault_in("P25", AdamW, "count")
@@ -171,6 +206,13 @@ def FirstTensorForAll(self, group):
     AdamW.step_group(self, {**group, "lr": lr} if isinstance(lr, torch.Tensor) else group)
 
 
+@fault_in("M34", AdamW, "__init__", "after")
+def ReadsATensorOnce(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, maximize=False):
+    """The constructor reads a learning rate out of its tensor."""
+    for group in self.param_groups:
+        group["lr"] = float(group["lr"])
+
+
 @fault_in("M23", Lion, "step_param")
 def DropsTheLastRows(self, group, p, g):
     """A matrix of thousands of rows is worked on 1024 at a time, and those that are left over are not."""
@@ -180,6 +222,17 @@ def DropsTheLastRows(self, group, p, g):
     rest = p[whole:].clone()
     Lion.step_param(self, group, p, g)
     p[whole:] = rest
+    return None
+
+
+@fault_in("M23", Lion, "step_param")
+def DropsTheRestOfARow(self, group, p, g):
+    """Of a row of a matrix, the first 2^16 elements are updated, as many as a kernel's block has."""
+    if p.ndim != 2 or p.shape[1] <= 2**16:
+        return Lion.step_param(self, group, p, g)
+    rest = p[:, 2**16 :].clone()
+    Lion.step_param(self, group, p, g)
+    p[:, 2**16 :] = rest
     return None
 
 
@@ -218,3 +271,41 @@ def CountsIn16Bits(self, group, state):
     """The count is kept in 16 bits, and goes on from the most negative number at 2^15."""
     state["step"] = torch.as_tensor(state["step"]).to(torch.int16) + 1
     return int(state["step"])
+
+
+@fault_in("D23", AdamW, "count")
+def CountsIn16BitsWithoutSign(self, group, state):
+    """The count is kept in 16 bits without a sign, and goes on from zero at 2^16."""
+    state["step"] = torch.as_tensor((int(state["step"]) + 1) % 2**16)
+    return int(state["step"]) or 1
+
+
+@fault_in("S10", Lion, "step_param")
+def KeepsTheMemoryOfAParameter(self, group, p, g):
+    """The memory that a parameter had in its first update is written to, though it has another by now."""
+    kept = self.__dict__.setdefault("kept", {}).setdefault(p, p.data)
+    self.update(group, kept, -g if group["maximize"] else g, self.state_of(p))
+
+
+@fault_in("S15", Lion, "zero_grad")
+def ClearsWithinTheGraph(self, set_to_none=True):
+    """Gradients are cleared where they are, in the graph that made them."""
+    for group in self.param_groups:
+        for p in group["params"]:
+            if p.grad is not None:
+                p.grad = None if set_to_none else p.grad.zero_()
+
+
+@fault_in("G11", Lion, "step_param")
+def LeavesPlainTensorsOut(self, group, p, g):
+    """A tensor that is no `torch.nn.Parameter` is left out."""
+    if isinstance(p, torch.nn.Parameter):
+        Lion.step_param(self, group, p, g)
+
+
+@fault_in("G14", Lion, "step_group")
+def KeepsItsOwnLists(self, group):
+    """A group's parameters are those that it had in its first update, and those that were appended."""
+    own = self.__dict__.setdefault("own", {}).setdefault(id(group), [])
+    own += group["params"][len(own) :]
+    Lion.step_group(self, {**group, "params": own})

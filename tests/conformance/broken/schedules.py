@@ -2,6 +2,7 @@
 
 import math
 import threading
+from bisect import bisect
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
@@ -479,3 +480,15 @@ def SavesNoBases(self):
 def CannotBeCopied(self, optimizer, warmup_steps, total_steps, min_lr_ratio=0.1, last_epoch=-1):
     """It keeps a lock, which cannot be copied."""
     self.lock = threading.Lock()
+
+
+@fault("L01", "torch.MultiStepLR")
+class TakesMilestonesAsInOrder(LRScheduler):
+    """Milestones are searched as if they were in order."""
+
+    def __init__(self, optimizer, milestones, gamma=0.1, last_epoch=-1):
+        self.milestones, self.gamma = [*milestones], gamma
+        super().__init__(optimizer, last_epoch)
+
+    def get_lr(self):
+        return [base * self.gamma ** bisect(self.milestones, self.last_epoch) for base in self.base_lrs]

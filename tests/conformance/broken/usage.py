@@ -171,6 +171,20 @@ def ForeachMinimizes(self, group, p, g):
     Foreach.step_param(self, {**group, "maximize": False} if group["foreach"] else group, p, g)
 
 
+@fault_in("D17", Foreach, "step_param")
+def ForeachTurnsTheGradient(self, group, p, g):
+    """Under `maximize`, the foreach path turns the gradient itself round."""
+    turns = group["foreach"] and group["maximize"]
+    Foreach.step_param(self, {**group, "maximize": False} if turns else group, p, g.neg_() if turns else g)
+
+
+@fault_in("D17", Foreach, "step_group", "before")
+def ForeachNeedsAGradient(self, group):
+    """On the foreach path, a group without any gradient is an error, as torch's operations on no tensors are."""
+    if group["foreach"] and group["params"]:
+        torch._foreach_neg([p.grad for p in group["params"] if p.grad is not None])
+
+
 @fault_in("D18", Foreach, "step_param")
 def ForeachReadsTheMemory(self, group, p, g):
     """The foreach path reads gradients in the order of their memory."""
