@@ -73,22 +73,23 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
     registration, problems = _find(document, kind, registry, data)
     if registration is None:
         return None, [*unset, *problems]
-    name, plugin = data["name"], registration.plugin
-    settings = _taken(plugin, {key: value for key, value in data.items() if key != "name"})
-    problems = [*unset]
-    if kind is Kind.SCHEDULER and "warmup_steps" not in _names(plugin):
-        refused = settings.pop("warmup_steps", FAULTY)
-        if not _is_faulty(refused):
-            problems.append(document.problem((section, "warmup_steps"), no_warmup(name), key=True))
-    problems += [
-        *_unknown_keys(document, (section,), name, settings, _names(plugin)),
-        *_wrong_values(document, (section,), name, plugin, settings),
-    ]
-    right = {} if problems or any(_is_faulty(value) for value in settings.values()) else settings
-    warmup_steps = right.get("warmup_steps") if _takes_warmup(plugin) else None
-    where = document.where((section, "name"))
-    component = Component(name, registration, _complete(plugin, right), warmup_steps, where)
-    return component, problems or [*_wrong_warmup(document, (section, "warmup_steps"), component)]
+    with registration.entry.naming():
+        name, plugin = data["name"], registration.plugin
+        settings = _taken(plugin, {key: value for key, value in data.items() if key != "name"})
+        problems = [*unset]
+        if kind is Kind.SCHEDULER and "warmup_steps" not in _names(plugin):
+            refused = settings.pop("warmup_steps", FAULTY)
+            if not _is_faulty(refused):
+                problems.append(document.problem((section, "warmup_steps"), no_warmup(name), key=True))
+        problems += [
+            *_unknown_keys(document, (section,), name, settings, _names(plugin)),
+            *_wrong_values(document, (section,), name, plugin, settings),
+        ]
+        right = {} if problems or any(_is_faulty(value) for value in settings.values()) else settings
+        warmup_steps = right.get("warmup_steps") if _takes_warmup(plugin) else None
+        where = document.where((section, "name"))
+        component = Component(name, registration, _complete(plugin, right), warmup_steps, where)
+        return component, problems or [*_wrong_warmup(document, (section, "warmup_steps"), component)]
 
 
 def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[Rule, ...], list[Problem]]:
@@ -177,9 +178,10 @@ def _check_rule(
     problems += unset
     if optimizer is not None:
         name, plugin = optimizer.name, optimizer.registration.plugin
-        settings = _taken(plugin, settings)
-        problems += _unknown_keys(document, path, name, settings, _names(plugin), also=CRITERIA)
-        problems += _wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
+        with optimizer.entry.naming():
+            settings = _taken(plugin, settings)
+            problems += _unknown_keys(document, path, name, settings, _names(plugin), also=CRITERIA)
+            problems += _wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
     return Rule(tuple(asked), tuple(settings.items()), document.where(path)), problems
 
 

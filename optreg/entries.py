@@ -5,13 +5,14 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import EntryPoint
 
 from optreg.distributions import Distribution, described, installed
-from optreg.errors import UnknownPluginError, closest, did_you_mean, printable
+from optreg.errors import PluginError, UnknownPluginError, closest, did_you_mean, printable
 from optreg.requirements import canonical, missing
 
 ALLOW = "OPTREG_PLUGINS"
@@ -53,6 +54,14 @@ class Entry:
     def origin(self) -> str:
         """Where it comes from, for messages."""
         return f"distribution '{self.distribution}' {self.version}, module '{self.module}'"
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Errors of the plugin begin with where it comes from."""
+        try:
+            yield
+        except PluginError as error:
+            raise PluginError(f"{self.origin}: {error}") from error.__cause__
 
 
 class Entries:

@@ -232,7 +232,8 @@ def test_validate_tells_of_a_reference_that_exits(schedule, here):
     result = run("validate", "run.yaml")
     assert result.exit_code == 1
     assert result.stderr == (
-        "run.yaml: 'odd_schedule:Reference' cannot be created from values that are in range: SystemExit\n"
+        "run.yaml: distribution 'odd-schedule' 1.0, module 'odd_schedule': 'odd_schedule:Reference' cannot be created "
+        "from values that are in range: SystemExit\n"
     )
 
 

@@ -45,12 +45,17 @@ class TestExits:
 
     def test_in_post_init(self, optimizer, leave):
         optimizer(fields=f"lr: float = 0.1\ndef __post_init__(self):\n    {leave}")
-        with pytest.raises(PluginError, match=r"'odd_optimizer:Reference' cannot be created from values .*: \w+"):
+        with pytest.raises(
+            PluginError,
+            match=r"'odd-optimizer' 1\.0.*: 'odd_optimizer:Reference' cannot be created from values .*: \w+",
+        ):
             optreg.load_spec(SPEC)
 
     def test_in_a_default(self, optimizer, leave):
         optimizer(fields=f"def leave():\n    {leave}\nlr: float = field(default_factory=leave)")
-        with pytest.raises(PluginError, match=r"cannot use the fields of 'odd_optimizer:Reference': \w+"):
+        with pytest.raises(
+            PluginError, match=r"'odd-optimizer' 1\.0.*: cannot use the fields of 'odd_optimizer:Reference': \w+"
+        ):
             optreg.load_spec(SPEC)
 
     def test_in_a_validator(self, optimizer, leave):
@@ -59,7 +64,9 @@ class TestExits:
             f"def check(value):\n    {leave}\nlr: Annotated[float, AfterValidator(check)] = 0.1"
         )
         optimizer(fields=fields)
-        with pytest.raises(PluginError, match=r"fields of 'odd_optimizer:Reference' cannot be checked: \w+"):
+        with pytest.raises(
+            PluginError, match=r"'odd-optimizer' 1\.0.*: the fields of 'odd_optimizer:Reference' cannot be checked: \w+"
+        ):
             optreg.load_spec({**SPEC, "optimizer": {"name": "odd", "lr": 0.2}})
 
     def test_in_an_implementation(self, optimizer, site, leave):
