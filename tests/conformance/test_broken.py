@@ -25,7 +25,7 @@ WITHOUT_A_PROGRAM = {
     "KeepsEveryGradient", "DecayInAnAttribute", "TakesAnything", "TakesMoreMemoryThanDeclared", "ReadsTheNorm",
     "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
-    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "NeedsALoss", "ClearsGradients",
+    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "ClearsGradients",
     "SavesWhatLives", "SwitchedAtFirst", "KeepsAnOldMemory",
     # the checkpoint is not the optimizer's own, or is loaded in another process
     "CountsInTensorsAlone", "SavesTickets",
