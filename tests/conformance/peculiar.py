@@ -169,7 +169,7 @@ class ByOneFlag(ByFlag):
 
 
 class Curved(Momentum):
-    """Reads the gradient's graph."""
+    """Divides the gradient by an estimate of the Hessian's diagonal."""
 
     def __init__(self, params, lr=1e-3, momentum=0.9):
         super().__init__(params, lr, momentum)
@@ -177,22 +177,19 @@ class Curved(Momentum):
     def update(self, group, p, g, state):
         if g.grad_fn is None:
             raise RuntimeError("call backward(create_graph=True)")
-        super().update(group, p, g.detach(), state)
+        v = torch.randint_like(p, 2) * 2 - 1
+        (hv,) = torch.autograd.grad(g, p, v, retain_graph=True)
+        super().update(group, p, g.detach() / (1 + v * hv), state)
 
 
-class CurvedAndKept(Curved):
-    """Keeps the gradient with its graph as its state."""
+class CurvedAndForgets(Curved):
+    """Counts its updates in an attribute, which no checkpoint holds."""
 
-    def remember(self, group, state, g):
-        state["momentum_buffer"] = group["momentum"] * state["momentum_buffer"] + (1 - group["momentum"]) * g
+    updates = 0
 
-    def update(self, group, p, g, state):
-        self.remember(group, state, g)
-        p.data.add_(state["momentum_buffer"].detach(), alpha=-float(group["lr"]))
-
-    def step_group(self, group):
-        with torch.enable_grad():
-            super().step_group(group)
+    def direction(self, group, state, g):
+        self.updates += 1
+        return super().direction(group, state, g) / self.updates
 
 
 class Compiles(Momentum):

@@ -194,7 +194,7 @@ LION, ADAMW = "harmful:Lion", "torch.optim:AdamW"
         (Target("math:sin"), "is neither a torch.optim.Optimizer nor a schedule"),
         (
             Target("harmful:CannotBeMade"),
-            "cannot be judged alone: with one parameter and its defaults, RuntimeError: no",
+            "parameters and its defaults alone, it raises RuntimeError: no device of that",
         ),
         (
             Target("harmful:NeedsMore"),
@@ -226,11 +226,17 @@ def test_what_cannot_be_judged_is_told_why(target, reason):
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize("arguments", [["lion", "-k", "no_such_check"], ["harmful:CannotBeMade", "--as", "lion"]])
-def test_what_cannot_be_judged_exits_2(arguments):
-    run = conform(*arguments)
+def test_no_check_that_matches_exits_2():
+    run = conform("lion", "-k", "no_such_check")
+    assert (run.returncode, run.stderr) == (2, "cannot be judged: no check matches\n")
+
+
+def test_what_cannot_be_judged_exits_2_and_is_reported(tmp_path):
+    report = tmp_path / "report.json"
+    run = conform("harmful:CannotBeMade", "--as", "lion", "--json", str(report))
     assert run.returncode == 2, run.stdout
     assert run.stderr.startswith("cannot be judged: ")
+    assert [*json.loads(report.read_text())["refused"]] == ["harmful:CannotBeMade"]
 
 
 def test_what_cannot_be_judged_spoils_its_own_row_and_not_the_run(tmp_path):

@@ -23,5 +23,10 @@ def test_a_class_gets_a_verdict_or_a_reason(monkeypatch, capsys):
     assert total == "verdict: 1; could not be judged: 1"
 
 
+def test_classes_that_all_cannot_be_judged_are_no_crash(monkeypatch):
+    monkeypatch.chdir(HERE)
+    assert [row["outcome"] for row in survey.judged(["peculiar:Abstract"])] == ["could not be judged"]
+
+
 def test_what_is_neither_judged_nor_refused_is_a_crash():
     assert survey.judged(["peculiar:Normed"], "--no-such-option")[0]["outcome"] == "crash"

@@ -262,13 +262,14 @@ def check_the_world_is_left_as_it_was(subject: OptimizerSubject) -> None:
 
 
 def _world(params: list[Parameter], subject: OptimizerSubject) -> dict[str, Any]:
-    """What an optimizer must not change."""
+    """What an optimizer must not change; one that needs graphs may estimate the Hessian by random vectors."""
+    draws = subject.traits.random or subject.graph
     return {
         "requires_grad": [param.requires_grad for param in params],
         "hooks on parameters": [len(param._backward_hooks or {}) for param in params],
         "whether gradients are enabled": torch.is_grad_enabled(),
         "the default dtype": str(torch.get_default_dtype()),
-        "the state of torch's random numbers": [] if subject.traits.random else torch.get_rng_state().tolist(),
+        "the state of torch's random numbers": [] if draws else torch.get_rng_state().tolist(),
     }
 
 

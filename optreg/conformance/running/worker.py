@@ -4,12 +4,12 @@ It reads requests and writes replies, one JSON object per line. However a child 
 """
 
 import contextlib
+import functools
 import gc
 import json
 import os
 import signal
 import sys
-from functools import partial
 from typing import Any
 
 from optreg.conformance.results.verdict import CannotBeJudged, Finding, Status, Verdict
@@ -90,7 +90,9 @@ def serve(request: dict[str, Any], guard: Guard) -> dict[str, Any]:
 
     target, check = Target.from_dict(request["target"]), request["check"]
     memory = request["memory"] if target.device == "cpu" else None  # drivers map far more addresses than they use
-    call = partial(_answer, target, check)
+    call = functools.partial(_answer, target, check)
+    if (target.found or {}).get("compiles"):
+        _call_what_is_compiled()  # before the fork, so that not every child has to
     ((_, outcome),) = outcomes([call], request["limit"], memory=memory, begin=guard.take_over)
     guard.release()
     reply = outcome.answer or _without_answer(target, check, outcome)
@@ -122,6 +124,16 @@ def _start_compiler() -> None:
         if not compiler_has_started():
             start_compiler()
             gc.freeze()
+
+
+@functools.cache
+def _call_what_is_compiled() -> None:
+    """Import what torch does where the first compiled function is called, even if it is run as it is written."""
+    import torch
+
+    with contextlib.suppress(Exception), torch.compiler.set_stance("force_eager"):  # as classes are judged that compile
+        torch.compile(torch.square)(torch.zeros(1))
+    gc.freeze()
 
 
 def _answer(target: Any, check: str | None) -> dict[str, Any]:
