@@ -63,6 +63,19 @@ class ConstantDecaySGD(torch.optim.SGD):
                     p.sub_(group["lr"] * decay)
 
 
+class DampedSGD(torch.optim.SGD):
+    """SGD whose dampening is always its momentum, in the first update too."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
+                    velocity.lerp_(p.grad.add(p, alpha=group["weight_decay"]), 1 - group["momentum"])
+                    p.sub_(group["lr"] * velocity)
+
+
 class CachedRateAdam(textbook.Adam):
     """Computes the step size of a count once, and keeps it in a dict that the groups share, as early RAdams do."""
 

@@ -26,7 +26,7 @@ WITHOUT_A_PROGRAM = {
     "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
     "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "NeedsALoss", "ClearsGradients",
-    "SavesWhatLives", "SwitchedAtFirst", "KeepsAnOldMemory",
+    "SavesWhatLives",
     # the checkpoint is not the optimizer's own, or is loaded in another process
     "CountsInTensorsAlone", "SavesTickets",
     # a program would have to write out a thousand numbers or a million

@@ -79,6 +79,16 @@ def test_of_the_mistakes_that_match_the_one_that_holds_is_named(name, check, cau
     assert finding(name, check).likely == f"matches {cause}"
 
 
+def test_a_part_of_a_check_has_a_cause_of_its_own():
+    likely = "`maximize` is read from the constructor, not from the group in every update"
+    assert finding("MaximizesAsAtFirst", "M10").likely == likely
+
+
+def test_a_mistake_is_looked_for_in_the_rule_that_the_formula_equals_not_in_one_that_its_first_update_does():
+    verdict = judge(Target("deviations:DampedSGD", "torch.SGD"), find("M04"))
+    assert verdict.finding.likely == "matches means to which the gradient is added with the factor 1 - beta"
+
+
 def test_another_default_is_not_taken_for_the_precision_of_float32():
     assert finding("OtherDefaults", "M22").likely == find("M22").hint
 

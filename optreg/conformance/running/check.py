@@ -32,6 +32,8 @@ from optreg.entries import Entry
 
 SUITE = str(Path(__file__).parents[1])
 
+REFUSED = "the constructor refuses values that the reference takes"
+
 
 def judge(target: Target, check: LiveCheck) -> Verdict:
     """Run a check. Exceptions of the subject are findings, and so is a check that compared or moved nothing.
@@ -157,10 +159,12 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
 
 def _raised(subject: Subject, error: BaseException, hint: str | None) -> Finding:
     """The finding that the subject raises an exception: its type, its message, and where it was raised."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(SUITE)]
+    trace = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in trace if not frame.filename.startswith(SUITE)]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which differ from run to run
     causes, program = causes_of(error, where), program_that_raises(subject.activity.recording, error)
     reason = f"it raises {type(error).__name__}: {text}{where}"
-    return Finding(reason=reason, likely=hint, snippet=program, causes=causes, raised=True)
+    made = any(frame.name == "make" and frame.filename.startswith(SUITE) for frame in trace)
+    return Finding(reason=reason, likely=REFUSED if made else hint, snippet=program, causes=causes, raised=True)
