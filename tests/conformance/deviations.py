@@ -104,3 +104,15 @@ def endless_cosine(optimizer, warmup_steps, total_steps, last_epoch=-1, ahead=0)
 def cosine_ahead(optimizer, warmup_steps, total_steps, last_epoch=-1):
     """The same cosine, counted from one."""
     return endless_cosine(optimizer, warmup_steps, total_steps, last_epoch, ahead=1)
+
+
+class StepsToEpochs:
+    """A schedule with an interface of its own: it must be told the epoch, and does not tell its rates."""
+
+    def __init__(self, optimizer, total_steps):
+        self.optimizer, self.total_steps = optimizer, total_steps
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+
+    def step(self, epoch):
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * (1 + math.cos(math.pi * min(epoch / self.total_steps, 1.0))) / 2

@@ -233,6 +233,11 @@ def test_each_deviation_of_a_schedule_is_one_finding(name, told):
     assert likely_causes(target, "V02 L01 L02 L03 L04 L05 L07 L13 X01") == sorted(told)
 
 
+def test_an_interface_of_its_own_is_one_finding():
+    target = Target("deviations:StepsToEpochs", "cosine")
+    assert likely_causes(target, "K11 L01 L11 L14 X01") == ["its interface is not that of torch's classes"]
+
+
 def test_a_check_that_tells_two_causes_is_two_failures():
     both = ("matches no decay", "matches ascent")
     verdicts = [failed("M02", REFERENCE, causes=both, together=True, likely=both[0])]

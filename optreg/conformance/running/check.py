@@ -14,6 +14,7 @@ from optreg.conformance.harness import trials
 from optreg.conformance.harness.identity import Identity, found_out
 from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.harness.scheduler_run import make_optimizer
+from optreg.conformance.results.causes import INTERFACE
 from optreg.conformance.results.verdict import (
     NEEDS_A_REFERENCE,
     CannotBeJudged,
@@ -167,4 +168,5 @@ def _raised(subject: Subject, error: BaseException, hint: str | None) -> Finding
     causes, program = causes_of(error, where), program_that_raises(subject.activity.recording, error)
     reason = f"it raises {type(error).__name__}: {text}{where}"
     made = any(frame.name == "make" and frame.filename.startswith(SUITE) for frame in trace)
-    return Finding(reason=reason, likely=REFUSED if made else hint, snippet=program, causes=causes, raised=True)
+    likely = REFUSED if made else INTERFACE if INTERFACE in causes else hint
+    return Finding(reason=reason, likely=likely, snippet=program, causes=causes, raised=True)
