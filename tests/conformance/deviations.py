@@ -63,6 +63,19 @@ class ConstantDecaySGD(torch.optim.SGD):
                     p.sub_(group["lr"] * decay)
 
 
+class DampedSGD(torch.optim.SGD):
+    """SGD whose dampening is always its momentum, in the first update too."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    velocity = self.state[p].setdefault("velocity", torch.zeros_like(p))
+                    velocity.lerp_(p.grad.add(p, alpha=group["weight_decay"]), 1 - group["momentum"])
+                    p.sub_(group["lr"] * velocity)
+
+
 class CachedRateAdam(textbook.Adam):
     """Computes the step size of a count once, and keeps it in a dict that the groups share, as early RAdams do."""
 
@@ -91,3 +104,15 @@ def endless_cosine(optimizer, warmup_steps, total_steps, last_epoch=-1, ahead=0)
 def cosine_ahead(optimizer, warmup_steps, total_steps, last_epoch=-1):
     """The same cosine, counted from one."""
     return endless_cosine(optimizer, warmup_steps, total_steps, last_epoch, ahead=1)
+
+
+class StepsToEpochs:
+    """A schedule with an interface of its own: it must be told the epoch, and does not tell its rates."""
+
+    def __init__(self, optimizer, total_steps):
+        self.optimizer, self.total_steps = optimizer, total_steps
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+
+    def step(self, epoch):
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * (1 + math.cos(math.pi * min(epoch / self.total_steps, 1.0))) / 2

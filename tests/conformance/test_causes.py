@@ -79,6 +79,16 @@ def test_of_the_mistakes_that_match_the_one_that_holds_is_named(name, check, cau
     assert finding(name, check).likely == f"matches {cause}"
 
 
+def test_a_part_of_a_check_has_a_cause_of_its_own():
+    likely = "`maximize` is read from the constructor, not from the group in every update"
+    assert finding("MaximizesAsAtFirst", "M10").likely == likely
+
+
+def test_a_mistake_is_looked_for_in_the_rule_that_the_formula_equals_not_in_one_that_its_first_update_does():
+    verdict = judge(Target("deviations:DampedSGD", "torch.SGD"), find("M04"))
+    assert verdict.finding.likely == "matches means to which the gradient is added with the factor 1 - beta"
+
+
 def test_another_default_is_not_taken_for_the_precision_of_float32():
     assert finding("OtherDefaults", "M22").likely == find("M22").hint
 
@@ -221,6 +231,11 @@ def likely_causes(target, ids):
 def test_each_deviation_of_a_schedule_is_one_finding(name, told):
     target = Target(f"deviations:{name}", "warmup_cosine", settings=(("min_lr_ratio", 0.0),))
     assert likely_causes(target, "V02 L01 L02 L03 L04 L05 L07 L13 X01") == sorted(told)
+
+
+def test_an_interface_of_its_own_is_one_finding():
+    target = Target("deviations:StepsToEpochs", "cosine")
+    assert likely_causes(target, "K11 L01 L11 L14 X01") == ["its interface is not that of torch's classes"]
 
 
 def test_a_check_that_tells_two_causes_is_two_failures():

@@ -227,6 +227,9 @@ def check_a_gradient_kept_under_maximize(subject: OptimizerSubject) -> None:
     """Under `maximize`, gradients that are kept between updates keep their sign."""
     problem = hostile_problem(subject, missing=False)
     kept, fresh = (OptimizerRun(subject, problem.starts, maximize=True).run(problem, 0, 1) for _ in range(2))
+    for index, grad in enumerate(problem.steps[0].grads):
+        assert grad is not None
+        kept.assert_gradient(index, grad, step=1)
     for t in range(2, 5):
         kept.step_again()
         fresh.step(problem.steps[0].grads)

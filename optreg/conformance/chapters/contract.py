@@ -22,7 +22,8 @@ def check_it_is_an_optimizer(subject: OptimizerSubject) -> None:
     asked = {name: value for name, value in subject.hostile.items() if name in COMMON or not subject.alone}
     for group in optimizer.param_groups:
         for name, value in subject.group_arguments(asked).items():
-            subject.assert_true(name in group, f"its groups have no '{name}'")
+            likely = f"matches the constructor's {name}, whatever is in the group"
+            subject.assert_true(name in group, f"its groups have no '{name}'", likely=likely)
             subject.assert_equal(plain(group[name]), plain(value), f"the group's '{name}'")
 
 

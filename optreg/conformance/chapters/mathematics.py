@@ -226,7 +226,8 @@ def _assert_effect(
     rests: list[list[bool]] = []
     for edited in (False, True):
         change = {"lr": problem.steps[when].lr, **(edit if edited else {})}
-        for each in side_by_side(subject, problem, **settings):
+        run, reference = side_by_side(subject, problem, **settings)
+        for each in (run, reference):
             each.run(problem, 0, when)
             before = each.values()
             each.step(problem.steps[when].grads, **change)
@@ -240,7 +241,8 @@ def _assert_effect(
     expected, moved = (float(np.max(np.abs(ends[i + 2] - ends[i]))) for i in (1, 0))
     if expected > bound:
         reason = f"{in_words(edit)}, edited before update {when + 1}, has no effect{' in it' * (not begins)}"
-        subject.assert_true(not moved <= bound, reason, measured=moved, bound=bound)
+        with run.showing(0, reference.values()[0], reference.bound(0), reference=reference):
+            subject.assert_true(not moved <= bound, reason, measured=moved, bound=bound)
 
 
 @check(
@@ -289,9 +291,13 @@ def check_decay_rates_of_zero_for_a_while(subject: OptimizerSubject) -> None:
         plain, other, turned = (moves(ReferenceRun(subject, problem.starts, **rest), each, zero) for each in problems)
         if np.any(np.abs(plain - other) > bound):
             raise NotApplicable("its reference remembers more than its decay rates say")
-        found = [moves(OptimizerRun(subject, problem.starts, **rest), each, zero) for each in problems]
+        runs = [OptimizerRun(subject, problem.starts, **rest) for _ in problems]
+        found = [moves(run, each, zero) for run, each in zip(runs, problems, strict=True)]
         what = "how far an element moves after decay rates of 0"
-        subject.assert_close(found[1], found[0], bound, what, of="a run with another past")
+        reference = ReferenceRun(subject, problem.starts, **rest)
+        moves(reference, problems[1], zero)
+        with runs[1].showing(0, reference.values()[0], reference.bound(0), reference=reference):
+            subject.assert_close(found[1], found[0], bound, what, of="a run with another past")
         if np.any(np.abs(plain - turned) > 1000 * bound):
             changes = np.any(np.abs(found[0] - found[2]) > bound)
             subject.assert_true(changes, "the last gradient at decay rates of 0 is forgotten")

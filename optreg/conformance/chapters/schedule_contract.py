@@ -7,6 +7,7 @@ from optreg.conformance.catalogue import Tier, check
 from optreg.conformance.chapters.conditions import unless_registered
 from optreg.conformance.chapters.promises import assert_lazy, assert_one_name, assert_refusals, assert_signature
 from optreg.conformance.harness.scheduler_run import make_optimizer
+from optreg.conformance.results.causes import INTERFACE
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL
 from optreg.conformance.subjects.subject import ScheduleSubject
 
@@ -23,7 +24,8 @@ def check_it_is_a_scheduler(subject: ScheduleSubject) -> None:
         schedule = subject.implementation(**subject.own_arguments(settings))
         subject.assert_true(callable(schedule), "what the class constructs is not callable")
     scheduler = subject.make(make_optimizer(subject), **settings)
-    subject.assert_true(isinstance(scheduler, LRScheduler), f"it is a {type(scheduler).__name__}, not an LRScheduler")
+    reason = f"it is a {type(scheduler).__name__}, not an LRScheduler"
+    subject.assert_true(isinstance(scheduler, LRScheduler), reason, likely=INTERFACE)
     adam = torch.optim.AdamW([torch.nn.Parameter(subject.tensor([1.0], torch.float32))], lr=0.5)
     scheduler = subject.make(adam, **settings)
     for t in range(4):

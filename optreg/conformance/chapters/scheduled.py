@@ -22,5 +22,7 @@ def check_groups_are_read_and_not_written(subject: OptimizerSubject) -> None:
         expected = subject.group_arguments({**kept, "lr": step.lr})
         for group in run.optimizer.param_groups:
             for name, value in expected.items():
+                if name not in group:
+                    continue  # that is another finding
                 with run.showing(0, np.array(value), show=f"optimizer.param_groups[0][{name!r}]"):
-                    subject.assert_equal(plain(group.get(name)), plain(value), f"the group's '{name}'", step=t)
+                    subject.assert_equal(plain(group[name]), plain(value), f"the group's '{name}'", step=t)

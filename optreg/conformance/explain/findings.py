@@ -20,7 +20,7 @@ from optreg.conformance.harness.recording import (
     Update,
 )
 from optreg.conformance.harness.scheduler_run import STEP
-from optreg.conformance.results.causes import MISSING, SEEN, is_by_formula
+from optreg.conformance.results.causes import INTERFACE, MISSING, SEEN, is_by_formula
 from optreg.conformance.results.verdict import Failed, Finding
 
 LARGE = 1000
@@ -110,8 +110,11 @@ def _plain(code: str) -> str:
 
 def causes_of(error: BaseException, place: str) -> tuple[str, ...]:
     """The causes that explain an exception of the subject: what it is with its place, or what it shows."""
-    written = "written-to tensor refers to a single memory location" in str(error)  # an expanded gradient
-    return (WRITES,) if written else (f"{type(error).__name__}{place}",)
+    if "written-to tensor refers to a single memory location" in str(error):  # an expanded gradient
+        return (WRITES,)
+    if not place and isinstance(error, AttributeError | TypeError):  # raised by the call, not in the subject's code
+        return (INTERFACE,)
+    return (f"{type(error).__name__}{place}",)
 
 
 def program_that_raises(recording: object, error: BaseException) -> str | None:

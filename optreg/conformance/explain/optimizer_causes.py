@@ -19,7 +19,7 @@ from optreg.conformance.harness.problems import hostile_problem
 from optreg.conformance.harness.recording import Line, OptimizerRecording, Update
 from optreg.conformance.harness.reference_run import ReferenceRun
 from optreg.conformance.subjects.family import Changes, Move, Setting, play
-from optreg.conformance.subjects.mistakes import IGNORED, MISTAKES, of_the_formula
+from optreg.conformance.subjects.mistakes import IGNORED, in_rule, of_the_formula
 from optreg.conformance.subjects.settings import fits
 from optreg.conformance.subjects.subject import OptimizerSubject
 from optreg.conformance.subjects.variants import rule_of
@@ -175,10 +175,8 @@ def _mistakes(
     rule = rule_of(recording.subject.reference, recording.settings)
     plain = play(rule, recording.starts, moves, setting) if rule else ()
     if rule and _distance(plain, expected) <= 1e-3 * CLOSE * size + 1e-14:
-        for sentence, change in MISTAKES.items():
-            wrong = replace(rule, **change)
-            if wrong != rule:
-                yield sentence, play(wrong, recording.starts, moves, setting)
+        for sentence, wrong in in_rule(rule).items():
+            yield sentence, play(wrong, recording.starts, moves, setting)
     yield from _plain_mistakes(recording, moves, setting)
 
 

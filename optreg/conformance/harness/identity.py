@@ -17,7 +17,7 @@ from optreg.conformance.harness.scheduler_run import BASE_LRS, SchedulerRun
 from optreg.conformance.results.differences import within
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL, rounding
 from optreg.conformance.subjects.family import Changes, Rule, trajectory
-from optreg.conformance.subjects.mistakes import of_the_formula
+from optreg.conformance.subjects.mistakes import MISTAKES, in_rule, of_the_formula
 from optreg.conformance.subjects.resolving import resolve
 from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubject
 from optreg.conformance.subjects.variants import SWITCHES, changed, rule_of, variant
@@ -118,12 +118,12 @@ def _with_mistakes(subject: OptimizerSubject, problem: Problem, values: Sequence
             if not reference or not rule:
                 continue
             plain = _first_parameter(rule, Changes(), subject, problem)
-            effective = {
-                s for s, change in known.items() if not _equal(_first_parameter(rule, change, subject, problem), plain)
-            }
-            for sentences in combinations(known, many):
+            meant = {sentence for sentence in known if sentence not in MISTAKES or sentence in in_rule(rule)}
+            wrong = {sentence: _first_parameter(rule, known[sentence], subject, problem) for sentence in meant}
+            effective = [sentence for sentence in known if sentence in meant and not _equal(wrong[sentence], plain)]
+            for sentences in combinations(effective, many):
                 changes = Changes.together(known[sentence] for sentence in sentences)
-                apart = {*sentences} <= effective and len(changes) == sum(len(known[each]) for each in sentences)
+                apart = len(changes) == sum(len(known[sentence]) for sentence in sentences)
                 if apart and _leads_the_first_to(first, _first_parameter(rule, changes, subject, problem), subject):
                     traits_of = replace(subject.traits, **traits)
                     yield traits, sentences, subject.apart(reference=changed(reference, changes), traits=traits_of)

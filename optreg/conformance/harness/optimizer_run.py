@@ -260,6 +260,12 @@ class OptimizerRun:
         other.recording = replace(self.recording, events=[*self.recording.events, line])
         return other
 
+    def assert_gradient(self, index: int, grad: Array, *, step: int) -> None:
+        """Assert that a parameter's gradient is still the one that it was given."""
+        with self.showing(index, grad, show="params[{i}].grad"):
+            given, what = self.subject.tensor(grad), f"the gradient of parameter {index}"
+            self.subject.assert_equal(self.params[index].grad, given, what, step=step)
+
     def values(self) -> list[Array]:
         """The parameters in float64."""
         return [as_array(param) for param in self.params]

@@ -16,6 +16,9 @@ MISSING = "where gradients are missing"
 UNKNOWN = "it differs from the reference, and matches no known mistake"
 """The likely cause if the plainest run differs from the formula, and nothing explains it."""
 
+INTERFACE = "its interface is not that of torch's classes"
+"""The cause if a subject lacks something that torch's classes have, or is called otherwise."""
+
 SEEN = "seen in "
 """Begins the circumstance that something other than a parameter differs."""
 

@@ -15,6 +15,7 @@ from optreg.conformance.harness import trials
 from optreg.conformance.harness.identity import Identity, found_out
 from optreg.conformance.harness.problems import a_parameter
 from optreg.conformance.harness.scheduler_run import make_optimizer
+from optreg.conformance.results.causes import INTERFACE
 from optreg.conformance.results.verdict import (
     NEEDS_A_REFERENCE,
     CannotBeJudged,
@@ -32,6 +33,8 @@ from optreg.conformance.subjects.variants import declared, in_words
 from optreg.entries import Entry
 
 SUITE = str(Path(__file__).parents[1])
+
+REFUSED = "the constructor refuses values that the reference takes"
 
 
 def judge(target: Target, check: LiveCheck) -> Verdict:
@@ -160,10 +163,13 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
 
 def _raised(subject: Subject, error: BaseException, hint: str | None) -> Finding:
     """The finding that the subject raises an exception: its type, its message, and where it was raised."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(SUITE)]
+    trace = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in trace if not frame.filename.startswith(SUITE)]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which differ from run to run
     causes, program = causes_of(error, where), program_that_raises(subject.activity.recording, error)
     reason = f"it raises {type(error).__name__}: {text}{where}"
-    return Finding(reason=reason, likely=hint, snippet=program, causes=causes, raised=True)
+    made = any(frame.name == "make" and frame.filename.startswith(SUITE) for frame in trace)
+    likely = REFUSED if made else INTERFACE if INTERFACE in causes else hint
+    return Finding(reason=reason, likely=likely, snippet=program, causes=causes, raised=True)

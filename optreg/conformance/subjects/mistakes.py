@@ -1,9 +1,10 @@
 """Mistakes: the common ones, each as switches of the family of update rules."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from optreg.conformance.subjects.family import NO_CORRECTION, Changes
+from optreg.conformance.subjects.family import NO_CORRECTION, Changes, Rule
 from optreg.conformance.subjects.variants import SWITCHES
 from optreg.hyperparameters import defaults
 
@@ -82,6 +83,13 @@ NOT_OF_THE_FORMULA = frozenset(
     {"counting", "decay_rate", "first_count", "gap", "last_count", "rate", "resume", "zeros"}
 )
 """Switches that a run of one parameter, with a gradient in every update, does not show."""
+
+
+def in_rule(rule: Rule) -> dict[str, Rule]:
+    """The rule with each mistake that changes it; to ignore dampening is a mistake about a hyperparameter."""
+    wrong = {sentence: replace(rule, **change) for sentence, change in MISTAKES.items()}
+    undamped = replace(rule, damped="no") if rule.damped == "dampening" else rule
+    return {sentence: each for sentence, each in wrong.items() if each not in (rule, undamped)}
 
 
 def of_the_formula(reference: type, hostile: Mapping[str, Any]) -> dict[str, Changes]:

@@ -116,11 +116,16 @@ class Names:
     def placed(self, group: Mapping[str, Any], settings: Mapping[str, Any]) -> "Names":
         """The names with their places in a group that was constructed with `settings`.
 
-        A group holds a hyperparameter under the argument's name, the reference's name, or a key found by its value.
+        A group holds a hyperparameter under the argument's name, the reference's name, or a key found by its value that
+        is no other hyperparameter's name.
         """
-        return Names(self.arguments, {name: self._found(group, name, value) for name, value in settings.items()})
+        others = {key: value for key, value in group.items() if key not in {*settings, *self.arguments}}
+        places = {name: self._found(group, others, name, value) for name, value in settings.items()}
+        return Names(self.arguments, places)
 
-    def _found(self, group: Mapping[str, Any], name: str, value: Any) -> list[tuple[str, int | None]]:
+    def _found(
+        self, group: Mapping[str, Any], others: Mapping[str, Any], name: str, value: Any
+    ) -> list[tuple[str, int | None]]:
         theirs = [(key, index_in(ours)) for key, ours in self.arguments.items() if field_of(ours) == name]
         named = theirs or [(name, None)]
         if all(key in group for key, _ in named):
@@ -128,7 +133,7 @@ class Names:
         if name in group:
             return [(name, None)]
         parts = list(enumerate(value)) if isinstance(value, tuple) else [(None, value)]
-        by_value = [(_key_of(group, part), index) for index, part in parts]
+        by_value = [(_key_of(others, part), index) for index, part in parts]
         return [(key, index) for key, index in by_value if key is not None] if all(k for k, _ in by_value) else named
 
 
