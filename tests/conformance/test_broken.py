@@ -25,7 +25,7 @@ WITHOUT_A_PROGRAM = {
     "KeepsEveryGradient", "DecayInAnAttribute", "TakesAnything", "TakesMoreMemoryThanDeclared", "ReadsTheNorm",
     "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
-    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "ClearsGradients",
+    "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "ClearsWithinTheGraph", "ClearsGradients",
     "SavesWhatLives", "LeavesOutWhatHasNoMaximum",
     # something else than the optimizer is used: a checkpoint not its own, another process, a tensor
     "CountsInTensorsAlone", "SavesTickets", "ReadsATensorOnce",
