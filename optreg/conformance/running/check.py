@@ -43,15 +43,14 @@ def judge(target: Target, check: LiveCheck) -> Verdict:
     Raises:
         CannotBeJudged: the subject cannot be found or imported.
     """
-    target = trials.settled(target)
-    with trials.uncompiled() if (target.found or {}).get("compiles") else nullcontext():
-        return judge_subject(resolve(target), check)
+    return judge_subject(resolve(trials.settled(target)), check)
 
 
 def judge_subject(subject: Subject, check: LiveCheck) -> Verdict:
     """Run a check of a subject that is resolved already."""
     began = time.perf_counter()
-    status, finding, reason = _outcome(subject, check)
+    with trials.uncompiled() if (subject.target.found or {}).get("compiles") else nullcontext():
+        status, finding, reason = _outcome(subject, check)
     return Verdict(
         subject=subject.name,
         check=check.id,
