@@ -188,18 +188,22 @@ def check_edits_of_a_group_act_on_the_next_step(subject: OptimizerSubject) -> No
 def _assert_common_edits_act(subject: OptimizerSubject) -> None:
     """Assert that edits of common hyperparameters act: rate and decay at once, others after some updates at most."""
     problem = hostile_problem(subject, missing=False)
-    for name, value in [("lr", 0.5), *common_changes(subject)]:
+    edits: list[tuple[str, Any, dict[str, Any]]] = [("lr", 0.5, {})]
+    for name, value in common_changes(subject):
+        edits += [(name, value, {})] + [(name, value, {name: 0.0})] * (name == "weight_decay")
+    for name, value, made in edits:
         at_once = name in {"lr", "weight_decay"}
         acts = []
         for when in (1 + subject.rests, 4 + subject.rests):
-            plain, edited = (OptimizerRun(subject, problem.starts).run(problem, 0, when) for _ in range(2))
+            plain, edited = (OptimizerRun(subject, problem.starts, **made).run(problem, 0, when) for _ in range(2))
             edited.edit(noted=True, **{name: value})
             for step in problem.steps[when : when + 1 if at_once else None]:
                 plain.step(step.grads)
                 edited.step(step.grads)
             acts.append(not all(map(np.array_equal, plain.values(), edited.values())))
         works = all(acts) if at_once else any(acts)
-        subject.assert_true(works, f"{name}={value!r}, edited during a run, has no effect{' at once' * at_once}")
+        edit = f"{name}={value!r}, edited during a run{' that began at 0' * bool(made)},"
+        subject.assert_true(works, f"{edit} has no effect{' at once' * at_once}")
 
 
 def _states(subject: OptimizerSubject, **settings: Any) -> set[str]:
