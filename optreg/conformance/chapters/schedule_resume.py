@@ -206,7 +206,7 @@ def check_loading_leaves_the_checkpoint_alone(subject: ScheduleSubject) -> None:
     subject.assert_equal(given, kept, "the checkpoint after loading it and stepping on")
 
 
-@check("R09", hint="loading adds to what was there, or compares with it, or only ever advances the step")
+@check("R09", hint="loading adds to what was there, compares with it, or only advances; or a step of 0 is not saved")
 def check_loading_into_a_scheduler_that_has_run(subject: ScheduleSubject) -> None:
     """Loading replaces everything in a scheduler that has run already, for more steps or for fewer."""
     for at, made in ((3, 15), (15, 3), (0, 7), (6, 6)):

@@ -147,7 +147,7 @@ def _gradients_are_kept(subject: OptimizerSubject, problem: Problem, layout: Lay
                 subject.assert_equal(param.grad, subject.tensor(grad), f"the gradient of parameter {index}", step=t)
 
 
-@check("S08", hint="the update assigns `p.data = ...` or a new parameter instead of writing in place")
+@check("S08", hint="`p.data` or the parameter is replaced, or the group's list is sorted, instead of writing in place")
 def check_parameters_keep_identity_and_storage(subject: OptimizerSubject) -> None:
     """Parameters stay the same objects in the same memory, so that the model and views of them see the updates."""
     problem = hostile_problem(subject)
