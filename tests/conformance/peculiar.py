@@ -140,10 +140,11 @@ class HalvesAndForgets(Halves):
 
 
 class HalvesOfAModel(Halves):
-    """Takes a model, and the class of another optimizer."""
+    """Takes a model, its parameters, and the class of another optimizer."""
 
-    def __init__(self, model, base_optimizer, share=0.5, **settings):
-        super().__init__(base_optimizer(model.parameters(), **settings), share)
+    def __init__(self, model, params, base_optimizer, share=0.5, **settings):
+        super().__init__(base_optimizer(params, **settings), share)
+        self.names = [name for name, _ in model.named_parameters()]
 
 
 class ByFlag(Matrices):

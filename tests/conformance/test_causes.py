@@ -155,6 +155,12 @@ REFERENCE, OTHER_RUN = "parameter 0 is 1.5 where the reference says 1.25", "para
         # what is wrong only in float32 does not explain what is wrong in several groups
         ([failed("D02", REFERENCE, circumstances=("in torch.float32",)),
           failed("G02", REFERENCE, circumstances=("in several groups",))], [("D02", (), ()), ("G02", (), ())]),
+        # a resume in another process is a resume
+        ([failed("P01", OTHER_RUN, circumstances=("resumed",)),
+          failed("P26", OTHER_RUN, circumstances=("resumed", "in another process"))], [("P01", ("P26",), ())]),
+        # what is wrong after the end, and known, does not explain a wrong formula
+        ([failed("L01", REFERENCE, circumstances=()),
+          failed("L04", OTHER_RUN, causes=("it goes on",), circumstances=())], [("L01", (), ()), ("L04", (), ())]),
         # sentences that differ by their numbers
         ([failed("G04", "group 1 has no 'lr' after 2 updates"), failed("G05", "group 3 has no 'lr' after 17 updates"),
           failed("G06", "group 1 has no 'eps'")], [("G04", ("G05",), ()), ("G06", (), ())]),

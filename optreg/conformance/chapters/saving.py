@@ -19,7 +19,7 @@ from optreg.conformance.harness.following import compare, side_by_side, step_bot
 from optreg.conformance.harness.optimizer_run import COPIES, OptimizerRun
 from optreg.conformance.harness.problems import Problem, hostile_problem
 from optreg.conformance.harness.reference_run import ReferenceRun
-from optreg.conformance.results.verdict import NotApplicable
+from optreg.conformance.results.verdict import NotApplicable, under
 from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import OptimizerSubject
 
@@ -290,9 +290,9 @@ def check_resuming_in_another_process(subject: OptimizerSubject) -> None:
         file = io.BytesIO()
         torch.save((run.values(), run.optimizer.state_dict()), file)
         resumed = there(file.getvalue())
-    subject.assert_equal(
-        resumed, run.run(problem, 6).tensors(), "resumed in another process, parameter", of=UNINTERRUPTED
-    )
+    what = "resumed in another process, parameter"
+    with under("resumed", "in another process"):
+        subject.assert_equal(resumed, run.run(problem, 6).tensors(), what, of=UNINTERRUPTED)
 
 
 @check("P10", Tier.SHOULD, hint="an option is missing from older checkpoints: set its default in `__setstate__`")

@@ -117,7 +117,8 @@ def _explains(simple: Finding, other: Finding) -> bool:
     fewer, more = {*simple.circumstances}, {*other.circumstances}
     if not fewer <= more or any(each.startswith(SEEN) for each in more - fewer):
         return False
-    return is_by_formula(simple) == is_by_formula(other) or bool(fewer) or more <= {MISSING}
+    alike = is_by_formula(simple) == is_by_formula(other)
+    return alike or bool(fewer) or (more <= {MISSING} and not simple.causes)
 
 
 def is_by_formula(finding: Finding) -> bool:

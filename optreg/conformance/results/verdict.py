@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -146,6 +146,16 @@ def mostly_because(hint: str) -> Iterator[None]:
         yield
     except Failed as failed:
         failed.hint = hint
+        raise
+
+
+@contextmanager
+def under(*circumstances: str) -> Iterator[None]:
+    """Say what is special about a run inside, where no recording tells it."""
+    try:
+        yield
+    except Failed as failed:
+        failed.finding = replace(failed.finding, circumstances=circumstances)
         raise
 
 

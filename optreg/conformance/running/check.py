@@ -34,6 +34,9 @@ from optreg.entries import Entry
 
 SUITE = str(Path(__file__).parents[1])
 
+WRAPPERS = ("decorate_context", "profile_hook_step", "wrapper")
+"""Functions of torch around `step`, in which a call with other arguments than `step` takes fails."""
+
 REFUSED = "the constructor refuses values that the reference takes"
 
 
@@ -163,7 +166,7 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
 def _raised(subject: Subject, error: BaseException, hint: str | None) -> Finding:
     """The finding that the subject raises an exception: its type, its message, and where it was raised."""
     trace = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in trace if not frame.filename.startswith(SUITE)]
+    frames = [frame for frame in trace if not frame.filename.startswith(SUITE) and frame.name not in WRAPPERS]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which differ from run to run

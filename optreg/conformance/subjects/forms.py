@@ -43,6 +43,8 @@ class Form:
         in_groups = isinstance(params, list) and bool(params) and isinstance(params[0], dict)
         if in_groups and not self.grouped:
             raise ValueError("a model has no groups")
+        if not self.grouped:
+            params = list(params)  # which may be a generator, and is used twice
         if of_groups := self.of_groups(arguments):
             params = [{**of_groups, **group} for group in (params if in_groups else [{"params": params}])]
         names = {"torch": torch, "params": params, **arguments}
