@@ -161,6 +161,9 @@ REFERENCE, OTHER_RUN = "parameter 0 is 1.5 where the reference says 1.25", "para
         # what is wrong after the end, and known, does not explain a wrong formula
         ([failed("L01", REFERENCE, circumstances=()),
           failed("L04", OTHER_RUN, causes=("it goes on",), circumstances=())], [("L01", (), ()), ("L04", (), ())]),
+        # but a wrong formula, and known, explains a relation that does not hold
+        ([failed("M02", REFERENCE, causes=("one",), circumstances=()), failed("M12", OTHER_RUN, circumstances=())],
+         [("M02", ("M12",), ())]),
         # sentences that differ by their numbers
         ([failed("G04", "group 1 has no 'lr' after 2 updates"), failed("G05", "group 3 has no 'lr' after 17 updates"),
           failed("G06", "group 1 has no 'eps'")], [("G04", ("G05",), ()), ("G06", (), ())]),

@@ -117,8 +117,9 @@ def _explains(simple: Finding, other: Finding) -> bool:
     fewer, more = {*simple.circumstances}, {*other.circumstances}
     if not fewer <= more or any(each.startswith(SEEN) for each in more - fewer):
         return False
-    alike = is_by_formula(simple) == is_by_formula(other)
-    return alike or bool(fewer) or (more <= {MISSING} and not simple.causes)
+    if is_by_formula(simple) == is_by_formula(other) or fewer:
+        return True
+    return more <= {MISSING} and (is_by_formula(simple) or not simple.causes)
 
 
 def is_by_formula(finding: Finding) -> bool:
