@@ -102,6 +102,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
     from optreg.conformance.results.verdict import CannotBeJudged
 
     tier, limit = Tier(options["tier"]), options["limit"]
+    checks = {check.id: check for check in pool.checks}
     described, refused = {}, {}
     cases = []
     for target in targets:
@@ -114,7 +115,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
         is_another = target.like and as_found.found
         cases += [
             (as_found, check)
-            for check in of_tier(pool.checks, tier, subject["kind"])
+            for check in of_tier(checks.values(), tier, subject["kind"])
             if selection(f"{target}-{check}") or (is_another and check.chapter == "Variants")
         ]
     if described and not cases:
@@ -125,8 +126,7 @@ def _judge(pool: Any, targets: list[Any], selection: Callable[[str], bool], opti
             refused[target.name] = str(verdict)
         else:
             verdicts.append(verdict)
-    checks, subjects = {check.id: check for check in pool.checks}, [*described.values()]
-    found = causes(verdicts)
+    found, subjects = causes(verdicts), [*described.values()]
     if subjects:
         _print_what_they_are(subjects, verdicts)
         _print_findings(found, verdicts, checks, options["verbose"])

@@ -102,8 +102,9 @@ def test_checks_that_would_not_be_run_are_refused(site, fault):
 def test_checks_of_two_distributions_of_one_id_are_refused_and_nothing_is_judged(family):
     family()
     family(PLUGIN.replace("family", "other"), name="other")
-    run = conform("lion", "-k", "M20")
+    run = conform("lion", "momentum", "-k", "M20")
     assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
     assert "distribution 'other' has a check 'Z01-the_name_is_short', and distribution 'family'" in run.stderr
 
 

@@ -36,12 +36,17 @@ class Sandbox:
         self._lost = 0
         self._known: dict[tuple[str, str], Verdict] = {}
         self._allowance = allowance or Allowance()
-        self._checks: tuple[Check, ...] | None = None  # the worker's first message, when it has imported torch
 
-    @property
+    @functools.cached_property
     def checks(self) -> tuple[Check, ...]:
         """The catalogue, from the worker, so that this process need not import torch."""
-        return self._listed()
+        listed = _found(self._greeting, "checks")
+        return tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
+
+    @functools.cached_property
+    def _greeting(self) -> dict[str, Any]:
+        """The worker's first message, when it has imported torch: the catalogue, or why there is none."""
+        return self._read()
 
     def judge(self, target: Target, check: str, *, limit: float = LIMIT) -> Verdict:
         """The verdict of one check.
@@ -82,7 +87,7 @@ class Sandbox:
 
     def _request(self, target: Target, limit: float, check: str | None = None) -> dict[str, Any]:
         """The worker's reply, which has the id of this request."""
-        self._listed()
+        _found(self._greeting, "checks")  # read before any reply
         if self._process.poll() is not None and self._lost < LOSSES:
             self.close()
             self._process = _start()
@@ -108,12 +113,6 @@ class Sandbox:
     def _abandon(self) -> None:
         self._process.kill()
         self._process.wait()
-
-    def _listed(self) -> tuple[Check, ...]:
-        if self._checks is None:
-            listed = _found(self._read(), "checks")
-            self._checks = tuple(Check(**{**check, "tier": Tier(check["tier"])}) for check in listed)
-        return self._checks
 
     def _read(self) -> dict[str, Any]:
         """The next message of the worker."""
