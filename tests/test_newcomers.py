@@ -148,9 +148,8 @@ CRITERIA = {
 
 @check("M99", Tier.INFO, hint="gradients that are small are taken for none")
 def check_tiny_gradients_count(subject: OptimizerSubject) -> None:
-    """Gradients of 1e-20 are followed as all others."""
-    step = Step(lr=0.01, grads=[np.full((3,), 1e-20)])
-    follow(subject, Problem([np.array([0.5, 1.0, 2.0])], [step, step]))
+    """Gradients of 1e-18 and less are followed as all others."""
+    follow(subject, hostile_problem(subject, missing=False).scaled(range(STEPS), 1e-20))
 '''
     },
     "tests/conformance/broken/mathematics.py": {

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from optreg import registry
 from optreg.cli import main
 from optreg.cli.files import CannotBeWritten, OutputFile
-
-pytestmark = pytest.mark.no_cover
 
 SPEC = "optimizer: {name: lion}\nscheduler: {name: linear, total_steps: 10}\n"
 CONFORM = ["conform", "lion", "-k", "lion-M02"]
@@ -27,7 +26,9 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPTREG_PLUGINS", "optreg/lion, optreg/linear")
     Path("run.yaml").write_text(SPEC)
-    return tmp_path
+    registry._installed.cache_clear()
+    yield tmp_path
+    registry._installed.cache_clear()
 
 
 def run(*arguments):

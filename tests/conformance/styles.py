@@ -194,12 +194,11 @@ class Configured(AdamW):
 class LateMaximum(torch.optim.Adam):
     """The largest second moment begins as zero in the update in which `amsgrad` is on for the first time."""
 
-    def step(self, closure=None):
-        for group in self.param_groups:
-            for p in group["params"]:
-                if group["amsgrad"] and self.state[p] and "max_exp_avg_sq" not in self.state[p]:
-                    self.state[p]["max_exp_avg_sq"] = torch.zeros_like(p)
-        return super().step(closure)
+    def _init_group(self, group, *lists):
+        for p in group["params"]:
+            if group["amsgrad"] and self.state[p] and "max_exp_avg_sq" not in self.state[p]:
+                self.state[p]["max_exp_avg_sq"] = torch.zeros_like(p)
+        return super()._init_group(group, *lists)
 
 
 class SumsFromTheConstructor(torch.optim.Optimizer):

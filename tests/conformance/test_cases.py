@@ -7,8 +7,6 @@ from optreg.conformance.cases import Case, Floor
 from optreg.conformance.catalogue import FLOORS
 from optreg.conformance.running.sandbox import Sandbox, sandbox
 
-pytestmark = pytest.mark.no_cover
-
 PASSED = Verdict(subject="constant", check="L02", status=Status.PASSED)
 HEAD = """\
 from optreg.conformance import parametrize_with_checks

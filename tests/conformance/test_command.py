@@ -23,8 +23,6 @@ from optreg.conformance.results.verdict import Finding
 from optreg.conformance.running import allowance, sandbox
 from optreg.conformance.running.check import describe, judge
 
-pytestmark = pytest.mark.no_cover
-
 HERE = Path(__file__).parent
 OPTREG = Path(sysconfig.get_path("scripts")) / "optreg"
 
@@ -65,6 +63,7 @@ def test_a_right_plugin_passes_and_its_reports_say_so(tmp_path):
 IN_THE_WAY = ("conftest", "json", "numpy", "queue", "random", "selectors", "sitecustomize", "torch")
 
 
+@pytest.mark.no_cover
 def test_nothing_around_the_command_has_an_effect_on_it(tmp_path, elsewhere):
     names = ("lion", "linear", "-k", "lion-M02 or lion-M25 or linear-L0")
     conform(*names, "--json", str(tmp_path / "clean.json"), folder=elsewhere.folder)
@@ -84,6 +83,7 @@ def test_nothing_around_the_command_has_an_effect_on_it(tmp_path, elsewhere):
     assert run.returncode == 0, "a class that is named by its module is found in the working folder"
 
 
+@pytest.mark.no_cover
 def test_two_runs_by_one_process_and_by_two_give_equal_reports(tmp_path):
     one, two = tmp_path / "1.json", tmp_path / "2.json"
     names = ("broken.mathematics:EpsClamps", "broken.engineering:WritesToTheGradient", "--as", "adamw")
@@ -145,6 +145,7 @@ def test_junit_has_findings_crashes_reasons_and_what_is_not_judged_whatever_was_
     assert skipped.message == "not applicable: it has no eps"
 
 
+@pytest.mark.no_cover
 def test_a_broken_class_is_told_with_measure_cause_and_a_program_that_shows_it(tmp_path):
     file = tmp_path / "r.json"
     run = conform("broken.mathematics:DecayAfterTheUpdate", "--as", "adamw", "-k", "M02", "--json", str(file))
@@ -249,6 +250,7 @@ def test_what_cannot_be_judged_spoils_its_own_row_and_not_the_run(tmp_path):
     assert "could not be judged" in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.no_cover
 def test_a_worker_that_is_killed_leaves_its_subjects_not_judged():
     run = conform("harmful:KillsTheWorker", "--as", "lion", "-k", "M02 or M04")
     assert run.returncode == 2
@@ -271,6 +273,7 @@ def test_all_checks_are_listed():
     assert conform().returncode == 2
 
 
+@pytest.mark.no_cover
 def test_a_class_with_its_own_names_is_judged_by_mapping_them():
     pairs = ("beta1=betas[0]", "beta2=betas[1]", "epsilon=eps", "l2=weight_decay")
     names = (word for pair in pairs for word in ("--param", pair))
@@ -281,6 +284,7 @@ def test_a_class_with_its_own_names_is_judged_by_mapping_them():
     assert statuses == [Status.FAILED, Status.FAILED], "it rises again after the end, and does not declare it"
 
 
+@pytest.mark.no_cover
 def test_harmful_plugins_spoil_their_own_rows_and_not_the_run(tmp_path):
     reasons = {
         "Segfaults": "died of SIGSEGV during the check",
@@ -307,6 +311,7 @@ def test_harmful_plugins_spoil_their_own_rows_and_not_the_run(tmp_path):
     assert len(verdicts) == 2 * len(names) + 4
 
 
+@pytest.mark.no_cover
 def test_what_is_written_to_the_worker_is_no_verdict_and_the_neighbour_is_judged(tmp_path):
     file = tmp_path / "r.json"
     names = ("harmful:WritesIntoTheWorker", "broken.textbook:Lion")
@@ -354,6 +359,7 @@ def test_a_request_that_is_interrupted_does_not_leave_its_reply_to_the_next():
     assert (verdict.subject, verdict.check, verdict.status) == ("right:PlainLion", "M04", Status.PASSED)
 
 
+@pytest.mark.no_cover
 def test_what_a_plugin_prints_is_kept_to_its_beginning_and_what_it_changes_stays_with_it(tmp_path):
     file = tmp_path / "r.json"
     run = conform(
