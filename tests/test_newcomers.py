@@ -292,7 +292,7 @@ def test_a_command_runs_and_is_listed(printed):
 
 def test_the_suite_judges_plugins_and_runs_a_new_check(copied):
     told = ran(
-        copied, "-m", "optreg", "conform", "signum", "inverse_root", "--tier", "info",
+        copied, "-m", "optreg", "conform", "-n", "1", "signum", "inverse_root", "--tier", "info",
         "-k", "M02 or M03 or M99 or K04 or K05 or L01 or K14 or K15",
     )  # fmt: skip
     assert f"signum\toptreg {version('optreg')}\t5\t0\t0\t" in told

@@ -181,7 +181,7 @@ def test_its_own_tests_pass_there(environment):
     result = environment("-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:cov", tests)
     assert " passed" in result.stdout
     assert "failed" not in result.stdout
-    conform = environment.optreg("conform", "signsgd", "-k", "M0")
+    conform = environment.optreg("conform", "-n", "1", "signsgd", "-k", "M0")
     assert "signsgd\toptreg-signsgd 1.2.3\t" in conform.stdout
 
 

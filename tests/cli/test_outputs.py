@@ -17,7 +17,7 @@ from optreg.cli import main
 from optreg.cli.files import CannotBeWritten, OutputFile
 
 SPEC = "optimizer: {name: lion}\nscheduler: {name: linear, total_steps: 10}\n"
-CONFORM = ["conform", "lion", "-k", "lion-M02"]
+CONFORM = ["conform", "-n", "1", "lion", "-k", "lion-M02"]
 
 
 @pytest.fixture

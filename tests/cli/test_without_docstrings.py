@@ -56,7 +56,9 @@ def test_all_else_works(tmp_path):
 
 
 def test_checks_are_judged_with_their_claims(tmp_path):
-    told = run(*OPTREG, "conform", "lion", "-k", "lion-M02 or lion-S01", "--html", "page.html", folder=tmp_path)
+    told = run(
+        *OPTREG, "conform", "-n", "1", "lion", "-k", "lion-M02 or lion-S01", "--html", "page.html", folder=tmp_path
+    )
     assert told.splitlines()[-1].split("\t")[2:5] == ["2", "0", "0"]
     claims = json.loads((tmp_path / "page.html").read_text().partition('id="claims">')[2].partition("</script>")[0])
     assert claims.keys() == {"M02", "S01"}

@@ -29,7 +29,7 @@ OPTREG = Path(sysconfig.get_path("scripts")) / "optreg"
 
 def conform(*arguments, folder=HERE, timeout=280, start=(OPTREG,), **environ):
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", *start, "conform", *arguments],
+        [sys.executable, "-W", "ignore", *start, "conform", "-n", "1", *arguments],
         capture_output=True, text=True, check=False, cwd=folder, timeout=timeout, env=os.environ | environ,
     )  # fmt: skip
     assert "Traceback" not in run.stdout + run.stderr, run.stdout + run.stderr
@@ -43,7 +43,7 @@ def verdicts_of(file):
 
 def test_a_right_plugin_passes_and_its_reports_say_so(tmp_path):
     run = conform(
-        "lion", "linear", "-k", "lion-M or linear", "--json", str(tmp_path / "r.json"), "--junit", str(tmp_path / "r.xml"), "--html", str(tmp_path / "r.html")
+        "lion", "linear", "-k", "lion-M0 or linear-L", "--json", str(tmp_path / "r.json"), "--junit", str(tmp_path / "r.xml"), "--html", str(tmp_path / "r.html")
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stderr == ""
@@ -119,7 +119,7 @@ def test_an_expression_picks_checks_by_name(expression, picked):
     ],
 )
 def test_a_wrong_expression_is_told_with_its_place(expression, place):
-    result = CliRunner().invoke(main, ["conform", "lion", "-k", expression])
+    result = CliRunner().invoke(main, ["conform", "-n", "1", "lion", "-k", expression])
     assert result.exit_code == 2
     assert "Invalid value for -k: " in result.output
     assert place in result.output
@@ -290,8 +290,8 @@ def test_harmful_plugins_spoil_their_own_rows_and_not_the_run(tmp_path):
         "Segfaults": "died of SIGSEGV during the check",
         "ExitsAtOnce": "the process ended with exit code 0 during the check",
         "Exits": "raises SystemExit",
-        "Hangs": "the check stood still for 4 s, and was stopped",
-        "SpinsElsewhere": "the check did not end within 4 s of processor time, and was stopped",
+        "Hangs": "the check stood still for 3 s, and was stopped",
+        "SpinsElsewhere": "the check did not end within 3 s of processor time, and was stopped",
         "Grows": "allocate",
         "Forges": "the process wrote something else where its answer belongs during the check",
         "WritesEverywhere": "the process wrote something else where its answer belongs during the check",
@@ -299,7 +299,7 @@ def test_harmful_plugins_spoil_their_own_rows_and_not_the_run(tmp_path):
     }
     file = tmp_path / "r.json"
     names = [f"harmful:{name}" for name in reasons]
-    options = ("--as", "lion", "-k", "M02 or K01", "--limit", "4", "--json", str(file))
+    options = ("--as", "lion", "-k", "M02 or K01", "--limit", "3", "-n", "2", "--json", str(file))
     run = conform(*names, "harmful:Reads", "broken.textbook:Lion", *options)
     assert run.returncode == 1, run.stdout + run.stderr
     verdicts = {(v["subject"], v["check"]): v for v in json.loads(file.read_text())["verdicts"]}
@@ -327,7 +327,7 @@ def test_a_subject_that_hangs_again_and_again_gets_less_time_and_in_the_end_none
     monkeypatch.chdir(HERE)
     file = tmp_path / "r.json"
     options = ("--as", "lion", "-k", "M02 or M04 or M20", "--limit", "1.5", "--json", str(file))
-    result = CliRunner().invoke(main, ["conform", "harmful:Hangs", "right:PlainLion", *options])
+    result = CliRunner().invoke(main, ["conform", "-n", "1", "harmful:Hangs", "right:PlainLion", *options])
     assert result.exit_code == 2
     assert result.stderr == (
         "cannot be judged: harmful:Hangs: its checks have used 2 s together, and the others were not run; "

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-COMMAND = [sys.executable, "-m", "optreg", "conform", "--as", "lion", "--strict"]
+COMMAND = [sys.executable, "-m", "optreg", "conform", "-n", "1", "--as", "lion", "--strict"]
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:cov"]
 PROMPT = 2.0
 """Seconds in which everything must be gone."""

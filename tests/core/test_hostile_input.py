@@ -94,6 +94,7 @@ def test_the_sixteenth_level_is_read():
     assert read_text("[" * 16 + "]" * 16, "x").problems == []
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("unit", ["x: 1\n", "- no\n", "*a : *a\n", "? [a]\n: 1\n", "&a !!b c: 1\n", "'", "a: b: ", "%"])
 def test_a_file_full_of_faults_ends_in_a_short_error(tmp_path, unit):
     path = tmp_path / "spec"
