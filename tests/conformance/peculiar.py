@@ -227,6 +227,14 @@ class OfOneDtype(Momentum):
         super().update(group, p, g, state)
 
 
+class SumsInOneDtype(Momentum):
+    """Is told a dtype that need not be the parameters'."""
+
+    def __init__(self, params, lr=1e-3, momentum=0.9, sums="float64"):
+        super().__init__(params, lr, momentum)
+        self.sums = getattr(torch, sums)
+
+
 class Abstract(Momentum):
     """Leaves the update to others."""
 

@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import pytest
 import torch
 from broken.zoo import FAULTS
@@ -9,6 +10,7 @@ from broken.zoo import FAULTS
 from optreg.conformance import CannotBeJudged, Status, Target, Tier, checks
 from optreg.conformance.catalogue import floor, of_tier
 from optreg.conformance.chapters import find
+from optreg.conformance.harness.optimizer_run import OptimizerRun
 from optreg.conformance.harness.trials import in_words, settled
 from optreg.conformance.running.check import judge, judge_subject
 from optreg.conformance.running.sandbox import sandbox
@@ -190,3 +192,11 @@ def test_no_check_passes_alone_a_class_that_does_nothing(check):
 def test_a_value_that_cannot_be_guessed_is_given():
     found = settled(Target("harmful:NeedsMore", settings=(("secret", 3),))).found
     assert found["coupled"] is None
+
+
+def test_a_dtype_that_is_not_the_parameters_is_kept():
+    told, own = (
+        OptimizerRun(resolve(settled(Target(f"peculiar:{name}"))), [np.ones(3)], dtype=torch.float32).settings
+        for name in ("OfOneDtype", "SumsInOneDtype")
+    )
+    assert (told["grad_dtype"], own["sums"]) == ("float32", "float64")

@@ -73,8 +73,7 @@ class OptimizerRun:
     ) -> None:
         self.subject = subject
         copies, settings = list(map(np.array, starts)), {**subject.hostile, **subject.execution, **settings}
-        own = str(dtype).removeprefix("torch.")  # for hyperparameters that name the parameters' dtype
-        settings = {name: own if value == "float64" else value for name, value in settings.items()}
+        settings |= dict.fromkeys(subject.dtypes, str(dtype).removeprefix("torch."))
         self.recording = OptimizerRecording(subject, copies, dtype, groups, layout, frozen, settings)
         self.params = [Parameter(layout(subject.tensor(start, dtype))) for start in starts]
         for index in frozen:

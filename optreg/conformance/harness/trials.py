@@ -31,12 +31,10 @@ from optreg.hyperparameters import defaults, names
 Found = dict[str, Any]
 
 SUITE = str(Path(__file__).parents[1])
+"""Where the suite's own code is; a class's own lines are elsewhere."""
 
 STEPS = 12
 """How many updates a trial makes."""
-
-PRECISE = "the parameters' dtype"
-"""What a hyperparameter is whose value is the name of a dtype, and was made that of the parameters."""
 
 MANNERS: tuple[Found, ...] = (
     {},
@@ -80,6 +78,7 @@ def uncompiled() -> AbstractContextManager[Any]:
 
 def in_words(found: Mapping[str, Any]) -> list[str]:
     """What trials have found out, as sentences about the class."""
+    dtypes = dict.fromkeys(found.get("dtypes", ()), "the parameters' dtype")
     sentences = {
         "it takes matrices alone": "ndim" in found,
         "it makes updates after a call of `train()`": found.get("trains"),
@@ -99,10 +98,7 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
         "the parameters of a group are coupled": found.get("coupled") == "group",
         f"updates are counted for the whole {found.get('counter')}": found.get("counter", "parameter") != "parameter",
         f"{', '.join(found.get('left', ()))} keep the class's own values": found.get("left"),
-        **{
-            f"{name} is {PRECISE if value == 'float64' else value}": True
-            for name, value in found.get("values", {}).items()
-        },
+        **{f"{name} is {value}": True for name, value in {**found.get("values", {}), **dtypes}.items()},
     }
     return [sentence for sentence, holds in sentences.items() if holds]
 
@@ -161,9 +157,12 @@ def _values(subject: OptimizerSubject) -> Iterator[Found]:
     given = defaults(subject.reference)
     common = [name for name in names(subject.reference) if name in COMMON]
     lacking = {name: NEEDED[name] for name, value in given.items() if value is None and name in NEEDED}
-    precise = {name: "float64" for name, value in given.items() if value == "float32"}
+    dtypes = [name for name, value in given.items() if value == "float32"]
     yield {}
-    yield from ({"values": values} for values in (lacking, precise) if values)
+    if lacking:
+        yield {"values": lacking}
+    if dtypes:
+        yield {"values": dict.fromkeys(dtypes, "float64"), "dtypes": dtypes}
     yield from ({"left": [name]} for name in common if name != "lr")
     yield {"left": [name for name in common if name != "lr"]}
     yield from ({"values": {name: not value}} for name, value in given.items() if isinstance(value, bool))

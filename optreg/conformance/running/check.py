@@ -6,7 +6,6 @@ import traceback
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from optreg.conformance.catalogue import LiveCheck
@@ -31,8 +30,6 @@ from optreg.conformance.subjects.subject import OptimizerSubject, ScheduleSubjec
 from optreg.conformance.subjects.target import Target
 from optreg.conformance.subjects.variants import declared, in_words
 from optreg.entries import Entry
-
-SUITE = str(Path(__file__).parents[1])
 
 WRAPPERS = ("decorate_context", "profile_hook_step", "wrapper")
 """Functions of torch around `step`, in which a call with other arguments than `step` takes fails."""
@@ -166,12 +163,12 @@ def _outcome(subject: Subject, check: LiveCheck) -> tuple[Status, Finding | None
 def _raised(subject: Subject, error: BaseException, hint: str | None) -> Finding:
     """The finding that the subject raises an exception: its type, its message, and where it was raised."""
     trace = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in trace if not frame.filename.startswith(SUITE) and frame.name not in WRAPPERS]
+    frames = [frame for frame in trace if not frame.filename.startswith(trials.SUITE) and frame.name not in WRAPPERS]
     own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     where = f" at {own[-1].filename}:{own[-1].lineno}: {own[-1].line}" if own else ""
     text = re.sub(r"\b0x[0-9a-f]{6,}\b", "0x...", str(error)[:500])  # addresses, which differ from run to run
     causes, program = causes_of(error, where), program_that_raises(subject.activity.recording, error)
     reason = f"it raises {type(error).__name__}: {text}{where}"
-    made = any(frame.name == "make" and frame.filename.startswith(SUITE) for frame in trace)
+    made = any(frame.name == "make" and frame.filename.startswith(trials.SUITE) for frame in trace)
     likely = REFUSED if made else INTERFACE if INTERFACE in causes else hint
     return Finding(reason=reason, likely=likely, snippet=program, causes=causes, raised=True)

@@ -132,6 +132,7 @@ def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
         declared = ScheduleTraits(drives=drives, end=found.get("end"), after=after, resume=None)
         return ScheduleSubject(**common, traits=_with(declared, dict(target.traits)))
     manner = {name: found.get(name, False) for name in ("trains", "needs_closure", "graph", "distributed")}
+    manner["dtypes"] = frozenset(found.get("dtypes", ()))
     ndim = tuple(found.get("ndim", ()))
     traits = _inferred(OptimizerTraits(ndim=ndim, **{k: found[k] for k in FOUND_TRAITS if k in found}), signature)
     return OptimizerSubject(**common, traits=_with(traits, dict(target.traits)), options=_options(signature), **manner)

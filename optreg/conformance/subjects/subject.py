@@ -106,6 +106,8 @@ class OptimizerSubject(Subject):
     """It makes updates only with gradients that carry a graph."""
     distributed: bool = False
     """It makes updates only in a process group."""
+    dtypes: frozenset[str] = frozenset()
+    """Hyperparameters that name the parameters' dtype."""
 
     def make(self, params: Any, **settings: Any) -> Any:
         """Construct the optimizer from parameters or groups, hyperparameters, and execution options."""
