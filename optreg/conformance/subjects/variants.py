@@ -23,60 +23,94 @@ SWITCHES: dict[str, dict[str, dict[str, Any]]] = {
 """The traits that change the formula: for each value, the switches of the family."""
 
 WORDS = {
-    ("decay", "coupled"): "with its decay in the gradient",
-    ("decay", "decoupled"): "with decoupled decay",
-    ("eps", "outside"): "with eps outside the root",
-    ("eps", "inside"): "with eps inside the root",
-    ("eps", "uncorrected"): "with eps added before the bias correction",
-    ("eps", "clamped"): "with eps as a lower bound of the denominator",
-    ("correction", "both"): "with bias correction",
-    ("correction", "none"): "without bias correction",
-    ("unrectified", "mean"): "following the mean where it is not rectified",
-    ("unrectified", "skip"): "without the updates that are not rectified",
-    ("counter", "parameter"): "counted by parameter",
-    ("counter", "group"): "counted by group",
-    ("counter", "optimizer"): "counted for all groups together",
-    ("arithmetic", "parameter"): "in the parameters' dtype",
-    ("arithmetic", "float32"): "in float32",
-    ("after", "hold"): "holding its last rate",
-    ("after", "cycle"): "that goes on after its last step",
-    ("after", "formula"): "that follows its formula after its last step",
-    ("after", "raise"): "that ends with an error",
+    ("decay", "coupled"): (
+        "with its decay in the gradient",
+        "weight_decay * p is added to the gradient",
+    ),
+    ("decay", "decoupled"): (
+        "with decoupled decay",
+        "p is multiplied by 1 - lr * weight_decay",
+    ),
+    ("eps", "outside"): (
+        "with eps outside the root",
+        "eps is added to the root of the corrected mean of squares",
+    ),
+    ("eps", "inside"): (
+        "with eps inside the root",
+        "eps is added to the mean of squares before its root is taken",
+    ),
+    ("eps", "uncorrected"): (
+        "with eps added before the bias correction",
+        "eps is added to the root before its bias is corrected",
+    ),
+    ("eps", "clamped"): (
+        "with eps as a lower bound of the denominator",
+        "the root is clamped to at least eps",
+    ),
+    ("correction", "both"): (
+        "with bias correction",
+        "both means are divided by 1 - beta**step",
+    ),
+    ("correction", "none"): (
+        "without bias correction",
+        "no mean is divided by 1 - beta**step",
+    ),
+    ("unrectified", "mean"): (
+        "following the mean where it is not rectified",
+        "the mean is the whole update where rho_t is at most 5",
+    ),
+    ("unrectified", "skip"): (
+        "without the updates that are not rectified",
+        "updates where rho_t is at most 5 are left out",
+    ),
+    ("counter", "parameter"): (
+        "counted by parameter",
+        "each parameter has a step count",
+    ),
+    ("counter", "group"): (
+        "counted by group",
+        "each group has one step count",
+    ),
+    ("counter", "optimizer"): (
+        "counted for all groups together",
+        "there is one step count",
+    ),
+    ("arithmetic", "parameter"): (
+        "in the parameters' dtype",
+        "nothing is cast to another dtype",
+    ),
+    ("arithmetic", "float32"): (
+        "in float32",
+        "parameters, gradients or state are cast to float32",
+    ),
+    ("after", "hold"): (
+        "holding its last rate",
+        "the step is limited to the last one",
+    ),
+    ("after", "cycle"): (
+        "that goes on after its last step",
+        "the formula is evaluated beyond the last step",
+    ),
+    ("after", "formula"): (
+        "that follows its formula after its last step",
+        "the formula is evaluated beyond the last step",
+    ),
+    ("after", "raise"): (
+        "that ends with an error",
+        "steps beyond the last one are refused",
+    ),
 }
-
-
-IN_CODE = {
-    ("decay", "coupled"): "weight_decay * p is added to the gradient",
-    ("decay", "decoupled"): "p is multiplied by 1 - lr * weight_decay",
-    ("eps", "outside"): "eps is added to the root of the corrected mean of squares",
-    ("eps", "inside"): "eps is added to the mean of squares before its root is taken",
-    ("eps", "uncorrected"): "eps is added to the root before its bias is corrected",
-    ("eps", "clamped"): "the root is clamped to at least eps",
-    ("correction", "both"): "both means are divided by 1 - beta**step",
-    ("correction", "none"): "no mean is divided by 1 - beta**step",
-    ("unrectified", "mean"): "the mean is the whole update where rho_t is at most 5",
-    ("unrectified", "skip"): "updates where rho_t is at most 5 are left out",
-    ("counter", "parameter"): "each parameter has a step count",
-    ("counter", "group"): "each group has one step count",
-    ("counter", "optimizer"): "there is one step count",
-    ("arithmetic", "parameter"): "nothing is cast to another dtype",
-    ("arithmetic", "float32"): "parameters, gradients or state are cast to float32",
-    ("after", "hold"): "the step is limited to the last one",
-    ("after", "cycle"): "the formula is evaluated beyond the last step",
-    ("after", "formula"): "the formula is evaluated beyond the last step",
-    ("after", "raise"): "steps beyond the last one are refused",
-}
-"""What code does that makes a variant."""
+"""For each trait and value, how a sentence calls the variant, and what the code does that makes it one."""
 
 
 def in_code(traits: Mapping[str, Any]) -> str:
     """What the code of a variant does."""
-    return "; ".join(IN_CODE.get(pair, f"{pair[0]} is {pair[1]}") for pair in traits.items())
+    return "; ".join(WORDS[pair][1] if pair in WORDS else f"{pair[0]} is {pair[1]}" for pair in traits.items())
 
 
 def in_words(like: str, traits: Mapping[str, Any]) -> str:
     """What a subject is: `adamw, counted by group, in float32`."""
-    return ", ".join([like, *(WORDS.get(pair, f"{pair[0]}={pair[1]}") for pair in traits.items())])
+    return ", ".join([like, *(WORDS[pair][0] if pair in WORDS else f"{pair[0]}={pair[1]}" for pair in traits.items())])
 
 
 def declared(traits: OptimizerTraits | ScheduleTraits, plain: OptimizerTraits | ScheduleTraits) -> dict[str, Any]:
