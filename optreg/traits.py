@@ -68,6 +68,8 @@ class ScheduleTraits:
             it is refused), or the `"constructor"`'s, as in torch's LambdaLR. None: the checkpoint's, if it has them.
         pure: the implementation is a function of the step, which a warm-up can precede, or, if False, an LRScheduler.
             None: found out when it is built.
+        levels: the hyperparameters that only set the first or the last level of the curve, for instance
+            `("min_lr_ratio",)`. In a phase, `from` and `to` take their place.
     """
 
     drives: tuple[str, ...] = ()
@@ -76,3 +78,4 @@ class ScheduleTraits:
     peak: str | None = None
     resume: Literal["checkpoint", "constructor"] | None = "checkpoint"
     pure: bool | None = None
+    levels: tuple[str, ...] = ()
