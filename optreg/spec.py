@@ -4,17 +4,49 @@ An existing `Spec` is valid: every name leads to one plugin, every value has its
 in. Only which parameters a rule matches depends on the model; `optreg.groups` finds out.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from optreg.clock import Clock
 from optreg.entries import Entry
 from optreg.errors import Position, Problem
 from optreg.on_resume import OnResume
+from optreg.quantities import Quantity
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 
 Pairs = tuple[tuple[str, Any], ...]
 """An immutable, hashable dict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A value that a curve begins at or goes to: a value of the hyperparameter, or a share of its base.
+
+    Args:
+        value: the value, or the share, of which 1 is the whole.
+        text: a share as it was written, such as `10%`; None for a value.
+    """
+
+    value: float
+    text: str | None = None
+
+    def of(self, base: float) -> float:
+        """The value, where 100% is `base`."""
+        return self.value * base if self.text else self.value
+
+    def share(self, base: float) -> float:
+        """The share of `base`. Where a float can say it, it is one whose product with `base` is the value exactly."""
+        if self.text:
+            return self.value
+        share = self.value / base
+        near = (share, math.nextafter(share, 0.0), math.nextafter(share, math.inf))
+        return next((one for one in near if one * base == self.value), share)
+
+    def plain(self) -> Any:
+        """The level as a spec writes it."""
+        return self.text or self.value
 
 
 @dataclass(frozen=True)
@@ -26,12 +58,21 @@ class Component:
     pairs: Pairs
     warmup_steps: int | None = None
     """Updates of linear warm-up before a schedule; None if not stated, or if it has a parameter of that name."""
+    warmup_from: Level | None = None
+    """Where that warm-up begins; None for 0."""
+    convention: str | None = None
+    """Whose way of counting the schedule follows (`optreg.conventions`); None for optreg's."""
     where: Position | None = field(default=None, compare=False)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Hyperparameters and execution options by name; sequences are tuples."""
         return dict(self.pairs)
+
+    @property
+    def is_schedule(self) -> bool:
+        """Whether it is a schedule, and not an optimizer."""
+        return isinstance(self.registration.plugin, SchedulePlugin)
 
     @property
     def entry(self) -> Entry:
@@ -52,8 +93,84 @@ class Component:
 
     def as_dict(self) -> dict[str, Any]:
         """The same as a section of a spec, as plain data."""
-        warmup = {} if self.warmup_steps is None else {"warmup_steps": self.warmup_steps}
-        return {"name": self.name, **warmup, **_listed(self.pairs)}
+        ways: Pairs = (
+            ("warmup_steps", self.warmup_steps),
+            ("warmup_from", self.warmup_from),
+            ("convention", self.convention),
+        )
+        return {"name": self.name, **_listed(tuple(pair for pair in ways if pair[1] is not None)), **_listed(self.pairs)}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of a timeline: a schedule from one point of the run to another.
+
+    Args:
+        begin: its first update.
+        end: the first update after it; None if it is open, or if that is left to the trainer.
+        start: its level at `begin`; None to go on from where the last phase ended.
+        to: its level at `end`; None for what the schedule's own curve leads to.
+        component: the schedule, with its length among the settings if it has an end; None for a straight line from
+            `start` to `to`, which is how a phase warms up.
+        length: how far it reaches, as it was written, with the key, `for` or `until`.
+        warmup: the warm-up within the phase, as it was written; it is a phase of its own, the one before.
+    """
+
+    begin: int
+    end: int | None
+    start: Level | None = None
+    to: Level | None = None
+    component: Component | None = None
+    length: tuple[str, Quantity] | None = None
+    warmup: Quantity | None = None
+    where: Position | None = field(default=None, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The phase as a mapping of a spec; not for the line of a warm-up, which its phase states."""
+        assert self.component is not None
+        end = self.component.registration.plugin.horizon if self.component.is_schedule else None
+        own = {key: value for key, value in self.component.as_dict().items() if key != end}
+        name = {"name": own.pop("name")}
+        levels = {"from": self.start, "to": self.to}
+        stated = {key: level.plain() for key, level in levels.items() if level is not None}
+        length = {self.length[0]: self.length[1].plain()} if self.length else {}
+        warmup = {"warmup_steps": self.warmup.plain()} if self.warmup else {}
+        return {**name, **warmup, **stated, **length, **own}
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The curve of a hyperparameter over the whole run: phases, one after another.
+
+    Args:
+        phases: at least one, each beginning where the last one ends; only the last may be open.
+        base: what 100% is; None if it is each group's own value.
+        factor: multiplies every value; `lr_scale` and `layer_decay` of a group's rate.
+        open: the facts that its lengths need and that are left to the trainer.
+    """
+
+    phases: tuple[Phase, ...]
+    base: float | None = None
+    factor: float = 1.0
+    open: frozenset[str] = frozenset()
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """The schedules of its phases, in order."""
+        return tuple(phase.component for phase in self.phases if phase.component is not None)
+
+    @property
+    def where(self) -> Position | None:
+        """The place of its first phase."""
+        return self.phases[0].where
+
+    def scaled(self, factor: float) -> "Timeline":
+        """The timeline with every value multiplied."""
+        return replace(self, factor=self.factor * factor)
+
+    def as_list(self) -> list[dict[str, Any]]:
+        """The phases as a list of a spec; the factor is not among them."""
+        return [phase.as_dict() for phase in self.phases if phase.component is not None]
 
 
 @dataclass(frozen=True)
@@ -88,22 +205,57 @@ class Spec:
     """A checked, complete, immutable description of an optimizer, its param groups and its schedule.
 
     Without a schedule, `scheduler` is None and all rates are constant. `on_resume` says what becomes of a checkpoint
-    that differs from the spec.
+    that differs from the spec. `clock` converts tokens, samples and epochs; what it leaves open, the trainer gives at
+    build.
     """
 
     optimizer: Component
-    scheduler: Component | None = None
+    scheduler: Component | Timeline | None = None
     groups: tuple[Rule, ...] = ()
     on_resume: OnResume = field(default_factory=OnResume)
+    clock: Clock = field(default_factory=Clock)
 
     def as_dict(self) -> dict[str, Any]:
         """The spec as plain data with every default filled in; `load_spec` reads it again."""
         groups = {"groups": [rule.as_dict() for rule in self.groups]} if self.groups else {}
-        scheduler = {"scheduler": self.scheduler.as_dict()} if self.scheduler else {}
+        scheduler = {"scheduler": _plain(self.scheduler)} if self.scheduler else {}
         choices = {"on_resume": chosen} if (chosen := self.on_resume.as_dict()) else {}
-        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler, **choices}
+        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler, **self.clock.said, **choices}
+
+    @property
+    def components(self) -> Iterator[Component]:
+        """The optimizer and all schedules, each where it stands."""
+        yield self.optimizer
+        parts = [self.scheduler, *_timelines(self.optimizer.pairs)]
+        parts += [timeline for rule in self.groups for timeline in _timelines(rule.pairs)]
+        for part in parts:
+            yield from part.components if isinstance(part, Timeline) else [part] if part else []
+
+    @property
+    def open(self) -> frozenset[str]:
+        """The facts that are needed to build it and are left to the trainer: of `horizon`, `batch` and `epoch`."""
+        return self.clock.open
+
+
+def _timelines(pairs: Pairs) -> Iterator[Timeline]:
+    """The timelines among settings and elements of tuples."""
+    for _, value in pairs:
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, Timeline):
+                yield item
 
 
 def _listed(pairs: Pairs) -> dict[str, Any]:
-    """Pairs as a dict, tuples as lists."""
-    return {key: list(item) if isinstance(item, tuple) else item for key, item in pairs}
+    """Pairs as a dict of plain data."""
+    return {key: _plain(item) for key, item in pairs}
+
+
+def _plain(value: Any) -> Any:
+    """A value as a spec writes it."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Timeline):
+        return value.as_list()
+    if isinstance(value, Component):
+        return value.as_dict()
+    return value.plain() if isinstance(value, Level | Quantity) else value
