@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A point of the run: the first update at or after it, and where it lies exactly, in the unit that it was given in."""
+    """A point of the run: the first update at or after it, and where it lies exactly, in the unit it was given in."""
 
     update: int
     exact: tuple[Fraction, Unit] | None = None
@@ -90,6 +90,14 @@ class Clock:
         if "horizon" in self.open:
             raise OpenError("horizon")
         return None if self.horizon is None else self.at(self.horizon).update
+
+    def lacks(self, quantity: Quantity) -> str:
+        """The fact that the trainer must give before a quantity can be converted; empty if none is missing."""
+        try:
+            self.at(quantity)
+        except OpenError as error:
+            return error.fact
+        return ""
 
     def at(self, quantity: Quantity) -> Point:
         """The point of the run at a quantity counted from its beginning; errors as in `after`."""
@@ -148,8 +156,8 @@ class Clock:
                 raise OpenError("epoch")
             if self.epoch is None:
                 raise LackingError(
-                    f"'{quantity}' needs the length of an epoch; add 'epoch: 1_281_167 samples', 'epoch: 312 steps', or "
-                    f"'epoch: {TRAINER}' if only the trainer knows it"
+                    f"'{quantity}' needs the length of an epoch; add 'epoch: 1_281_167 samples', 'epoch: 312 steps', "
+                    f"or 'epoch: {TRAINER}' if only the trainer knows it"
                 )
             return quantity.amount * self.epoch.amount, self.epoch.unit
         return quantity.amount, quantity.unit
@@ -163,26 +171,34 @@ class Clock:
         stage = self._stage(t) if self.stages else None
         found = stage.consumed(t, unit) if stage else None
         if found is None:
-            stated, remedy = "the batch is not stated", f"add 'batch: {'4M' if unit is Unit.TOKENS else '1024'} {unit}'"
-            if stage:
-                stated, remedy = f"'batch' says '{stage.size.text}'", "write '1024 samples of 4096 tokens' there"
-            raise LackingError(
-                f"'{quantity}' needs the {unit} of an update, but {stated}; {remedy}, or 'batch: {TRAINER}' if only the "
-                "trainer knows it"
-            )
+            raise self._lacking(unit, quantity, stage)
         return found
+
+    def _lacking(self, unit: Unit, quantity: Quantity, stage: Stage | None) -> LackingError:
+        """Why a quantity cannot be converted, and what to add."""
+        stated, remedy = "the batch is not stated", f"add 'batch: {'4M' if unit is Unit.TOKENS else '1024'} {unit}'"
+        if stage:
+            stated = f"'batch' says '{stage.size.text}'"
+            remedy = "write '1024 samples of 4096 tokens' there"
+        return LackingError(
+            f"'{quantity}' needs the {unit} of an update, but {stated}; {remedy}, or 'batch: {TRAINER}' if only the "
+            "trainer knows it"
+        )
 
     def _first_at(self, total: Fraction, unit: Unit, quantity: Quantity) -> int:
         """The smallest t such that the updates before it consume at least `total`."""
         if unit is Unit.STEPS:
             return ceil(total)
-        self._known(0, unit, quantity)
-        for stage, following in zip(self.stages, (*self.stages[1:], None), strict=True):
-            end = self._known(following.begin, unit, quantity) if following else None
-            if end is None or total <= end:
+        stage = self._stage(0) if self.stages else None
+        before = self._known(0, unit, quantity)
+        for following in self.stages[1:]:
+            reached = stage.consumed(following.begin, unit) if stage else None
+            if reached is None or total <= reached:
                 break
-        before, each = self._known(stage.begin, unit, quantity), stage.size.of(unit)
-        assert each is not None  # what is consumed is known
+            stage, before = following, reached
+        each = stage.size.of(unit) if stage else None
+        if stage is None or each is None:
+            raise self._lacking(unit, quantity, stage)
         return stage.begin + max(0, ceil((total - before) / each))
 
     def _stage(self, t: int) -> Stage:

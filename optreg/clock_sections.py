@@ -46,11 +46,14 @@ def check_clock(document: Document) -> tuple[Clock, list[Problem]]:
     clock = Clock(open=opened, said=stated)
     problems: list[Problem] = []
     rest = {key: value for key, value in stated.items() if key not in opened and value is not FAULTY}
-    for key in ("epoch", "horizon"):
-        if key in rest:
-            found, wrong = _length(document, key, rest[key])
-            clock = replace(clock, **{key: found})
-            problems += wrong
+    if "epoch" in rest:
+        epoch, wrong = _length(document, "epoch", rest["epoch"])
+        clock = replace(clock, epoch=epoch)
+        problems += wrong
+    if "horizon" in rest:
+        horizon, wrong = _length(document, "horizon", rest["horizon"])
+        clock = replace(clock, horizon=horizon)
+        problems += wrong
     if "batch" in rest:
         clock, wrong = _batch(document, rest["batch"], clock)
         problems += wrong

@@ -1,12 +1,13 @@
 """Phases: schedules one after another, as one function of the step."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optreg.errors import PluginError
 from optreg.protocols import Schedule
+from optreg.records import SchedulePlugin
 from optreg.spec import Component, Phase, Timeline
 
 
@@ -106,59 +107,57 @@ class Phases:
         return {"name": "phases", "phases": [dict(each) for each in self.settings]}
 
 
-def phases(timeline: Timeline, make: Callable[[Component], Schedule], *, relative: bool = False) -> Phases:
+def phases(timeline: Timeline, make: Callable[[Component], Schedule]) -> Phases:
     """The function of a timeline.
 
     Args:
         timeline: closed; what is open in it must have been given.
         make: makes the schedule of a component.
-        relative: values are shares of the base, as multipliers are.
 
     Raises:
-        PluginError: a schedule begins at 0, or where it ends, so that it cannot go from one level to another.
+        PluginError: a schedule cannot go from one level to another.
     """
-    base, factor = timeline.base, timeline.factor
+    base = timeline.base
     pieces: list[Piece] = []
     level: float | None = None
     for phase in timeline.phases:
-        start = _value(phase.start, base, relative=relative)
-        to = _value(phase.to, base, relative=relative)
-        piece = _piece(phase, make, level if start is None else start, to, base, relative=relative)
-        if piece.steps == 0:
-            level = piece.start if to is None else to
-            continue
-        pieces.append(piece)
+        start = level if phase.start is None else phase.start.of(base)
+        to = None if phase.to is None else phase.to.of(base)
+        piece = _piece(phase, make, start, to, base)
+        if piece.steps != 0:
+            pieces.append(piece)
         level = None if piece.steps is None else piece.final
     if not pieces:
         assert level is not None
         pieces = [Piece(0, None, level, level, 1)]
-    return Phases(tuple(_scaled(piece, factor) for piece in pieces), tuple(_settings(phase, factor) for phase in timeline.phases))
+    made = tuple(_scaled(piece, timeline.factor) for piece in pieces)
+    return Phases(made, tuple(_settings(phase, timeline.factor) for phase in timeline.phases))
 
 
 def _piece(
-    phase: Phase,
-    make: Callable[[Component], Schedule],
-    start: float | None,
-    to: float | None,
-    base: float | None,
-    *,
-    relative: bool,
+    phase: Phase, make: Callable[[Component], Schedule], start: float | None, to: float | None, base: float
 ) -> Piece:
     """The piece of a phase; `start` is None for the first, which begins as its schedule does alone."""
     steps = None if phase.end is None else phase.end - phase.begin
     if phase.component is None:
         assert start is not None
         return Piece(phase.begin, None, start, to, steps)
+    plugin = phase.component.registration.plugin
+    assert isinstance(plugin, SchedulePlugin)
+    levels = plugin.traits.levels or ()
+    if start is not None and to is not None and len(levels) == 2 and min(start, to) >= 0:
+        schedule = make(phase.component.changed(dict(zip(levels, (start, to), strict=True))))
+        return Piece(phase.begin, schedule, start, None, steps, 1.0, start)
     schedule = make(phase.component)
     first = schedule(0)
-    whole = 1.0 if relative or base is None else base
-    if to is not None and steps:
-        last = schedule(steps)
+    if to is not None:
+        assert steps is not None
+        last = schedule(max(steps, 1))
         if first == last:
             raise PluginError(_still(phase.component.name, first))
-        return Piece(phase.begin, schedule, first * whole if start is None else start, to, steps, 1.0, first, last)
+        return Piece(phase.begin, schedule, first * base if start is None else start, to, steps, 1.0, first, last)
     if start is None:
-        return Piece(phase.begin, schedule, first * whole, None, steps, whole, first)
+        return Piece(phase.begin, schedule, first * base, None, steps, base, first)
     if first == 0:
         raise PluginError(_from_nothing(phase.component.name))
     return Piece(phase.begin, schedule, start, None, steps, start / first, first)
@@ -172,14 +171,6 @@ def _from_nothing(name: str) -> str:
     return f"{name} begins at 0, so that it cannot go on from another level"
 
 
-def _value(level: Any, base: float | None, *, relative: bool) -> float | None:
-    if level is None:
-        return None
-    if relative:
-        return float(level.value if level.text else level.share(base))
-    return float(level.of(base))
-
-
 def _scaled(piece: Piece, factor: float) -> Piece:
     """A piece with every value multiplied."""
     if factor == 1:
@@ -189,14 +180,9 @@ def _scaled(piece: Piece, factor: float) -> Piece:
 
 
 def _settings(phase: Phase, factor: float) -> tuple[tuple[str, Any], ...]:
-    """A phase as pairs of plain data."""
-    component = phase.component
-    levels: Mapping[str, Any] = {"from": phase.start, "to": phase.to}
-    return (
-        ("name", component.name if component else "warm-up"),
-        ("begin", phase.begin),
-        ("end", phase.end),
-        *((key, level.plain()) for key, level in levels.items() if level is not None),
-        *((("factor", factor),) if factor != 1 else ()),
-        *((key, list(value) if isinstance(value, tuple) else value) for key, value in (component.pairs if component else ())),
-    )
+    """A phase as pairs of plain data, its lengths in updates."""
+    stated = phase.as_dict() if phase.component else {"name": "warm-up"}
+    levels = {key: level.said for key, level in (("from", phase.start), ("to", phase.to)) if level is not None}
+    own = {key: value for key, value in stated.items() if key not in {"name", "for", "until", "warmup_steps"}}
+    scale = {"factor": factor} if factor != 1 else {}
+    return (*{"name": stated["name"], "begin": phase.begin, "end": phase.end, **levels, **own, **scale}.items(),)

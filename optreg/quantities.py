@@ -61,10 +61,6 @@ class Quantity:
     def __str__(self) -> str:
         return str(self.text) if isinstance(self.text, str) else f"{self.text} steps"
 
-    def plain(self) -> Any:
-        """The quantity as a spec writes it."""
-        return self.text
-
 
 EXAMPLES: Final = "100_000, '10T tokens', '4_096_000 samples', '40 epochs' or '3%'"
 
@@ -88,9 +84,9 @@ def quantity(value: Any) -> Quantity:
     return Quantity(Fraction(int(value)), Unit.STEPS, int(value))
 
 
-def looks_like_one(value: Any) -> bool:
-    """Whether a text begins like a quantity, and so is meant as one."""
-    return isinstance(value, str) and _QUANTITY.fullmatch(value) is not None
+def is_meant(value: Any) -> bool:
+    """Whether a value is a quantity, or a text that begins like one and so is meant as one."""
+    return isinstance(value, Quantity) or (isinstance(value, str) and re.match(r"\s*[-+]?\.?[0-9]", value) is not None)
 
 
 def _read(text: str) -> Quantity:

@@ -22,31 +22,29 @@ Pairs = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A value that a curve begins at or goes to: a value of the hyperparameter, or a share of its base.
+    """A value that a curve begins at or goes to.
 
     Args:
-        value: the value, or the share, of which 1 is the whole.
-        text: a share as it was written, such as `10%`; None for a value.
+        value: a value of the hyperparameter, or a share of its base, of which 1 is the whole.
+        is_share: which of the two it is.
+        said: as it was written: `10%`, or a number.
     """
 
     value: float
-    text: str | None = None
+    is_share: bool
+    said: Any = field(compare=False)
 
     def of(self, base: float) -> float:
-        """The value, where 100% is `base`."""
-        return self.value * base if self.text else self.value
+        """The value, where the whole is `base`."""
+        return self.value * base if self.is_share else self.value
 
-    def share(self, base: float) -> float:
-        """The share of `base`. Where a float can say it, it is one whose product with `base` is the value exactly."""
-        if self.text:
-            return self.value
+    def shared(self, base: float) -> "Level":
+        """The same as a share of `base`. Where a float can say it, its product with `base` is the value exactly."""
+        if self.is_share:
+            return self
         share = self.value / base
         near = (share, math.nextafter(share, 0.0), math.nextafter(share, math.inf))
-        return next((one for one in near if one * base == self.value), share)
-
-    def plain(self) -> Any:
-        """The level as a spec writes it."""
-        return self.text or self.value
+        return Level(next((one for one in near if one * base == self.value), share), True, self.said)
 
 
 @dataclass(frozen=True)
@@ -68,11 +66,6 @@ class Component:
     def settings(self) -> dict[str, Any]:
         """Hyperparameters and execution options by name; sequences are tuples."""
         return dict(self.pairs)
-
-    @property
-    def is_schedule(self) -> bool:
-        """Whether it is a schedule, and not an optimizer."""
-        return isinstance(self.registration.plugin, SchedulePlugin)
 
     @property
     def entry(self) -> Entry:
@@ -98,7 +91,11 @@ class Component:
             ("warmup_from", self.warmup_from),
             ("convention", self.convention),
         )
-        return {"name": self.name, **_listed(tuple(pair for pair in ways if pair[1] is not None)), **_listed(self.pairs)}
+        return {
+            "name": self.name,
+            **_listed(tuple(pair for pair in ways if pair[1] is not None)),
+            **_listed(self.pairs),
+        }
 
 
 @dataclass(frozen=True)
@@ -128,13 +125,15 @@ class Phase:
     def as_dict(self) -> dict[str, Any]:
         """The phase as a mapping of a spec; not for the line of a warm-up, which its phase states."""
         assert self.component is not None
-        end = self.component.registration.plugin.horizon if self.component.is_schedule else None
-        own = {key: value for key, value in self.component.as_dict().items() if key != end}
+        plugin = self.component.registration.plugin
+        assert isinstance(plugin, SchedulePlugin)
+        elsewhere = {plugin.horizon, *(plugin.traits.levels or ())}
+        own = {key: value for key, value in self.component.as_dict().items() if key not in elsewhere}
         name = {"name": own.pop("name")}
         levels = {"from": self.start, "to": self.to}
-        stated = {key: level.plain() for key, level in levels.items() if level is not None}
-        length = {self.length[0]: self.length[1].plain()} if self.length else {}
-        warmup = {"warmup_steps": self.warmup.plain()} if self.warmup else {}
+        stated = {key: level.said for key, level in levels.items() if level is not None}
+        length = {self.length[0]: self.length[1].text} if self.length else {}
+        warmup = {"warmup_steps": self.warmup.text} if self.warmup else {}
         return {**name, **warmup, **stated, **length, **own}
 
 
@@ -144,13 +143,13 @@ class Timeline:
 
     Args:
         phases: at least one, each beginning where the last one ends; only the last may be open.
-        base: what 100% is; None if it is each group's own value.
+        base: what 100% is: 1 for multipliers of each group's rate, or a value of the hyperparameter.
         factor: multiplies every value; `lr_scale` and `layer_decay` of a group's rate.
         open: the facts that its lengths need and that are left to the trainer.
     """
 
     phases: tuple[Phase, ...]
-    base: float | None = None
+    base: float = 1.0
     factor: float = 1.0
     open: frozenset[str] = frozenset()
 
@@ -163,6 +162,10 @@ class Timeline:
     def where(self) -> Position | None:
         """The place of its first phase."""
         return self.phases[0].where
+
+    def problem(self, message: str) -> Problem:
+        """A problem at the timeline's place."""
+        return Problem(self.where, message if self.where else f"scheduler: {message}")
 
     def scaled(self, factor: float) -> "Timeline":
         """The timeline with every value multiplied."""
@@ -234,7 +237,20 @@ class Spec:
     @property
     def open(self) -> frozenset[str]:
         """The facts that are needed to build it and are left to the trainer: of `horizon`, `batch` and `epoch`."""
-        return self.clock.open
+        timelines = [self.scheduler] if isinstance(self.scheduler, Timeline) else []
+        parts = [self.optimizer.pairs, *(rule.pairs for rule in self.groups)]
+        timelines += [timeline for pairs in parts for timeline in _timelines(pairs)]
+        if isinstance(self.scheduler, Component):
+            parts.append((("warmup_steps", self.scheduler.warmup_steps), *self.scheduler.pairs))
+        needed = {fact for timeline in timelines for fact in timeline.open}
+        return frozenset(needed | {self.clock.lacks(value) for pairs in parts for value in _quantities(pairs)})
+
+
+def left_open(fact: str) -> Problem:
+    """What to do about a fact that the trainer has not given."""
+    examples = {"horizon": "10_000", "batch": "'4M tokens'", "epoch": "'312 steps'"}
+    remedy = f"pass facts={{'{fact}': {examples[fact]}}} to optreg.build, or set '{fact}' in the spec or by an override"
+    return Problem(None, f"the spec leaves the {fact} to the trainer, who has not given it; {remedy}")
 
 
 def _timelines(pairs: Pairs) -> Iterator[Timeline]:
@@ -243,6 +259,12 @@ def _timelines(pairs: Pairs) -> Iterator[Timeline]:
         for item in value if isinstance(value, tuple) else (value,):
             if isinstance(item, Timeline):
                 yield item
+
+
+def _quantities(pairs: Pairs) -> Iterator[Quantity]:
+    """The quantities among settings, which wait for facts."""
+    for _, value in pairs:
+        yield from (item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Quantity))
 
 
 def _listed(pairs: Pairs) -> dict[str, Any]:
@@ -258,4 +280,6 @@ def _plain(value: Any) -> Any:
         return value.as_list()
     if isinstance(value, Component):
         return value.as_dict()
-    return value.plain() if isinstance(value, Level | Quantity) else value
+    if isinstance(value, Level):
+        return value.said
+    return value.text if isinstance(value, Quantity) else value

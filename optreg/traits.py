@@ -69,8 +69,9 @@ class ScheduleTraits:
         pure: the implementation is a function of the step, which a warm-up can precede, or, if False, an LRScheduler.
             None: found out when it is built.
         levels: a curve that goes from one level to another, without turning back, can be told the levels in a phase, by
-            `from` and `to`. It names here the hyperparameters that only set its first or last level, for instance
-            `("min_lr_ratio",)`, whose place these take. None: the curve turns, or this is not stated.
+            `from` and `to`. It names here the hyperparameters that only set levels, whose place these take: of the last
+            one, `("min_lr_ratio",)`, or of the first and the last, `("start_factor", "end_factor")`; or none, `()`.
+            None: the curve turns, or this is not stated.
     """
 
     drives: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ def command(spec: str, overrides: tuple[str, ...], model: str | None) -> None:
         groups = _groups(resolved, _load_model(model)) if model else []
     click.echo(yaml.safe_dump(resolved.as_dict(), sort_keys=False, default_flow_style=None).rstrip())
     click.echo()
-    entries = [part.entry for part in (resolved.optimizer, resolved.scheduler) if part is not None]
+    entries = dict.fromkeys(component.entry for component in resolved.components)
     rows = [(entry.kind.value, entry.name, entry.distribution, entry.version) for entry in entries]
     if resolved.scheduler is None:
         rows.append(("scheduler", "none: all rates are constant", "", ""))
