@@ -14,6 +14,7 @@ from optreg.hyperparameters import defaults, names, numbers
 from optreg.quantities import Quantity, Unit, quantity
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
+from optreg.remedies import CLASS_KEYS
 from optreg.settings_checks import (
     complete,
     counted,
@@ -372,6 +373,11 @@ def with_timelines(
                 read[key] = FAULTY
             continue
         count = lengths[key]
+        if isinstance(value, dict) and not {"name", *CLASS_KEYS} & value.keys():
+            message = f"{owner}: {key} must be a valid number, not a mapping; a schedule in its place has a 'name'"
+            problems.append(document.problem(place, message))
+            read[key] = FAULTY
+            continue
         if count is None:
             found_, wrong = timeline(document, place, value, registry, clock, Driven(key))
             read[key] = FAULTY if found_ is None else found_

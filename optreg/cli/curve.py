@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from optreg.clock import Clock
 from optreg.errors import OptregError, SpecError, plugin_code, raised
 from optreg.multipliers import curve as curve_of_timeline
 from optreg.multipliers import multiplier, no_warmup
@@ -57,7 +56,7 @@ class Curve:
     @property
     def _whole(self) -> int | None:
         """The length of the run, if the spec states it."""
-        clock: Clock = self.spec.clock
+        clock = self.spec.clock
         return None if clock.open or clock.horizon is None else clock.end
 
     @property
