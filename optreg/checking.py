@@ -19,7 +19,7 @@ from optreg.remedies import CLASS_KEYS, for_class, for_unknown_key, placeholders
 from optreg.spec import Component, Pairs, Rule, Spec
 from optreg.yaml_reader import FAULTY, Document
 
-SECTIONS = ("optimizer", "groups", "scheduler", "on_resume")
+SECTIONS = ("optimizer", "groups", "scheduler", "on_resume", "extends", "notes")
 
 AnyRegistration = Registration[OptimizerPlugin] | Registration[SchedulePlugin]
 
@@ -35,6 +35,9 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         for key in document.data
         if key not in SECTIONS
     ]
+    if "extends" in document.data:
+        message = "'extends' is read before overrides; write it in the file, or pass the file that extends another"
+        problems.append(document.problem(("extends",), message))
     optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry)
     rules, in_rules = check_rules(document, optimizer)
     scheduler, in_scheduler = check_component(document, Kind.SCHEDULER, registry)
@@ -47,7 +50,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         for index, rule in enumerate(rules)
         for key, told in (overridden(scheduler, optimizer.settings, rule.settings) if scheduler else ())
     ]
-    return Spec(optimizer, scheduler, rules, on_resume), overriding
+    return Spec(optimizer, scheduler, rules, on_resume, document.data.get("notes")), overriding
 
 
 def check_component(document: Document, kind: Kind, registry: Registry) -> tuple[Component | None, list[Problem]]:

@@ -88,22 +88,32 @@ class Spec:
     """A checked, complete, immutable description of an optimizer, its param groups and its schedule.
 
     Without a schedule, `scheduler` is None and all rates are constant. `on_resume` says what becomes of a checkpoint
-    that differs from the spec.
+    that differs from the spec. `notes` are plain data of the author's. Nothing is made of them, so specs that differ in
+    them alone are equal.
     """
 
     optimizer: Component
     scheduler: Component | None = None
     groups: tuple[Rule, ...] = ()
     on_resume: OnResume = field(default_factory=OnResume)
+    notes: Any = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The spec as plain data with every default filled in; `load_spec` reads it again."""
         groups = {"groups": [rule.as_dict() for rule in self.groups]} if self.groups else {}
         scheduler = {"scheduler": self.scheduler.as_dict()} if self.scheduler else {}
         choices = {"on_resume": chosen} if (chosen := self.on_resume.as_dict()) else {}
-        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler, **choices}
+        notes = {"notes": _plain(self.notes)} if self.notes is not None else {}
+        return {**notes, "optimizer": self.optimizer.as_dict(), **groups, **scheduler, **choices}
 
 
 def _listed(pairs: Pairs) -> dict[str, Any]:
     """Pairs as a dict, tuples as lists."""
     return {key: list(item) if isinstance(item, tuple) else item for key, item in pairs}
+
+
+def _plain(value: Any) -> Any:
+    """A copy of plain data, tuples as lists."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
