@@ -50,7 +50,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         for index, rule in enumerate(rules)
         for key, told in (overridden(scheduler, optimizer.settings, rule.settings) if scheduler else ())
     ]
-    return Spec(optimizer, scheduler, rules, on_resume, document.data.get("notes")), overriding
+    return Spec(optimizer, scheduler, rules, on_resume, notes=document.data.get("notes")), overriding
 
 
 def check_component(document: Document, kind: Kind, registry: Registry) -> tuple[Component | None, list[Problem]]:
