@@ -35,7 +35,7 @@ from optreg.settings_checks import (
 from optreg.spec import Component, Rule, Spec, Timeline
 from optreg.yaml_reader import FAULTY, Document
 
-SECTIONS = ("optimizer", "groups", "scheduler", *FACTS, "on_resume")
+SECTIONS = ("optimizer", "groups", "scheduler", *FACTS, "on_resume", "extends", "notes")
 
 
 def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, list[Problem]]:
@@ -49,6 +49,9 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         for key in document.data
         if key not in SECTIONS
     ]
+    if "extends" in document.data:
+        message = "'extends' is read before overrides; write it in the file, or pass the file that extends another"
+        problems.append(document.problem(("extends",), message))
     clock, in_clock = check_clock(document)
     if clock.horizon is None and "horizon" not in clock.open:
         clock = replace(clock, horizon=whole_of(document, registry, clock))
@@ -66,7 +69,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
             overridden(scheduler, optimizer.settings, rule.settings) if isinstance(scheduler, Component) else ()
         )
     ]
-    return Spec(optimizer, scheduler, rules, on_resume, clock), overriding
+    return Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes")), overriding
 
 
 def check_component(

@@ -209,7 +209,7 @@ class Spec:
 
     Without a schedule, `scheduler` is None and all rates are constant. `on_resume` says what becomes of a checkpoint
     that differs from the spec. `clock` converts tokens, samples and epochs; what it leaves open, the trainer gives at
-    build.
+    build. `notes` are plain data of the author's; specs that differ in them alone are equal.
     """
 
     optimizer: Component
@@ -217,13 +217,16 @@ class Spec:
     groups: tuple[Rule, ...] = ()
     on_resume: OnResume = field(default_factory=OnResume)
     clock: Clock = field(default_factory=Clock)
+    notes: Any = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The spec as plain data with every default filled in; `load_spec` reads it again."""
         groups = {"groups": [rule.as_dict() for rule in self.groups]} if self.groups else {}
         scheduler = {"scheduler": _plain(self.scheduler)} if self.scheduler else {}
         choices = {"on_resume": chosen} if (chosen := self.on_resume.as_dict()) else {}
-        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler, **self.clock.said, **choices}
+        notes = {"notes": _plain(self.notes)} if self.notes is not None else {}
+        optimizer = {"optimizer": self.optimizer.as_dict()}
+        return {**notes, **optimizer, **groups, **scheduler, **_plain(self.clock.said), **choices}
 
     @property
     def components(self) -> Iterator[Component]:
@@ -276,6 +279,8 @@ def _plain(value: Any) -> Any:
     """A value as a spec writes it."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Timeline):
         return value.as_list()
     if isinstance(value, Component):
