@@ -21,12 +21,14 @@ from optreg.phase_sections import Driven, are_phases, level, timeline, whole_of,
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
 from optreg.settings_checks import (
+    Span,
     complete,
     counted,
     found,
     in_form,
     is_faulty,
     is_unknown,
+    last_point,
     own_names,
     unknown_keys,
     without_placeholders,
@@ -130,7 +132,8 @@ def check_part(
             problems += in_ways
             if plugin.horizon and plugin.horizon not in settings and (clock.horizon or "horizon" in clock.open):
                 settings[plugin.horizon] = "100%"
-        settings, in_counts = counted(document, path, name, plugin, settings, clock)
+        span = Span(end=last_point(plugin, settings, clock)) if isinstance(plugin, SchedulePlugin) else Span()
+        settings, in_counts = counted(document, path, name, plugin, settings, clock, span)
         problems += [*in_counts, *unknown_keys(document, path, name, settings, own_names(plugin))]
         if isinstance(plugin, OptimizerPlugin):
             settings, in_timelines = with_timelines(document, path, name, plugin, settings, registry, clock)
