@@ -67,30 +67,31 @@ def random_list(seed):
     return phases
 
 
+def value(phase, level, s, mp):
+    """A phase's value after s updates, by the formula of its schedule; `level` is where the last phase ended."""
+    start = level if phase.start is None else mp.mpf(phase.start.value)
+    to = None if phase.to is None else mp.mpf(phase.to.value)
+    if phase.begin == phase.end:
+        return start if to is None else to
+    if phase.component is None:
+        return start + (to - start) * s / (phase.end - phase.begin)
+    paper = phase.component.registration.plugin.reference(**phase.component.settings)
+    first, now = paper.multiplier(0, mp), paper.multiplier(s, mp)
+    if to is None:
+        return now if start is None else start * now / first
+    last = paper.multiplier(phase.steps, mp)
+    return to + ((first if start is None else start) - to) * (now - last) / (first - last)
+
+
 def expected(timeline, t, mp):
-    """The multiplier of update t in arbitrary precision, by the formulas of the phases' schedules alone."""
+    """The multiplier of update t in arbitrary precision."""
     level = None
-    for phase in timeline.phases:
-        start = level if phase.start is None else mp.mpf(phase.start.value)
-        to = None if phase.to is None else mp.mpf(phase.to.value)
-        lasts = phase.end - phase.begin
-        s = min(t - phase.begin, lasts)
-        if phase.component is None:
-            value = lambda s, start=start, to=to, lasts=lasts: start + (to - start) * s / lasts if lasts else to
-        else:
-            paper = phase.component.registration.plugin.reference(**phase.component.settings)
-            g, n = lambda s, paper=paper: paper.multiplier(s, mp), phase.steps
-            if to is not None:
-                start = g(0) if start is None else start
-                value = lambda s, g=g, n=n, start=start, to=to: to + (start - to) * (g(s) - g(n)) / (g(0) - g(n))
-            else:
-                scale = mp.mpf(1) if start is None else start / g(0)
-                value = lambda s, g=g, scale=scale: scale * g(s)
-        if t < phase.end or phase is timeline.phases[-1]:
-            if lasts:
-                return value(s)
-        level = value(lasts) if lasts else (to if to is not None else value(0))
-    return level
+    for phase in timeline.phases[:-1]:
+        if t < phase.end:
+            return value(phase, level, t - phase.begin, mp)
+        level = value(phase, level, phase.end - phase.begin, mp)
+    last = timeline.phases[-1]
+    return value(last, level, min(t, last.end) - last.begin, mp)
 
 
 def subject(phases):
