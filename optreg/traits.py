@@ -68,8 +68,10 @@ class ScheduleTraits:
             it is refused), or the `"constructor"`'s, as in torch's LambdaLR. None: the checkpoint's, if it has them.
         pure: the implementation is a function of the step, which a warm-up can precede, or, if False, an LRScheduler.
             None: found out when it is built.
-        levels: the hyperparameters that only set the first or the last level of the curve, for instance
-            `("min_lr_ratio",)`. In a phase, `from` and `to` take their place.
+        levels: a curve that goes from one level to another, without turning back, can be told the levels in a phase, by
+            `from` and `to`. It names here the hyperparameters that only set levels, whose place these take: of the last
+            one, `("min_lr_ratio",)`, or of the first and the last, `("start_factor", "end_factor")`; or none, `()`.
+            None: the curve turns, or this is not stated.
     """
 
     drives: tuple[str, ...] = ()
@@ -78,4 +80,4 @@ class ScheduleTraits:
     peak: str | None = None
     resume: Literal["checkpoint", "constructor"] | None = "checkpoint"
     pure: bool | None = None
-    levels: tuple[str, ...] = ()
+    levels: tuple[str, ...] | None = None

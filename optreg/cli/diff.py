@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from optreg.cli.curve import Curve, StepError, curve
+from optreg.cli.curve import REST, Curve, StepError, curve_of, rules_with, scheduled
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
 from optreg.loading import load_spec
 from optreg.spec import Component, Spec
@@ -18,9 +18,6 @@ EVERY: Final = 100_000
 
 ROUNDING: Final = 1e-12
 """The part of the peak below which a difference is one of rounding. Two formulas of one curve differ by 1e-15."""
-
-REST: Final = "(all others)"
-"""The group of the parameters that no rule matches."""
 
 
 class Absent(Enum):
@@ -156,7 +153,8 @@ def _sections(spec: Spec, other: Spec) -> dict[str, Any]:
         ("scheduler", spec.scheduler, other.scheduler),
     ):
         if isinstance(part, Component):
-            names = {each.entry.qualified for each in (part, beside) if each and each.entry.name == part.entry.name}
+            namesakes = [beside] if isinstance(beside, Component) and beside.entry.name == part.entry.name else []
+            names = {each.entry.qualified for each in (part, *namesakes)}
             name = part.registration.plugin.name if len(names) == 1 else part.entry.qualified
             sections[key] = {**sections[key], "name": name}
     return sections
@@ -211,23 +209,21 @@ def _rules(spec: Spec) -> dict[str, tuple[Any, dict[str, Any]]]:
 
 
 def _curves(a: Spec, b: Spec) -> Iterator[CurveDifference]:
-    """The curves that differ: that of the parameters that no rule matches, and those of rules with their own rate."""
-    ours, theirs = by_group(a), by_group(b)
-    for group in {**ours, **theirs}:
-        pair = ours.get(group, ours[REST]), theirs.get(group, theirs[REST])
-        if found := compared(*pair):
-            yield CurveDifference(" / ".join(dict.fromkeys(each.unit for each in pair)), group, *found)
+    """The curves that differ, of each hyperparameter that a schedule drives, in each group that has its own."""
+    for of in dict.fromkeys([*scheduled(a), *scheduled(b)]):
+        ours, theirs = ({str(rule): rule for rule in rules_with(spec, of)} for spec in (a, b))
+        for group in (REST, *{**ours, **theirs}):
+            pair = curve_of(a, of, ours.get(group)), curve_of(b, of, theirs.get(group))
+            if found := compared(*pair):
+                units = dict.fromkeys(each.unit for each in pair if each)
+                yield CurveDifference(" / ".join(units), group, *found)
 
 
-def by_group(spec: Spec) -> dict[str, Curve]:
-    """The curve of the parameters that no rule matches, and those of rules with a rate of their own."""
-    rates = {str(rule): rule.settings.get("lr") for rule in spec.groups}
-    own = {rule: curve(spec, float(rate)) for rule, rate in rates.items() if isinstance(rate, int | float)}
-    return {REST: curve(spec), **own}
+def compared(a: Curve | None, b: Curve | None) -> tuple[Point, Point] | None:
+    """The first point at which two curves differ, and the one where they differ most; None if they do not differ.
 
-
-def compared(a: Curve, b: Curve) -> tuple[Point, Point] | None:
-    """The first point at which two curves differ, and the one where they differ most; None if they do not differ."""
+    A curve that is not there has no value anywhere.
+    """
     steps = _looked_at(a, b)
     points = [_point(a, b, t) for t in steps]
     peak = max((abs(value) for point in points for value in (point.a, point.b) if value is not None), default=0.0)
@@ -245,23 +241,24 @@ def compared(a: Curve, b: Curve) -> tuple[Point, Point] | None:
     return first, largest
 
 
-def _looked_at(a: Curve, b: Curve) -> list[int]:
+def _looked_at(a: Curve | None, b: Curve | None) -> list[int]:
     """The updates at which two curves are compared, in order."""
-    last = max(a.end, b.end)
+    there = [each for each in (a, b) if each]
+    last = max(each.end for each in there) if there else 0
     last += last // 20 + 1
     if last < EVERY:
         return [*range(last + 1)]
-    named = {t + aside for each in (a, b) for t in each.key_steps() for aside in (-1, 0, 1)}
+    named = {t + aside for each in there for t in each.key_steps() for aside in (-1, 0, 1)}
     return sorted({*range(0, last + 1, last // 20_000), *(t for t in named if 0 <= t <= last), last})
 
 
-def _point(a: Curve, b: Curve, t: int) -> Point:
+def _point(a: Curve | None, b: Curve | None, t: int) -> Point:
     return Point(t, _value(a, t), _value(b, t))
 
 
-def _value(rates: Curve, t: int) -> float | None:
+def _value(rates: Curve | None, t: int) -> float | None:
     try:
-        return rates.at(t)
+        return rates.at(t) if rates else None
     except StepError:
         return None
 

@@ -10,12 +10,12 @@ from optreg_plugins.schedules import reference
 def optreg_schedulers() -> list[SchedulePlugin]:
     """Offer the schedules."""
     return [
-        _schedule("constant", reference.Constant, end=None),
-        _schedule("cosine", reference.Cosine),
+        _schedule("constant", reference.Constant, end=None, levels=("factor",)),
+        _schedule("cosine", reference.Cosine, levels=("min_lr_ratio",)),
         _schedule("exponential", reference.Exponential, end=None),
-        _schedule("linear", reference.Linear),
+        _schedule("linear", reference.Linear, levels=("start_factor", "end_factor")),
         _schedule("linear_warmup", reference.LinearWarmup, end=None, peak="warmup_steps"),
-        _schedule("polynomial", reference.Polynomial),
+        _schedule("polynomial", reference.Polynomial, levels=("min_lr_ratio",)),
         _schedule("warmup_cosine", reference.WarmupCosine, peak="warmup_steps"),
     ]
 
