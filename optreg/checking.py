@@ -69,7 +69,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
             overridden(scheduler, optimizer.settings, rule.settings) if isinstance(scheduler, Component) else ()
         )
     ]
-    return Spec(optimizer, scheduler, rules, on_resume, clock, document.data.get("notes")), overriding
+    return Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes")), overriding
 
 
 def check_component(

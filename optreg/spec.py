@@ -209,7 +209,7 @@ class Spec:
 
     Without a schedule, `scheduler` is None and all rates are constant. `on_resume` says what becomes of a checkpoint
     that differs from the spec. `clock` converts tokens, samples and epochs; what it leaves open, the trainer gives at
-    build. `notes` are plain data of the author's. Nothing is made of them: specs that differ in them alone are equal.
+    build. `notes` are plain data of the author's; specs that differ in them alone are equal.
     """
 
     optimizer: Component
@@ -225,7 +225,8 @@ class Spec:
         scheduler = {"scheduler": _plain(self.scheduler)} if self.scheduler else {}
         choices = {"on_resume": chosen} if (chosen := self.on_resume.as_dict()) else {}
         notes = {"notes": _plain(self.notes)} if self.notes is not None else {}
-        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler, **self.clock.said, **choices, **notes}
+        optimizer = {"optimizer": self.optimizer.as_dict()}
+        return {**notes, **optimizer, **groups, **scheduler, **_plain(self.clock.said), **choices}
 
     @property
     def components(self) -> Iterator[Component]:
@@ -278,7 +279,7 @@ def _plain(value: Any) -> Any:
     """A value as a spec writes it."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Timeline):
         return value.as_list()

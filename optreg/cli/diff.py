@@ -153,8 +153,8 @@ def _sections(spec: Spec, other: Spec) -> dict[str, Any]:
         ("scheduler", spec.scheduler, other.scheduler),
     ):
         if isinstance(part, Component):
-            namesakes = [beside] if isinstance(beside, Component) and beside.entry.name == part.entry.name else []
-            names = {each.entry.qualified for each in (part, *namesakes)}
+            both = [each for each in (part, beside) if isinstance(each, Component)]
+            names = {each.entry.qualified for each in both if each.entry.name == part.entry.name}
             name = part.registration.plugin.name if len(names) == 1 else part.entry.qualified
             sections[key] = {**sections[key], "name": name}
     return sections

@@ -96,10 +96,10 @@ def test_a_value_that_one_spec_lacks_is_absent(found, diff):
     assert told["values"] == [
         {"path": "scheduler.name", "a": "cosine", "b": "linear"},
         {"path": "scheduler.min_lr_ratio", "a": 0.0},
-        {"path": "scheduler.start_factor", "b": 1.0},
-        {"path": "scheduler.end_factor", "b": 0.0},
         {"path": "notes.clip.0.norm", "b": 1.0},
         {"path": "notes.clip.1", "b": 3},
+        {"path": "scheduler.start_factor", "b": 1.0},
+        {"path": "scheduler.end_factor", "b": 0.0},
     ]
     assert "scheduler.min_lr_ratio\t0\t(absent)" in diff(A, b).stdout
 
