@@ -11,7 +11,7 @@ from optreg.hyperparameters import counts
 from optreg.multipliers import curve as curve_of_timeline
 from optreg.multipliers import multiplier, no_warmup
 from optreg.records import SchedulePlugin
-from optreg.spec import Component, Rule, Spec, Timeline, left_open
+from optreg.spec import Component, Spec, Timeline, left_open
 
 REST = "(all others)"
 """The group of the parameters that no rule matches."""
@@ -162,51 +162,6 @@ def curve(spec: Spec, base_lr: float | None = None) -> Curve:
     scale, unit = (1.0, "multiplier") if base_lr is None else (base_lr, "learning rate")
     schedule = factor(spec, scale)
     return Curve(spec, schedule, spec.scheduler, unit)
-
-
-def curve_of(spec: Spec, of: str, rule: Rule | None = None) -> Curve | None:
-    """The curve of a hyperparameter in the group of a rule, `betas[0]` being an element; None if it is no number there.
-
-    Args:
-        spec: the spec.
-        of: the hyperparameter.
-        rule: whose group; None for the parameters that no rule matches.
-
-    Raises:
-        PluginError: a schedule cannot be built.
-        SpecError: the spec leaves to the trainer what a schedule needs.
-    """
-    own = rule.settings if rule else {}
-    if of == "lr" and ("lr" not in own or isinstance(own["lr"], int | float)):
-        return curve(spec, own.get("lr"))
-    name, _, index = of.removesuffix("]").partition("[")
-    value = own.get(name, spec.optimizer.settings.get(name))
-    if index:
-        value = value[int(index)] if isinstance(value, tuple) and int(index) < len(value) else None
-    unit = "learning rate" if of == "lr" else of
-    if isinstance(value, Timeline):
-        return of_timeline(spec, value, unit)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    constant = float(value)
-    return Curve(spec, lambda t: constant, None, unit)
-
-
-def scheduled(spec: Spec) -> list[str]:
-    """The hyperparameters that may change during the run: `lr`, and those that follow schedules in any group."""
-    found = {"lr": None}
-    for settings in (spec.optimizer.settings, *(rule.settings for rule in spec.groups)):
-        for key, value in settings.items():
-            if isinstance(value, Timeline):
-                found[key] = None
-            elif isinstance(value, tuple):
-                found |= {f"{key}[{n}]": None for n, item in enumerate(value) if isinstance(item, Timeline)}
-    return [*found]
-
-
-def rules_with(spec: Spec, of: str) -> list[Rule]:
-    """The rules that state a hyperparameter, so that their groups have a curve of their own."""
-    return [rule for rule in spec.groups if of.partition("[")[0] in rule.settings]
 
 
 def of_timeline(spec: Spec, timeline: Timeline, unit: str) -> Curve:

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import click
 
-from optreg.cli.curve import REST, Curve, StepError, curve_of, rules_with, scheduled
+from optreg.cli.curve import Curve, StepError
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
+from optreg.cli.plan import DEFAULT, GroupPlan, group_curves, plan
 from optreg.loading import load_spec
 from optreg.spec import Component, Spec
 
@@ -209,14 +210,46 @@ def _rules(spec: Spec) -> dict[str, tuple[Any, dict[str, Any]]]:
 
 
 def _curves(a: Spec, b: Spec) -> Iterator[CurveDifference]:
-    """The curves that differ, of each hyperparameter that a schedule drives, in each group that has its own."""
-    for of in dict.fromkeys([*scheduled(a), *scheduled(b)]):
-        ours, theirs = ({str(rule): rule for rule in rules_with(spec, of)} for spec in (a, b))
-        for group in (REST, *{**ours, **theirs}):
-            pair = curve_of(a, of, ours.get(group)), curve_of(b, of, theirs.get(group))
-            if found := compared(*pair):
+    """The curves that differ, of each hyperparameter that a schedule drives, in each group where they do so otherwise
+    than by default.
+    """
+    ours, theirs = _Groups(a), _Groups(b)
+    for of in {**ours.changing, **theirs.changing}:
+        by_default: tuple[Point, Point] | None = None
+        for group in {**ours.plans, **theirs.plans}:
+            pair = ours.curve(of, group), theirs.curve(of, group)
+            points = compared(*pair)
+            if points and (group == DEFAULT or points != by_default):
                 units = dict.fromkeys(each.unit for each in pair if each)
-                yield CurveDifference(" / ".join(units), group, *found)
+                yield CurveDifference(" / ".join(units), group, *points)
+            by_default = points if group == DEFAULT else by_default
+
+
+class _Groups:
+    """The groups of a spec, with the curves of what changes in them."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.plans = {group.name: group for group in plan(spec)}
+        self.curves = {name: group_curves(spec, group) for name, group in self.plans.items()}
+        self.changing = {of: None for found in self.curves.values() for of in found}
+
+    def curve(self, of: str, name: str) -> Curve | None:
+        """The curve of a hyperparameter in a group, or in the default one if there is no such group."""
+        name = name if name in self.plans else DEFAULT
+        return self.curves[name].get(of) or _constant(self.spec, self.plans[name], of)
+
+
+def _constant(spec: Spec, group: GroupPlan, of: str) -> Curve | None:
+    """The curve of a hyperparameter that does not change in a group; None if it is no number there."""
+    name, _, index = of.removesuffix("]").partition("[")
+    value = group.values[name](0) if name in group.values else None
+    if index:
+        value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    constant = float(value)
+    return Curve(spec, lambda t: constant, None, of)
 
 
 def compared(a: Curve | None, b: Curve | None) -> tuple[Point, Point] | None:
