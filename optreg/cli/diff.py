@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import click
 
-from optreg.cli.curve import Curve, StepError, curve
+from optreg.cli.curve import Curve, StepError
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
+from optreg.cli.plan import DEFAULT, GroupPlan, group_curves, plan
 from optreg.loading import load_spec
 from optreg.spec import Component, Spec
 
@@ -18,9 +19,6 @@ EVERY: Final = 100_000
 
 ROUNDING: Final = 1e-12
 """The part of the peak below which a difference is one of rounding. Two formulas of one curve differ by 1e-15."""
-
-REST: Final = "(all others)"
-"""The group of the parameters that no rule matches."""
 
 
 class Absent(Enum):
@@ -212,23 +210,53 @@ def _rules(spec: Spec) -> dict[str, tuple[Any, dict[str, Any]]]:
 
 
 def _curves(a: Spec, b: Spec) -> Iterator[CurveDifference]:
-    """The curves that differ: that of the parameters that no rule matches, and those of rules with their own rate."""
-    ours, theirs = by_group(a), by_group(b)
-    for group in {**ours, **theirs}:
-        pair = ours.get(group, ours[REST]), theirs.get(group, theirs[REST])
-        if found := compared(*pair):
-            yield CurveDifference(" / ".join(dict.fromkeys(each.unit for each in pair)), group, *found)
+    """The curves that differ, of each hyperparameter that a schedule drives, in each group where they do so otherwise
+    than by default.
+    """
+    ours, theirs = _Groups(a), _Groups(b)
+    for of in {**ours.changing, **theirs.changing}:
+        by_default: tuple[Point, Point] | None = None
+        for group in {**ours.plans, **theirs.plans}:
+            pair = ours.curve(of, group), theirs.curve(of, group)
+            points = compared(*pair)
+            if points and (group == DEFAULT or points != by_default):
+                units = dict.fromkeys(each.unit for each in pair if each)
+                yield CurveDifference(" / ".join(units), group, *points)
+            by_default = points if group == DEFAULT else by_default
 
 
-def by_group(spec: Spec) -> dict[str, Curve]:
-    """The curve of the parameters that no rule matches, and those of rules with a rate of their own."""
-    rates = {str(rule): rule.settings.get("lr") for rule in spec.groups}
-    own = {rule: curve(spec, float(rate)) for rule, rate in rates.items() if isinstance(rate, int | float)}
-    return {REST: curve(spec), **own}
+class _Groups:
+    """The groups of a spec, with the curves of what changes in them."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.plans = {group.name: group for group in plan(spec)}
+        self.curves = {name: group_curves(spec, group) for name, group in self.plans.items()}
+        self.changing = {of: None for found in self.curves.values() for of in found}
+
+    def curve(self, of: str, name: str) -> Curve | None:
+        """The curve of a hyperparameter in a group, or in the default one if there is no such group."""
+        name = name if name in self.plans else DEFAULT
+        return self.curves[name].get(of) or _constant(self.spec, self.plans[name], of)
 
 
-def compared(a: Curve, b: Curve) -> tuple[Point, Point] | None:
-    """The first point at which two curves differ, and the one where they differ most; None if they do not differ."""
+def _constant(spec: Spec, group: GroupPlan, of: str) -> Curve | None:
+    """The curve of a hyperparameter that does not change in a group; None if it is no number there."""
+    name, _, index = of.removesuffix("]").partition("[")
+    value = group.values[name](0) if name in group.values else None
+    if index:
+        value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    constant = float(value)
+    return Curve(spec, lambda t: constant, None, of)
+
+
+def compared(a: Curve | None, b: Curve | None) -> tuple[Point, Point] | None:
+    """The first point at which two curves differ, and the one where they differ most; None if they do not differ.
+
+    A curve that is not there has no value anywhere.
+    """
     steps = _looked_at(a, b)
     points = [_point(a, b, t) for t in steps]
     peak = max((abs(value) for point in points for value in (point.a, point.b) if value is not None), default=0.0)
@@ -246,23 +274,24 @@ def compared(a: Curve, b: Curve) -> tuple[Point, Point] | None:
     return first, largest
 
 
-def _looked_at(a: Curve, b: Curve) -> list[int]:
+def _looked_at(a: Curve | None, b: Curve | None) -> list[int]:
     """The updates at which two curves are compared, in order."""
-    last = max(a.end, b.end)
+    there = [each for each in (a, b) if each]
+    last = max(each.end for each in there) if there else 0
     last += last // 20 + 1
     if last < EVERY:
         return [*range(last + 1)]
-    named = {t + aside for each in (a, b) for t in each.key_steps() for aside in (-1, 0, 1)}
+    named = {t + aside for each in there for t in each.key_steps() for aside in (-1, 0, 1)}
     return sorted({*range(0, last + 1, last // 20_000), *(t for t in named if 0 <= t <= last), last})
 
 
-def _point(a: Curve, b: Curve, t: int) -> Point:
+def _point(a: Curve | None, b: Curve | None, t: int) -> Point:
     return Point(t, _value(a, t), _value(b, t))
 
 
-def _value(rates: Curve, t: int) -> float | None:
+def _value(rates: Curve | None, t: int) -> float | None:
     try:
-        return rates.at(t)
+        return rates.at(t) if rates else None
     except StepError:
         return None
 

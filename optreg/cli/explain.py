@@ -11,7 +11,7 @@ from typing import Any
 import click
 import yaml
 
-from optreg.cli.curve import Curve, StepError, curve
+from optreg.cli.curve import REST, Curve, StepError, curve
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
 from optreg.cli.plan import first_and_last, places, plan, point, short, stretches, units
 from optreg.clock import OpenError
@@ -116,7 +116,7 @@ def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
     """The first, largest and last learning rate of the default group and of each rule that sets its own, as rows."""
     bases = [(rule, rule.settings["lr"]) for rule in spec.groups if isinstance(rule.settings.get("lr"), int | float)]
     rows: list[tuple[object, ...]] = []
-    for group, rates in [("(all others)", default), *((rule, curve(spec, float(base))) for rule, base in bases)]:
+    for group, rates in [(REST, default), *((rule, curve(spec, float(base))) for rule, base in bases)]:
         values = rates.values(rates.points(rates.end))
         told = (values[0], max(values), values[-1]) if values else ()
         rows.append((group, *[f"{value:.6g}" for value in told]) if told else (group, "none", "none", "none"))
@@ -131,7 +131,7 @@ def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     for group in fitting(partition(model, spec.groups), spec.optimizer):
         trained = [member.param for member in group.members if member.param.requires_grad]
         settings = ", ".join(f"{key}={value}" for key, value in group.rule.settings.items()) if group.rule else ""
-        rows.append((group.rule or "(all others)", *_sizes(trained), settings or "(the defaults)"))
+        rows.append((group.rule or REST, *_sizes(trained), settings or "(the defaults)"))
     frozen = [param for param in model.parameters() if not param.requires_grad]
     if frozen:
         rows.append(("(frozen)", *_sizes(frozen), "not trained"))

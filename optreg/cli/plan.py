@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from optreg.cli.curve import factor, refuse_open
+from optreg.cli.curve import Curve, curve, factor, refuse_open
 from optreg.clock import Clock
 from optreg.drives import at_start, drives
 from optreg.errors import plugin_code
@@ -99,6 +99,36 @@ def _moving(value: Any, driven: Any) -> Callable[[int], Any]:
         return list(now) if isinstance(now, tuple) else now
 
     return at
+
+
+def curves(spec: Spec) -> dict[tuple[str, str], Curve]:
+    """The curves of a spec by hyperparameter and group: those of learning rates, and of all that changes.
+
+    An element of a tuple is a hyperparameter of its own, `betas[0]`. Errors as in `plan`.
+    """
+    return {(name, group.name): found for group in plan(spec) for name, found in group_curves(spec, group).items()}
+
+
+def group_curves(spec: Spec, group: GroupPlan) -> dict[str, Curve]:
+    """The curves of a group, by hyperparameter; of a tuple, those of the elements that change."""
+    found: dict[str, Curve] = {}
+    if "lr" not in group.values and spec.scheduler is not None:
+        found["multiplier"] = curve(spec)
+    for key in dict.fromkeys(["lr", *group.scheduled]):
+        if key not in group.values:
+            continue
+        value, follows = group.values[key], group.scheduled.get(key)
+        now = value(0)
+        if not isinstance(now, list):
+            found[key] = Curve(spec, value, follows, "learning rate" if key == "lr" else key)
+        else:
+            elements = (Curve(spec, _element(value, n), follows, f"{key}[{n}]") for n in range(len(now)))
+            found |= {each.unit: each for each in elements if len({*each.values(each.points(each.end))}) > 1}
+    return found
+
+
+def _element(value: Callable[[int], Any], index: int) -> Callable[[int], Any]:
+    return lambda t: value(t)[index]
 
 
 def point(clock: Clock, text: str) -> int:

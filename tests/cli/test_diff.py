@@ -83,8 +83,8 @@ def test_values_settings_and_curves_are_told_with_both_sides(diff):
         "match: *.bias\tweight_decay\t0\t0.5",
         "",
         "curve\tgroup\tat update\ta.yaml\tb.yaml\twhich is",
-        "learning rate\t(all others)\t1\t1e-05\t2e-05\tthe first that differs",
-        "learning rate\t(all others)\t100\t0.001\t0.002\tthe largest difference",
+        "learning rate\tdefault\t1\t1e-05\t2e-05\tthe first that differs",
+        "learning rate\tdefault\t100\t0.001\t0.002\tthe largest difference",
         "learning rate\tndim: 1\t101\t9.99997e-05\t9.99985e-05\tthe first that differs",
         "learning rate\tndim: 1\t445\t6.79184e-05\t4.59284e-06\tthe largest difference",
     ]
@@ -167,6 +167,42 @@ def test_the_first_update_that_differs_is_found_in_short_and_in_long_runs(found,
     x = np.linspace(0, 1, 100_001)  # from the end of the warm-up, a third, to the longer one's end
     apart = (np.cos(np.pi * x) - np.cos(np.pi * np.minimum(x / 0.7, 1))) * 0.45
     assert curve["largest"]["a"] - curve["largest"]["b"] == pytest.approx(apart.max(), rel=1e-4)
+
+
+def test_a_difference_of_one_update_in_a_hundred_thousand_is_found_where_the_spec_names_it(found):
+    spec = "optimizer: {name: lion}\nscheduler: {name: torch.StepLR, step_size: %d, gamma: 0.1}\n"
+    (curve,) = found(spec % 40_001, spec % 40_002)["curves"]
+    assert told_of_a_curve(curve) == ("default", 40_001, 40_001)
+
+
+def test_every_hyperparameter_that_follows_a_schedule_is_compared_in_every_group(found):
+    spec = """\
+horizon: 100
+optimizer:
+  name: adamw
+  weight_decay: {name: linear, from: 0.1, to: %s}
+  betas: [{name: linear, from: 0.85, to: 0.95, for: %s}, 0.95]
+groups:
+  - {match: head, weight_decay: %s}
+scheduler: [{name: linear, for: 10}, {name: cosine, from: 50%%, to: %s}]
+"""
+    same = ("0.2", "30", "0.5", "10%")
+    told = found(spec % same, spec % ("0.3", "60", "{name: cosine, from: 0.5, to: 0.6, until: 40}", "20%"))
+    curves = {(curve["of"], curve["group"]): curve for curve in told["curves"]}
+    assert curves["learning rate", "default"]["first"]["update"] == 11
+    assert curves["weight_decay", "default"]["largest"] == {"update": 100, "a": 0.2, "b": 0.3}
+    assert curves["weight_decay", "match: head"]["first"]["update"] == 1
+    assert curves["betas[0]", "default"]["largest"]["update"] == 30
+    assert len(curves) == 4
+    assert found(spec % same, spec % same)["curves"] == []
+
+
+def test_a_hyperparameter_that_one_optimizer_lacks_has_no_curve_there(found):
+    spec = "optimizer: {name: %s}\n"
+    (curve,) = found(spec % "lion, weight_decay: {name: linear, from: 1, to: 2, for: 9}", spec % "torch.Adadelta")[
+        "curves"
+    ][:1]
+    assert told_of_a_curve(curve)[0] == "default"
 
 
 def test_a_wrong_spec_is_told_as_everywhere(diff):

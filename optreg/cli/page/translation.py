@@ -18,22 +18,27 @@ METHODS: Final = ("multiplier", "rate")
 """The methods of a reference that are its formula: multiples of the base learning rate, or rates."""
 
 FUNCTIONS: Final = frozenset(
-    "acos asin atan atan2 ceil cos cosh e exp expm1 fabs floor inf ln log log10 log1p mpf pi power sign sin sinh sqrt tan tanh"
-    .split()
+    [
+        "acos", "asin", "atan", "atan2", "ceil", "cos", "cosh", "e", "exp", "expm1", "fabs", "floor", "inf", "ln",
+        "log", "log10", "log1p", "mpf", "pi", "power", "sign", "sin", "sinh", "sqrt", "tan", "tanh",
+    ]
 )  # fmt: skip
 """What `model.js` has of an mpmath context."""
 
-BUILT_IN: Final = frozenset("abs bool enumerate float int len max min range sum zip".split())
+BUILT_IN: Final = frozenset(["abs", "bool", "enumerate", "float", "int", "len", "max", "min", "range", "sum", "zip"])
 """What `model.js` has of Python's own functions."""
 
 _BINARY: Final = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _CALLED: Final = {ast.FloorDiv: "py.quotient", ast.Mod: "py.remainder", ast.Pow: "Math.pow"}
 _COMPARED: Final = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "===", ast.NotEq: "!=="}
 _RESERVED: Final = frozenset(
-    "arguments await case catch class const debugger default delete do enum eval export extends function implements "
-    "instanceof interface let new package private protected public static super switch this throw typeof var void "
-    "mp py self Math Number Infinity NaN undefined null true false".split()
-)
+    [
+        "arguments", "await", "case", "catch", "class", "const", "debugger", "default", "delete", "do", "enum",
+        "eval", "export", "extends", "function", "implements", "instanceof", "interface", "let", "new", "package",
+        "private", "protected", "public", "static", "super", "switch", "this", "throw", "typeof", "var", "void",
+        "mp", "py", "self", "Math", "Number", "Infinity", "NaN", "undefined", "null", "true", "false",
+    ]
+)  # fmt: skip
 
 
 class UntranslatableError(Exception):
@@ -302,7 +307,7 @@ def _called(name: str) -> str:
 def _number(value: float) -> str:
     if isinstance(value, bool):
         return json.dumps(value)
-    if isinstance(value, float) and not math.isfinite(value):
+    if not abs(value) < 2**1000:
         raise UntranslatableError(f"a number is {value}")
     return f"({value!r})" if value < 0 else repr(value)
 
