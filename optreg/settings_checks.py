@@ -146,7 +146,7 @@ def counted(
     plugin: AnyPlugin,
     settings: Mapping[str, Any],
     clock: Clock,
-    span: Span = Span(),  # noqa: B008  # frozen
+    span: Span = Span(),
 ) -> tuple[dict[str, Any], list[Problem]]:
     """The settings with numbers of updates for quantities; what needs a fact that is left open stays as it is.
 
