@@ -21,12 +21,14 @@ from optreg.phase_sections import Driven, are_phases, level, timeline, whole_of,
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
 from optreg.settings_checks import (
+    Span,
     complete,
     counted,
     found,
     in_form,
     is_faulty,
     is_unknown,
+    last_point,
     own_names,
     unknown_keys,
     without_placeholders,
@@ -35,7 +37,7 @@ from optreg.settings_checks import (
 from optreg.spec import Component, Rule, Spec, Timeline
 from optreg.yaml_reader import FAULTY, Document
 
-SECTIONS = ("optimizer", "groups", "scheduler", *FACTS, "on_resume")
+SECTIONS = ("optimizer", "groups", "scheduler", *FACTS, "on_resume", "extends", "notes")
 
 
 def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, list[Problem]]:
@@ -49,6 +51,9 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         for key in document.data
         if key not in SECTIONS
     ]
+    if "extends" in document.data:
+        message = "'extends' is read before overrides; write it in the file, or pass the file that extends another"
+        problems.append(document.problem(("extends",), message))
     clock, in_clock = check_clock(document)
     if clock.horizon is None and "horizon" not in clock.open:
         clock = replace(clock, horizon=whole_of(document, registry, clock))
@@ -66,7 +71,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
             overridden(scheduler, optimizer.settings, rule.settings) if isinstance(scheduler, Component) else ()
         )
     ]
-    return Spec(optimizer, scheduler, rules, on_resume, clock), overriding
+    return Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes")), overriding
 
 
 def check_component(
@@ -127,7 +132,8 @@ def check_part(
             problems += in_ways
             if plugin.horizon and plugin.horizon not in settings and (clock.horizon or "horizon" in clock.open):
                 settings[plugin.horizon] = "100%"
-        settings, in_counts = counted(document, path, name, plugin, settings, clock)
+        span = Span(end=last_point(plugin, settings, clock)) if isinstance(plugin, SchedulePlugin) else Span()
+        settings, in_counts = counted(document, path, name, plugin, settings, clock, span)
         problems += [*in_counts, *unknown_keys(document, path, name, settings, own_names(plugin))]
         if isinstance(plugin, OptimizerPlugin):
             settings, in_timelines = with_timelines(document, path, name, plugin, settings, registry, clock)

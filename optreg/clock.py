@@ -123,6 +123,25 @@ class Clock:
             total = self._known(begin.update, unit, quantity) + amount
         return Point(self._first_at(total, unit, quantity), None if unit is Unit.STEPS else (total, unit))
 
+    def between(self, begin: Point, quantity: Quantity) -> int:
+        """The number of updates of a quantity that is counted from a point; errors as in `after`."""
+        return self.after(begin, quantity).update - begin.update
+
+    def back_from(self, end: Point, quantity: Quantity) -> int:
+        """The number of updates of a quantity that is counted back from a point.
+
+        Raises:
+            LackingError: the spec does not say what converts it, or it reaches back beyond the beginning of the run.
+            OpenError: that is left to the trainer.
+        """
+        amount, unit = self._reduced(quantity)
+        if unit is Unit.STEPS:
+            return ceil(amount)
+        whole = end.exact[0] if end.exact and end.exact[1] is unit else self._known(end.update, unit, quantity)
+        if amount > whole:
+            raise LackingError(f"'{quantity}' reaches back beyond the beginning of the run")
+        return end.update - self._first_at(Fraction(whole - amount), unit, quantity)
+
     def consumed(self, t: int, unit: Unit) -> Fraction | None:
         """What the updates before `t` consumed of a unit, or their share in percent; None if that is not known."""
         if unit is Unit.EPOCHS:

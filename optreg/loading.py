@@ -11,6 +11,7 @@ from optreg.clock import Clock
 from optreg.clock_sections import with_facts
 from optreg.entries import Kind
 from optreg.errors import Problem, SpecError
+from optreg.extending import extended
 from optreg.on_resume import OnResume
 from optreg.overrides import Overrides, override
 from optreg.phase_sections import whole_of
@@ -32,7 +33,7 @@ def load_spec(
     facts: Mapping[str, Any] = MappingProxyType({}),
     registry: Registry | None = None,
 ) -> Spec:
-    """Read and check a spec.
+    """Read and check a spec, and the files that it extends.
 
     Args:
         source: the path of a YAML file, or a mapping of the same shape.
@@ -79,9 +80,9 @@ def _read(source: Source) -> Document:
     if isinstance(source, Spec):
         source = source.as_dict()
     if isinstance(source, Mapping):
-        return read_mapping(source)
+        return extended(read_mapping(source))
     if isinstance(source, str | os.PathLike):
-        return read_file(source)
+        return extended(read_file(source), source)
     what = type(source).__name__  # type: ignore[unreachable]  # callers may have no type checker
     raise SpecError([Problem(None, f"a spec is the path of a YAML file, a mapping or a Spec, not {what}")])
 
@@ -101,5 +102,6 @@ def _settled(value: Value | None, problems: list[Problem]) -> Value:
     return value
 
 
-def _place(problem: Problem) -> tuple[int, int]:
-    return (problem.where.line or 0, problem.where.column or 0) if problem.where else (0, 0)
+def _place(problem: Problem) -> tuple[str, int, int]:
+    where = problem.where
+    return (where.source, where.line, where.column or 0) if where and where.line else ("", 0, 0)

@@ -16,6 +16,7 @@ from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.remedies import CLASS_KEYS
 from optreg.settings_checks import (
+    Span,
     complete,
     counted,
     found,
@@ -126,23 +127,21 @@ class _Reader:
         name: str,
         known: int,
     ) -> None:
-        begin, own = self.ended, self._own(path, data, plugin, name)
+        begin = self.ended
         warmup, line_end = self._warmup(path, data, plugin, name)
         start, to = (self._level(path, key, data.get(key)) for key in ("from", "to"))
         start = self._start(path, data, start, warmup, name)
         self._refuse_levels(path, data, plugin, name)
         length, end = self._length(path, data, plugin, name)
+        whole, curve_end = self._whole(path, data, plugin, length, end)
         self.ended = end
-        steps = None
-        if begin is not None and end is not None:
-            first = line_end or begin
-            steps = end.update - first.update
-            if steps < 0:
-                self._tell_overlap(path, length, begin, first, end)
-            elif plugin.horizon:
-                own[plugin.horizon] = max(steps, 1)
+        first = begin if warmup is None else line_end
+        own = self._own(path, data, plugin, name, Span(first, curve_end))
+        steps = None if first is None or curve_end is None else curve_end.update - first.update
+        if begin is not None and first is not None and end is not None and end.update < first.update:
+            self._tell_overlap(path, length, begin, first, end)
         elif plugin.horizon:
-            own[plugin.horizon] = Quantity(Fraction(0), Unit.STEPS, 0)  # not known yet
+            own[plugin.horizon] = _NOT_KNOWN if steps is None else max(steps, 1)
         self.problems += wrong_values(self.document, path, name, plugin, own)
         if len(self.problems) > known:
             return
@@ -157,14 +156,30 @@ class _Reader:
             self.phases.append(Phase(at, ends, rising, start or Level(1.0, True, "100%"), where=where))
             at = ends or 0
         closed = end.update if end and (length or plugin.horizon) else None
-        self.phases.append(Phase(at, closed, start, to, component, length, warmup, where))
+        self.phases.append(Phase(at, closed, start, to, component, length, warmup, whole, where))
 
-    def _own(self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str) -> dict[str, Any]:
+    def _whole(
+        self,
+        path: Path,
+        data: Mapping[str, Any],
+        plugin: SchedulePlugin,
+        length: tuple[str, Quantity] | None,
+        end: Point | None,
+    ) -> tuple[Quantity | None, Point | None]:
+        """The length of the whole curve, if the phase is a part of it, and where the curve would end."""
+        stated = plugin.horizon and data.get(plugin.horizon) is not None
+        if not stated or not any(data.get(key) is not None for key in LENGTHS):
+            return None, end
+        return self._point((*path, str(plugin.horizon)), str(plugin.horizon), data[str(plugin.horizon)], "for")
+
+    def _own(
+        self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str, span: Span
+    ) -> dict[str, Any]:
         """The settings of the schedule itself."""
         kept = {key: value for key, value in data.items() if key not in KEYS or key in names(plugin.reference)}
         kept.pop("name", None)
         kept.pop(plugin.horizon or "", None)
-        settings, problems = counted(self.document, path, name, plugin, in_form(plugin, kept), self.clock)
+        settings, problems = counted(self.document, path, name, plugin, in_form(plugin, kept), self.clock, span)
         also = [*KEYS, *([plugin.horizon] if plugin.horizon else [])]
         self.problems += [*problems, *unknown_keys(self.document, path, name, settings, own_names(plugin), also)]
         required = {key: 0.0 for key in plugin.traits.levels or () if key not in defaults(plugin.reference)}
@@ -225,8 +240,9 @@ class _Reader:
         self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str
     ) -> tuple[tuple[str, Quantity] | None, Point | None]:
         """How far a phase reaches, as written, and where it ends."""
-        choices = [*LENGTHS, *([plugin.horizon] if plugin.horizon else [])]
-        stated = [key for key in choices if data.get(key) is not None]
+        stated = [key for key in LENGTHS if data.get(key) is not None]
+        if not stated and plugin.horizon and data.get(plugin.horizon) is not None:
+            stated = [plugin.horizon]
         if len(stated) > 1:
             message = f"a phase states its length once, but this one has {' and '.join(map(repr, stated))}"
             self.problem((*path, stated[1]), message, key=True)
@@ -348,6 +364,7 @@ def _misplaced(number: float, base: float | None) -> str | None:
     return None
 
 
+_NOT_KNOWN = Quantity(Fraction(0), Unit.STEPS, 0)
 _WHOLE = Quantity(Fraction(100), Unit.SHARE, "100%")
 
 

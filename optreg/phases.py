@@ -18,14 +18,15 @@ class Piece:
         to is None    scale g(s)
         otherwise     start h(s) + to (1 - h(s)) with h(s) = (g(s) - g(n)) / (g(0) - g(n))
 
-    where g is the schedule's own curve and n the length. At s = 0 and s = n the values are `start` and `to` exactly.
+    where g is the schedule's own curve and n its length. At s = 0 and s = n the values are `start` and `to` exactly.
 
     Args:
         begin: its first update.
         schedule: g; None for a straight line from `start` to `to` over n steps.
         start: the value at s = 0.
         to: the value at s = n, if it is given.
-        steps: n; None if it is open.
+        steps: how many updates it lasts, at most n; None if it is open.
+        length: n, if `to` is given.
         scale: what multiplies g.
         first: g(0).
         last: g(n); 0 if there is no `to`.
@@ -36,6 +37,7 @@ class Piece:
     start: float
     to: float | None = None
     steps: int | None = None
+    length: int = 0
     scale: float = 1.0
     first: float = 1.0
     last: float = 0.0
@@ -45,12 +47,13 @@ class Piece:
         to = self.to
         if s == 0:
             return self.start
+        if s == self.length and to is not None:
+            return to
         if to is None:
             assert self.schedule is not None
             return self.scale * self.schedule(s)
         if self.schedule is None:
-            assert self.steps is not None
-            part = s / self.steps
+            part = s / self.length
             return self.start * (1 - part) + to * part
         weight = self.schedule(s)
         if self.first != 1 or self.last != 0:
@@ -59,10 +62,7 @@ class Piece:
 
     @property
     def final(self) -> float:
-        """The value at s = n, and ever after if it is the last."""
-        if self.to is not None:
-            return self.to
-        assert self.schedule is not None
+        """The value where it ends, and ever after if it is the last."""
         assert self.steps is not None
         return self(self.steps)
 
@@ -124,12 +124,14 @@ def phases(timeline: Timeline, make: Callable[[Component], Schedule]) -> Phases:
         start = level if phase.start is None else phase.start.of(base)
         to = None if phase.to is None else phase.to.of(base)
         piece = _piece(phase, make, start, to, base)
-        if piece.steps != 0:
-            pieces.append(piece)
+        if piece.steps == 0:
+            level = piece.start if to is None else to
+            continue
+        pieces.append(piece)
         level = None if piece.steps is None else piece.final
     if not pieces:
         assert level is not None
-        pieces = [Piece(0, None, level, level, 1)]
+        pieces = [Piece(0, None, level, level, 1, 1)]
     made = tuple(_scaled(piece, timeline.factor) for piece in pieces)
     return Phases(made, tuple(_settings(phase, timeline.factor) for phase in timeline.phases))
 
@@ -138,29 +140,30 @@ def _piece(
     phase: Phase, make: Callable[[Component], Schedule], start: float | None, to: float | None, base: float
 ) -> Piece:
     """The piece of a phase; `start` is None for the first, which begins as its schedule does alone."""
-    steps = None if phase.end is None else phase.end - phase.begin
+    lasts, begin = None if phase.end is None else phase.end - phase.begin, phase.begin
     if phase.component is None:
         assert start is not None
-        return Piece(phase.begin, None, start, to, steps)
+        return Piece(begin, None, start, to, lasts, phase.steps or 0)
     plugin = phase.component.registration.plugin
     assert isinstance(plugin, SchedulePlugin)
     levels = plugin.traits.levels or ()
     if start is not None and to is not None and len(levels) == 2 and min(start, to) >= 0:
         schedule = make(phase.component.changed(dict(zip(levels, (start, to), strict=True))))
-        return Piece(phase.begin, schedule, start, None, steps, 1.0, start)
+        return Piece(begin, schedule, start, None, lasts)
     schedule = make(phase.component)
     first = schedule(0)
     if to is not None:
-        assert steps is not None
-        last = schedule(max(steps, 1))
+        assert phase.steps is not None
+        last = schedule(phase.steps)
         if first == last:
             raise PluginError(_still(phase.component.name, first))
-        return Piece(phase.begin, schedule, first * base if start is None else start, to, steps, 1.0, first, last)
+        start = first * base if start is None else start
+        return Piece(begin, schedule, start, to, lasts, phase.steps, 1.0, first, last)
     if start is None:
-        return Piece(phase.begin, schedule, first * base, None, steps, base, first)
+        return Piece(begin, schedule, first * base, None, lasts, 0, base, first)
     if first == 0:
         raise PluginError(_from_nothing(phase.component.name))
-    return Piece(phase.begin, schedule, start, None, steps, start / first, first)
+    return Piece(begin, schedule, start, None, lasts, 0, start / first, first)
 
 
 def _still(name: str, level: float) -> str:
@@ -184,5 +187,7 @@ def _settings(phase: Phase, factor: float) -> tuple[tuple[str, Any], ...]:
     stated = phase.as_dict() if phase.component else {"name": "warm-up"}
     levels = {key: level.said for key, level in (("from", phase.start), ("to", phase.to)) if level is not None}
     own = {key: value for key, value in stated.items() if key not in {"name", "for", "until", "warmup_steps"}}
+    if phase.whole and phase.end_name:
+        own[phase.end_name] = phase.steps
     scale = {"factor": factor} if factor != 1 else {}
     return (*{"name": stated["name"], "begin": phase.begin, "end": phase.end, **levels, **own, **scale}.items(),)

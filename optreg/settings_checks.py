@@ -1,14 +1,15 @@
 """Settings checks: a mapping with a name and settings, beside the plugin that the name leads to."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from optreg.clock import Clock, OpenError
+from optreg.clock import START, Clock, OpenError, Point
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, UnknownPluginError
 from optreg.hyperparameters import complaints, counts, defaults, names, taken
 from optreg.multipliers import WarmUpSettings, parts
-from optreg.quantities import Quantity, is_meant, quantity
+from optreg.quantities import Quantity, Unit, is_meant, quantity
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.remedies import CLASS_KEYS, for_class, for_unknown_key, placeholders
@@ -130,42 +131,68 @@ def _standing_in(values: Mapping[str, Any], numbers: Mapping[Path, float]) -> di
     return settings
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The stretch of the run that a schedule covers; None for an end that is not known."""
+
+    begin: Point | None = START
+    end: Point | None = None
+
+
 def counted(
-    document: Document, path: Path, owner: str, plugin: AnyPlugin, settings: Mapping[str, Any], clock: Clock
+    document: Document,
+    path: Path,
+    owner: str,
+    plugin: AnyPlugin,
+    settings: Mapping[str, Any],
+    clock: Clock,
+    span: Span = Span(),
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The settings with numbers of updates for quantities; what needs a fact that is left open stays as it is."""
+    """The settings with numbers of updates for quantities; what needs a fact that is left open stays as it is.
+
+    Quantities are counted from the beginning of the span, and those of `ScheduleTraits.tail` back from its end.
+    """
     fields = {name for part in parts(plugin) for name in counts(part)}
+    tail: tuple[str, ...] = ()
     if isinstance(plugin, SchedulePlugin):
         fields |= {name for name in (plugin.horizon, plugin.traits.peak) if name}
+        tail = plugin.traits.tail
     converted: dict[str, Any] = {}
     problems: list[Problem] = []
+
+    def updates(place: Path, key: str, value: Any) -> Any:
+        if not is_meant(value):
+            return value  # for others to judge
+        try:
+            length, point = quantity(value), span.end if key in tail else span.begin
+            if length.unit is Unit.STEPS:
+                return int(length.amount)
+            if point is None:
+                return length
+            return clock.back_from(point, length) if key in tail else clock.between(point, length)
+        except OpenError:
+            return length
+        except ValueError as error:
+            problems.append(document.problem(place, f"{owner}: {key} {error}"))
+            return FAULTY
+
     for key, value in settings.items():
+        place = (*path, key)
         if key not in fields:
             converted[key] = value
-            continue
-        items = value if isinstance(value, tuple) else (value,)
-        read = [
-            _updates(
-                document, (*path, key, i) if isinstance(value, tuple) else (*path, key), f"{owner}: {key}", item, clock
-            )
-            for i, item in enumerate(items)
-        ]
-        problems += [problem for _, problem in read if problem is not None]
-        converted[key] = tuple(item for item, _ in read) if isinstance(value, tuple) else read[0][0]
+        elif isinstance(value, tuple):
+            converted[key] = tuple(updates((*place, index), key, item) for index, item in enumerate(value))
+        else:
+            converted[key] = updates(place, key, value)
     return converted, problems
 
 
-def _updates(document: Document, path: Path, what: str, value: Any, clock: Clock) -> tuple[Any, Problem | None]:
-    """The number of updates of a quantity; anything else as it is, for others to judge."""
-    if not is_meant(value):
-        return value, None
+def last_point(plugin: SchedulePlugin, settings: Mapping[str, Any], clock: Clock) -> Point | None:
+    """Where a schedule that begins with the run ends, as its settings state it; None if that is not known, or wrong."""
     try:
-        length = quantity(value)
-        return clock.at(length).update, None
-    except OpenError:
-        return length, None
-    except ValueError as error:
-        return FAULTY, document.problem(path, f"{what} {error}")
+        return clock.at(quantity(settings[plugin.horizon])) if plugin.horizon and plugin.horizon in settings else None
+    except (OpenError, ValueError):
+        return None
 
 
 def own_names(plugin: AnyPlugin) -> list[str]:

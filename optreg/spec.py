@@ -111,6 +111,7 @@ class Phase:
             `start` to `to`, which is how a phase warms up.
         length: how far it reaches, as it was written, with the key, `for` or `until`.
         warmup: the warm-up within the phase, as it was written; it is a phase of its own, the one before.
+        whole: the length of the curve, as it was written, if the phase is only the beginning of it.
     """
 
     begin: int
@@ -120,7 +121,22 @@ class Phase:
     component: Component | None = None
     length: tuple[str, Quantity] | None = None
     warmup: Quantity | None = None
+    whole: Quantity | None = None
     where: Position | None = field(default=None, compare=False)
+
+    @property
+    def end_name(self) -> str | None:
+        """The setting that names the last step of its schedule; None if there is none."""
+        plugin = self.component.registration.plugin if self.component else None
+        return plugin.horizon if isinstance(plugin, SchedulePlugin) else None
+
+    @property
+    def steps(self) -> int | None:
+        """How many updates its curve takes to its own end; None if it has none, or if that is not known."""
+        if self.component is None or self.end_name is None:
+            return None if self.end is None else self.end - self.begin
+        steps = self.component.settings[self.end_name]
+        return steps if isinstance(steps, int) else None
 
     def as_dict(self) -> dict[str, Any]:
         """The phase as a mapping of a spec; not for the line of a warm-up, which its phase states."""
@@ -134,7 +150,8 @@ class Phase:
         stated = {key: level.said for key, level in levels.items() if level is not None}
         length = {self.length[0]: self.length[1].text} if self.length else {}
         warmup = {"warmup_steps": self.warmup.text} if self.warmup else {}
-        return {**name, **warmup, **stated, **length, **own}
+        whole = {str(self.end_name): self.whole.text} if self.whole else {}
+        return {**name, **warmup, **stated, **length, **whole, **own}
 
 
 @dataclass(frozen=True)
@@ -209,7 +226,7 @@ class Spec:
 
     Without a schedule, `scheduler` is None and all rates are constant. `on_resume` says what becomes of a checkpoint
     that differs from the spec. `clock` converts tokens, samples and epochs; what it leaves open, the trainer gives at
-    build.
+    build. `notes` are plain data of the author's; specs that differ in them alone are equal.
     """
 
     optimizer: Component
@@ -217,13 +234,16 @@ class Spec:
     groups: tuple[Rule, ...] = ()
     on_resume: OnResume = field(default_factory=OnResume)
     clock: Clock = field(default_factory=Clock)
+    notes: Any = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The spec as plain data with every default filled in; `load_spec` reads it again."""
         groups = {"groups": [rule.as_dict() for rule in self.groups]} if self.groups else {}
         scheduler = {"scheduler": _plain(self.scheduler)} if self.scheduler else {}
         choices = {"on_resume": chosen} if (chosen := self.on_resume.as_dict()) else {}
-        return {"optimizer": self.optimizer.as_dict(), **groups, **scheduler, **self.clock.said, **choices}
+        notes = {"notes": _plain(self.notes)} if self.notes is not None else {}
+        optimizer = {"optimizer": self.optimizer.as_dict()}
+        return {**notes, **optimizer, **groups, **scheduler, **_plain(self.clock.said), **choices}
 
     @property
     def components(self) -> Iterator[Component]:
@@ -276,6 +296,8 @@ def _plain(value: Any) -> Any:
     """A value as a spec writes it."""
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Timeline):
         return value.as_list()
     if isinstance(value, Component):

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from optreg.errors import OptregError, SpecError, plugin_code, raised
+from optreg.hyperparameters import counts
 from optreg.multipliers import curve as curve_of_timeline
 from optreg.multipliers import multiplier, no_warmup
 from optreg.records import SchedulePlugin
 from optreg.spec import Component, Spec, Timeline, left_open
+
+REST = "(all others)"
+"""The group of the parameters that no rule matches."""
 
 DEFAULT_HORIZON = 1000
 """The number of updates to show if the schedule's settings name none."""
@@ -123,8 +127,9 @@ class Curve:
             return _joints(self.follows)
         found = {}
         stated = self.follows.as_dict() if self.follows else {}
+        counted = counts(self.follows.registration.plugin.reference) if self.follows else ()
         for name, value in stated.items():
-            if name.endswith("_steps") or name == self._horizon:
+            if name.endswith("_steps") or name in counted:
                 values = value if isinstance(value, list) else [value]
                 found[name] = [item for item in values if type(item) is int and item >= 0]
         return found

@@ -188,6 +188,30 @@ def test_overrides_make_what_is_not_there():
     assert load_spec(DATA, {"groups": [{"ndim": 1, "lr": 0.5}]}).groups[0].criteria == {"ndim": (1,)}
 
 
+@pytest.mark.parametrize(
+    "notes", [{"ema": {"decay": 0.999, "from": [1, None, True]}}, ["clip at 1", 2.0], "as in the paper", 0]
+)
+def test_notes_are_kept_as_they_are_and_change_nothing(file, notes):
+    spec = load_spec({**DATA, "notes": notes})
+    assert spec.as_dict()["notes"] == notes
+    assert load_spec(spec.as_dict()).as_dict() == spec.as_dict()
+    assert load_spec(DATA).as_dict() == {key: value for key, value in spec.as_dict().items() if key != "notes"}
+    assert spec == load_spec(DATA)
+    assert {spec} == {load_spec(DATA)}
+    assert pickle.loads(pickle.dumps(spec)).notes == spec.notes
+    spec.as_dict()["notes"] = None
+    assert load_spec(spec).as_dict()["notes"] == notes
+    assert load_spec(file("notes: [ema, {decay: 0.9}]\n" + GOOD)).as_dict()["notes"] == ["ema", {"decay": 0.9}]
+
+
+def test_notes_are_plain_data():
+    assert problems({**DATA, "notes": {"model": object()}}) == ["notes.model: object is not a plain value"]
+    assert (
+        "nested deeper than 16 levels"
+        in problems({**DATA, "notes": functools.reduce(lambda inner, _: [inner], range(20), 0)})[0]
+    )
+
+
 def test_specs_and_recipes_are_frozen_hashable_and_can_be_pickled():
     recipe = optreg.build(DATA)
     assert pickle.loads(pickle.dumps(recipe)) == recipe
