@@ -9,7 +9,7 @@ from optreg import lazy_types
 from optreg.added_groups import name_added_groups
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError, SpecError, raised
-from optreg.groups import fitting, partition
+from optreg.groups import fitting, freeze, partition
 from optreg.loading import Source, load_component, load_spec
 from optreg.meta import refuse_idle_steps
 from optreg.multipliers import ConstantRate, curve, has_setting, multiplier, no_drives, no_warmup
@@ -261,6 +261,7 @@ def _optimizer(
     implementation = component.registration.implementation()
     settings = at_start(component.settings, drives(component.settings)) | dict(tensors or {})
     built: lazy_types.Optimizer = _made(component, lambda: implementation(param_groups, **settings))
+    freeze(groups)
     _look_after(built, Resumption(component, [group.origin for group in groups], on_resume, driven), model)
     return built
 
