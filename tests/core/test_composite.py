@@ -199,6 +199,28 @@ def test_clipped_gradients_lead_to_the_same_update(makers):
     assert_same(model, by_hand)
 
 
+@pytest.mark.no_cover
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script_method` is deprecated"
+)  # torch's own, when it compiles its classes
+@pytest.mark.parametrize("name", ["Muon and our AdamW", "two of one class", "SGD and torch's AdamW"])
+def test_a_compiled_step_is_that_of_its_members_compiled(name):
+    torch.compiler.reset()
+    model, by_hand = net(), net()
+    made, theirs = composite(PAIRS[name], model), members(PAIRS[name], by_hand)
+    whole = "torch" not in name  # the steps of torch's own classes break graphs
+    compiled = torch.compile(made.step, backend="eager", fullgraph=whole)
+    by_one = [torch.compile(each.step, backend="eager") for each in theirs]
+    for number in range(3):
+        for each in (model, by_hand):
+            each.zero_grad()
+            loss_of(each, number).backward()
+        for step in (compiled, *by_one):
+            step()
+    assert_same(model, by_hand)
+    torch.compiler.reset()
+
+
 def test_a_member_that_needs_a_closure_is_refused():
     with pytest.raises(ValueError, match=r"LBFGS needs a closure in every step.*use such an optimizer alone"):
         Composite([torch.optim.LBFGS(net().parameters())])
