@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optreg.clock import Clock, Point, Stage
     from optreg.entries import Entry, Kind
     from optreg.errors import (
         OptregError,
@@ -37,17 +38,19 @@ if TYPE_CHECKING:
         ScheduleReference,
     )
     from optreg.pure_schedule import PureSchedule
+    from optreg.quantities import Quantity, Size, Unit
     from optreg.ranges import Decay, Fraction, NonNegative, Positive, PositiveSteps, Steps
     from optreg.recipe import Recipe, Run, build, optimizer, scheduler
     from optreg.records import CheckPlugin, NoOptions, OptimizerPlugin, Registration, SchedulePlugin
     from optreg.registry import Registry, default_registry
     from optreg.schedule import ScheduleLR
-    from optreg.spec import Component, Rule, Spec
+    from optreg.spec import Component, Level, Phase, Rule, Spec, Timeline
     from optreg.traits import OptimizerTraits, ScheduleTraits
 
     __version__: str
 
 _HOMES = {
+    "optreg.clock": ("Clock", "Point", "Stage"),
     "optreg.entries": ("Entry", "Kind"),
     "optreg.errors": (
         "OptregError", "PluginError", "PluginWarning", "Position", "Problem", "ResumeError", "ResumeWarning",
@@ -63,24 +66,26 @@ _HOMES = {
         "ConstantGradientReference", "OptimizerReference", "RateReference", "Schedule", "ScheduleReference",
     ),
     "optreg.pure_schedule": ("PureSchedule",),
+    "optreg.quantities": ("Quantity", "Size", "Unit"),
     "optreg.ranges": ("Decay", "Fraction", "NonNegative", "Positive", "PositiveSteps", "Steps"),
     "optreg.recipe": ("Recipe", "Run", "build", "optimizer", "scheduler"),
     "optreg.records": ("CheckPlugin", "NoOptions", "OptimizerPlugin", "Registration", "SchedulePlugin"),
     "optreg.registry": ("Registry", "default_registry"),
     "optreg.schedule": ("ScheduleLR",),
-    "optreg.spec": ("Component", "Rule", "Spec"),
+    "optreg.spec": ("Component", "Level", "Phase", "Rule", "Spec", "Timeline"),
     "optreg.traits": ("OptimizerTraits", "ScheduleTraits"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CheckPlugin", "Component", "ConstantGradientReference", "Decay", "Entry", "Fraction", "FusedPointwiseOptions",
-    "Kind", "NoOptions", "NonNegative", "OnResume", "OptimizerPlugin", "OptimizerReference", "OptimizerTraits",
-    "OptregError", "PluginError", "PluginWarning", "Pointwise", "PointwiseOptions", "Position", "Positive",
-    "PositiveSteps", "Problem", "PureSchedule", "RateReference", "Recipe", "Registration", "Registry", "ResumeError",
-    "ResumeWarning", "Rule", "Run", "Schedule", "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits",
-    "Spec", "SpecError", "StepWarning", "Steps", "UnknownPluginError", "__version__", "build",
-    "check_hyperparameters", "default_registry", "hookimpl", "load_spec", "optimizer", "scheduler",
+    "CheckPlugin", "Clock", "Component", "ConstantGradientReference", "Decay", "Entry", "Fraction",
+    "FusedPointwiseOptions", "Kind", "Level", "NoOptions", "NonNegative", "OnResume", "OptimizerPlugin",
+    "OptimizerReference", "OptimizerTraits", "OptregError", "Phase", "PluginError", "PluginWarning", "Point",
+    "Pointwise", "PointwiseOptions", "Position", "Positive", "PositiveSteps", "Problem", "PureSchedule", "Quantity",
+    "RateReference", "Recipe", "Registration", "Registry", "ResumeError", "ResumeWarning", "Rule", "Run", "Schedule",
+    "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits", "Size", "Spec", "SpecError", "Stage",
+    "StepWarning", "Steps", "Timeline", "Unit", "UnknownPluginError", "__version__", "build", "check_hyperparameters",
+    "default_registry", "hookimpl", "load_spec", "optimizer", "scheduler",
 ]  # fmt: skip
 
 

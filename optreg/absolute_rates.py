@@ -1,25 +1,16 @@
 """Absolute rates: what schedules that set values, and not multiples of each group's rate, make of a group's own."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optreg.errors import PluginError, plugin_code
+from optreg.formulas import FLOATS
 from optreg.multipliers import last_step
 from optreg.records import SchedulePlugin
 from optreg.spec import Component
 
 POINTS = 200
 """At how many steps the rates of two groups are compared."""
-
-
-class _Floats:
-    """The arithmetic that a reference is handed, in floats: `mpf`, `pi`, `cos`, ... as in an mpmath context."""
-
-    mpf = float
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(math, name)
 
 
 def overridden(scheduler: Component, settings: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -76,7 +67,7 @@ def _drives(plugin: SchedulePlugin, settings: Mapping[str, Any], key: str) -> bo
     reference: Any = plugin.reference
     try:
         with plugin_code(f"the formula of '{key}' fails"):
-            return getattr(reference(**settings), key)(0, _Floats()) is not None
+            return getattr(reference(**settings), key)(0, FLOATS) is not None
     except PluginError:
         return True
 
@@ -90,4 +81,4 @@ def _rates(plugin: SchedulePlugin, settings: Mapping[str, Any], base_lr: float) 
     reference: Any = plugin.reference
     formula = reference(**settings)
     last = last_step(settings, plugin.horizon) or max((n for n in settings.values() if type(n) is int), default=1000)
-    return [float(formula.rate(base_lr, t, _Floats())) for t in {*range(0, last, max(1, last // POINTS)), last}]
+    return [float(formula.rate(base_lr, t, FLOATS)) for t in {*range(0, last, max(1, last // POINTS)), last}]

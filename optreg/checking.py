@@ -3,25 +3,41 @@
 Every function returns the record it could make of its part, and the problems it found there.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from optreg.absolute_rates import overridden
+from optreg.clock import FACTS, Clock
+from optreg.clock_sections import check_clock
+from optreg.conventions import CONVENTIONS
 from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
-from optreg.errors import Path, Problem, UnknownPluginError, did_you_mean
-from optreg.hyperparameters import complaints, defaults, names, taken
-from optreg.multipliers import WarmUpSettings, last_step, no_warmup, parts, shortened
+from optreg.errors import Path, Problem, did_you_mean
+from optreg.hyperparameters import complaints, names
+from optreg.multipliers import last_step, no_warmup, shortened
 from optreg.on_resume import OnResume
-from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
+from optreg.phase_sections import Driven, are_phases, level, timeline, whole_of, with_timelines
+from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
-from optreg.remedies import CLASS_KEYS, for_class, for_unknown_key, placeholders
-from optreg.spec import Component, Pairs, Rule, Spec
+from optreg.settings_checks import (
+    Span,
+    complete,
+    counted,
+    found,
+    in_form,
+    is_faulty,
+    is_unknown,
+    last_point,
+    own_names,
+    unknown_keys,
+    without_placeholders,
+    wrong_values,
+)
+from optreg.spec import Component, Rule, Spec, Timeline
 from optreg.yaml_reader import FAULTY, Document
 
-SECTIONS = ("optimizer", "groups", "scheduler", "on_resume")
-
-AnyRegistration = Registration[OptimizerPlugin] | Registration[SchedulePlugin]
+SECTIONS = ("optimizer", "groups", "scheduler", *FACTS, "on_resume", "extends", "notes")
 
 
 def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, list[Problem]]:
@@ -35,22 +51,32 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         for key in document.data
         if key not in SECTIONS
     ]
-    optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry)
-    rules, in_rules = check_rules(document, optimizer)
-    scheduler, in_scheduler = check_component(document, Kind.SCHEDULER, registry)
+    if "extends" in document.data:
+        message = "'extends' is read before overrides; write it in the file, or pass the file that extends another"
+        problems.append(document.problem(("extends",), message))
+    clock, in_clock = check_clock(document)
+    if clock.horizon is None and "horizon" not in clock.open:
+        clock = replace(clock, horizon=whole_of(document, registry, clock))
+    optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry, clock)
+    rules, in_rules = check_rules(document, optimizer, registry, clock)
+    scheduler, in_scheduler = check_scheduler(document, registry, clock, optimizer)
     on_resume, in_choices = check_on_resume(document)
-    problems += [*in_optimizer, *in_rules, *in_scheduler, *in_choices]
+    problems += [*in_clock, *in_optimizer, *in_rules, *in_scheduler, *in_choices]
     if optimizer is None or problems:
         return None, problems
     overriding = [
         document.problem(("groups", index, key), told)
         for index, rule in enumerate(rules)
-        for key, told in (overridden(scheduler, optimizer.settings, rule.settings) if scheduler else ())
+        for key, told in (
+            overridden(scheduler, optimizer.settings, rule.settings) if isinstance(scheduler, Component) else ()
+        )
     ]
-    return Spec(optimizer, scheduler, rules, on_resume), overriding
+    return Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes")), overriding
 
 
-def check_component(document: Document, kind: Kind, registry: Registry) -> tuple[Component | None, list[Problem]]:
+def check_component(
+    document: Document, kind: Kind, registry: Registry, clock: Clock, base_lr: float | None = None
+) -> tuple[Component | None, list[Problem]]:
     """The component of the section that its kind names; if its settings are wrong, with the plugin's defaults.
 
     A spec needs no scheduler.
@@ -67,32 +93,116 @@ def check_component(document: Document, kind: Kind, registry: Registry) -> tuple
     if not isinstance(data, dict):
         message = f"'{section}' must be a mapping: 'name: ...' and the hyperparameters"
         if kind is Kind.SCHEDULER:
-            message += "; for constant rates, leave the section out"
+            message += ", or a list of phases; for constant rates, leave the section out"
         return None, [document.problem((section,), message)]
-    data, unset = _without_placeholders(document, (section,), data)
-    registration, problems = _find(document, kind, registry, data)
+    return check_part(document, (section,), kind, data, registry, clock, base_lr)
+
+
+def check_part(
+    document: Document,
+    path: Path,
+    kind: Kind,
+    data: Mapping[str, Any],
+    registry: Registry,
+    clock: Clock,
+    base_lr: float | None = None,
+) -> tuple[Component | None, list[Problem]]:
+    """The component of the mapping at `path`; if its settings are wrong, with the plugin's defaults.
+
+    Args:
+        document: for positions.
+        path: the place of the mapping.
+        kind: what it names.
+        data: the mapping.
+        registry: where the name is looked up.
+        clock: what converts quantities.
+        base_lr: of a schedule, the rate of which its levels are shares; None if it is not known.
+    """
+    data, unset = without_placeholders(document, path, data)
+    registration, problems = found(document, path, kind, registry, data)
     if registration is None:
         return None, [*unset, *problems]
     with registration.entry.naming():
         name, plugin = data["name"], registration.plugin
-        settings = _taken(plugin, {key: value for key, value in data.items() if key != "name"})
+        settings = in_form(plugin, {key: value for key, value in data.items() if key != "name"})
+        component = Component(name, registration, (), where=document.where((*path, "name")))
         problems = [*unset]
-        if kind is Kind.SCHEDULER and "warmup_steps" not in _names(plugin):
-            refused = settings.pop("warmup_steps", FAULTY)
-            if not _is_faulty(refused):
-                problems.append(document.problem((section, "warmup_steps"), no_warmup(name), key=True))
-        problems += [
-            *_unknown_keys(document, (section,), name, settings, _names(plugin)),
-            *_wrong_values(document, (section,), name, plugin, settings),
-        ]
-        right = {} if problems or any(_is_faulty(value) for value in settings.values()) else settings
-        warmup_steps = right.get("warmup_steps") if _takes_warmup(plugin) else None
-        where = document.where((section, "name"))
-        component = Component(name, registration, _complete(plugin, right), warmup_steps, where)
-        return component, problems or [*_wrong_warmup(document, (section, "warmup_steps"), component)]
+        if isinstance(plugin, SchedulePlugin):
+            component, in_ways = _ways_to_begin(document, path, component, plugin, settings, base_lr)
+            problems += in_ways
+            if plugin.horizon and plugin.horizon not in settings and (clock.horizon or "horizon" in clock.open):
+                settings[plugin.horizon] = "100%"
+        span = Span(end=last_point(plugin, settings, clock)) if isinstance(plugin, SchedulePlugin) else Span()
+        settings, in_counts = counted(document, path, name, plugin, settings, clock, span)
+        problems += [*in_counts, *unknown_keys(document, path, name, settings, own_names(plugin))]
+        if isinstance(plugin, OptimizerPlugin):
+            settings, in_timelines = with_timelines(document, path, name, plugin, settings, registry, clock)
+            problems += in_timelines
+        problems += wrong_values(document, path, name, plugin, settings)
+        right = {} if problems or any(is_faulty(value) for value in settings.values()) else settings
+        if _takes_warmup(plugin):
+            component = replace(component, warmup_steps=right.get("warmup_steps"))
+        component = replace(component, pairs=complete(plugin, right))
+        return component, problems or [*_wrong_warmup(document, (*path, "warmup_steps"), component)]
 
 
-def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[Rule, ...], list[Problem]]:
+def _ways_to_begin(
+    document: Document,
+    path: Path,
+    component: Component,
+    plugin: SchedulePlugin,
+    settings: dict[str, Any],
+    base_lr: float | None,
+) -> tuple[Component, list[Problem]]:
+    """The component with what its settings say of how it begins; these are taken out of the settings."""
+    name, problems = component.name, []
+    warmup = "warmup_steps" in own_names(plugin)
+    if not warmup and not is_faulty(settings.pop("warmup_steps", FAULTY)):
+        problems.append(document.problem((*path, "warmup_steps"), no_warmup(name), key=True))
+    for key in ("warmup_from", "convention"):
+        if key not in settings or key in own_names(plugin):
+            continue
+        value, place = settings.pop(key), (*path, key)
+        if is_faulty(value):
+            continue
+        if not warmup:
+            problems.append(document.problem(place, no_warmup(name).replace("warmup_steps", key), key=True))
+        elif key == "convention":
+            component = replace(component, convention=value)
+            if not isinstance(value, str) or value not in CONVENTIONS:
+                near = did_you_mean(str(value), [*CONVENTIONS])
+                problems.append(document.problem(place, f"there is no convention {value!r}{near}"))
+        elif not plugin.takes_warmup:
+            problems.append(
+                document.problem(place, f"{name} warms up from 0 by a formula of its own; leave {key} out", key=True)
+            )
+        else:
+            start, wrong = level(document, place, value, base_lr)
+            component = replace(component, warmup_from=start)
+            problems += wrong
+    return component, problems
+
+
+def check_scheduler(
+    document: Document, registry: Registry, clock: Clock, optimizer: Component | None
+) -> tuple[Component | Timeline | None, list[Problem]]:
+    """What the section `scheduler` describes: a schedule, or phases."""
+    section = Kind.SCHEDULER.value
+    data = document.data.get(section)
+    rate = optimizer.settings.get("lr") if optimizer else None
+    if optimizer and data is not None and isinstance(rate, Timeline):
+        message = "the lr of the optimizer is a schedule already; leave one of the two out"
+        return None, [document.problem((section,), message, key=True)]
+    base_lr = float(rate) if isinstance(rate, int | float) else 0.0
+    if are_phases(data):
+        driven = Driven("lr", base_lr)
+        return timeline(document, (section,), data, registry, clock, driven)
+    return check_component(document, Kind.SCHEDULER, registry, clock, base_lr)
+
+
+def check_rules(
+    document: Document, optimizer: Component | None, registry: Registry, clock: Clock
+) -> tuple[tuple[Rule, ...], list[Problem]]:
     """The rules of the section `groups`; if the optimizer is unknown, only their criteria are checked."""
     data = document.data.get("groups", ())
     if data is FAULTY:
@@ -105,7 +215,7 @@ def check_rules(document: Document, optimizer: Component | None) -> tuple[tuple[
     for index, item in enumerate(data):
         path = ("groups", index)
         if isinstance(item, dict):
-            rule, in_rule = _check_rule(document, path, item, optimizer)
+            rule, in_rule = _check_rule(document, path, item, optimizer, registry, clock)
             rules.append(rule)
             problems += in_rule
         elif item is not FAULTY:
@@ -122,7 +232,7 @@ def check_on_resume(document: Document) -> tuple[OnResume, list[Problem]]:
     if not isinstance(data, dict):
         message = f"'{section}' must be a mapping with the keys {', '.join(names(OnResume))}"
         return OnResume(), [document.problem((section,), message)]
-    choices = {key: value for key, value in data.items() if not _is_faulty(value)}
+    choices = {key: value for key, value in data.items() if not is_faulty(value)}
     problems = [
         document.problem((section, *complaint.path), complaint.message, key=complaint.path[0] not in names(OnResume))
         for complaint in complaints(OnResume, choices, section)
@@ -130,39 +240,13 @@ def check_on_resume(document: Document) -> tuple[OnResume, list[Problem]]:
     return OnResume() if problems else OnResume(**choices), problems
 
 
-def _find(
-    document: Document, kind: Kind, registry: Registry, data: dict[str, Any]
-) -> tuple[AnyRegistration | None, list[Problem]]:
-    """The plugin that a section names."""
-    name, path = data.get("name"), (kind.value, "name")
-    if name is FAULTY:
-        return None, []
-    foreign = next((key for key in CLASS_KEYS if key in data), None)
-    if foreign is not None and "name" not in data:
-        remedy = for_class(data[foreign], [entry.name for entry in registry.usable(kind)])
-        message = f"'{foreign}' names a class, but a spec names a plugin; {remedy} and the hyperparameters beside it"
-        return None, [document.problem((kind.value, foreign), message, key=True)]
-    if not isinstance(name, str):
-        choices = ", ".join(entry.name for entry in registry.usable(kind))
-        said = "must be a string" if "name" in data else "is missing"
-        return None, [document.problem(path, f"the {kind}'s 'name' {said}; choose from: {choices}")]
-    try:
-        return registry.optimizer(name) if kind is Kind.OPTIMIZER else registry.scheduler(name), []
-    except UnknownPluginError as error:
-        return None, [document.problem(path, str(error))]
-
-
-def _without_placeholders(
-    document: Document, path: Path, data: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[Problem]]:
-    """The data without the values that are still to come, and a problem for each."""
-    told = dict(placeholders(data))
-    problems = [document.problem((*path, key), message) for key, message in told.items()]
-    return {key: FAULTY if key in told else value for key, value in data.items()}, problems
-
-
 def _check_rule(
-    document: Document, path: Path, item: dict[str, Any], optimizer: Component | None
+    document: Document,
+    path: Path,
+    item: dict[str, Any],
+    optimizer: Component | None,
+    registry: Registry,
+    clock: Clock,
 ) -> tuple[Rule, list[Problem]]:
     asked: list[tuple[str, tuple[Any, ...]]] = []
     problems: list[Problem] = []
@@ -174,21 +258,24 @@ def _check_rule(
     if not asked:
         problems.append(document.problem(path, f"the rule has no criterion; add one of: {', '.join(CRITERIA)}"))
     settings = {key: value for key, value in item.items() if key not in CRITERIA}
-    settings, unset = _without_placeholders(document, path, settings)
+    settings, unset = without_placeholders(document, path, settings)
     problems += unset
     if optimizer is not None:
         name, plugin = optimizer.name, optimizer.registration.plugin
+        assert isinstance(plugin, OptimizerPlugin)
         with optimizer.entry.naming():
-            settings = _taken(plugin, settings)
-            problems += _unknown_keys(document, path, name, settings, _names(plugin), also=CRITERIA)
-            problems += _wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
+            settings, in_counts = counted(document, path, name, plugin, in_form(plugin, settings), clock)
+            problems += [*in_counts, *unknown_keys(document, path, name, settings, own_names(plugin), also=CRITERIA)]
+            settings, in_timelines = with_timelines(document, path, name, plugin, settings, registry, clock)
+            problems += in_timelines
+            problems += wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
     return Rule(tuple(asked), tuple(settings.items()), document.where(path)), problems
 
 
 def _check_criterion(
     document: Document, path: Path, criterion: Criterion, value: Any
 ) -> tuple[tuple[Any, ...], list[Problem]]:
-    if _is_faulty(value):
+    if is_faulty(value):
         return (), []
     items = criterion.form.read(value)
     if items is None:
@@ -198,43 +285,10 @@ def _check_criterion(
     return items, [document.problem((*path, index) if listed else path, fault) for index, fault in faults.items()]
 
 
-def _unknown_keys(
-    document: Document, path: Path, owner: str, keys: Mapping[str, Any], known: list[str], also: Iterable[str] = ()
-) -> Iterator[Problem]:
-    """Keys that the plugin `owner` does not have; keys in `also` are allowed too."""
-    for key in keys:
-        if key not in known:
-            message = f"{owner} has no parameter '{key}'{for_unknown_key(key, keys[key], [*also, *known])}"
-            yield document.problem((*path, key), message, key=True)
-
-
-def _wrong_values(
-    document: Document,
-    path: Path,
-    owner: str,
-    plugin: OptimizerPlugin | SchedulePlugin,
-    settings: Mapping[str, Any],
-    inherited: Mapping[str, Any] | None = None,
-) -> Iterator[Problem]:
-    """What is wrong with the values of settings; given `inherited` ones, only what these settings cause."""
-    faulty = {key for key, value in settings.items() if _is_faulty(value)}
-    for part in parts(plugin):
-        values = own = {key: settings[key] for key in names(part) if key in settings and key not in faulty}
-        reported_elsewhere = faulty
-        if inherited is not None:
-            if not own:
-                continue
-            values = {key: inherited[key] for key in names(part) if key in inherited} | own
-            reported_elsewhere = {*names(part)} - own.keys()
-        for complaint in complaints(part, values, owner):
-            if not complaint.path or complaint.path[0] not in reported_elsewhere:
-                yield document.problem((*path, *complaint.path), complaint.message)
-
-
 def _wrong_warmup(document: Document, path: Path, component: Component) -> Iterator[Problem]:
     """What is wrong with a schedule that follows a warm-up."""
     plugin, settings, W = component.registration.plugin, component.settings, component.warmup_steps
-    if not isinstance(plugin, SchedulePlugin) or not W:
+    if not isinstance(plugin, SchedulePlugin) or not W or any(map(is_unknown, (W, *settings.values()))):
         return
     end = plugin.horizon
     last = last_step(settings, end)
@@ -249,28 +303,3 @@ def _wrong_warmup(document: Document, path: Path, component: Component) -> Itera
 
 def _takes_warmup(plugin: OptimizerPlugin | SchedulePlugin) -> bool:
     return isinstance(plugin, SchedulePlugin) and plugin.takes_warmup
-
-
-def _names(plugin: OptimizerPlugin | SchedulePlugin) -> list[str]:
-    """The names of a component's settings, as declared."""
-    return [name for part in parts(plugin) for name in names(part)]
-
-
-def _taken(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings in the form that their types ask for."""
-    for part in parts(plugin):
-        settings = taken(part, settings)
-    return settings
-
-
-def _complete(plugin: OptimizerPlugin | SchedulePlugin, settings: dict[str, Any]) -> Pairs:
-    """The plugin's own settings with their defaults; a warm-up before a schedule is not one."""
-    own = [part for part in parts(plugin) if part is not WarmUpSettings]
-    everything = {key: value for part in own for key, value in defaults(part).items()} | settings
-    return tuple((name, everything[name]) for part in own for name in names(part) if name in everything)
-
-
-def _is_faulty(value: Any) -> bool:
-    if isinstance(value, tuple):
-        return any(_is_faulty(item) for item in value)
-    return value is FAULTY

@@ -19,26 +19,42 @@ class Driven:
         component: the schedule and its settings.
         names: the keys that it sets, besides the rate.
         keys: for each group, the entries that came with the scheduler.
+        scheduled: for each group, the settings that follow schedules of their own.
     """
 
-    def __init__(self, component: Component | None = None, names: Set[str] = frozenset(), keys: Groups = ()) -> None:
+    def __init__(
+        self,
+        component: Component | None = None,
+        names: Set[str] = frozenset(),
+        keys: Groups = (),
+        scheduled: Sequence[Set[str]] = (),
+    ) -> None:
         self.component = component
         self.names = names
         self.keys = keys
+        self.scheduled = scheduled
         self.adopted: dict[str, Any] = {}
         """Settings of the schedule that were taken from a checkpoint."""
 
-    def after(self, component: Component, groups: Groups, before: Sequence[Set[str]], stated: Groups) -> "Driven":
+    def after(
+        self,
+        component: Component | None,
+        groups: Groups,
+        before: Sequence[Set[str]],
+        stated: Groups,
+        scheduled: Sequence[Set[str]] = (),
+    ) -> "Driven":
         """What is driven once another scheduler was made.
 
         Args:
-            component: the schedule and its settings.
+            component: the schedule and its settings; None for phases.
             groups: the optimizer's param groups.
             before: the keys that each group had before.
             stated: for each group, the settings that the spec states.
+            scheduled: for each group, the settings that follow schedules of their own.
         """
-        plugin = component.registration.plugin
-        assert isinstance(plugin, SchedulePlugin)
+        plugin = component.registration.plugin if component else None
+        sets = {*plugin.traits.drives} if isinstance(plugin, SchedulePlugin) else set()
         keys = [
             {key: copied(group[key]) for key in group.keys() - had - {"initial_lr"}}
             for group, had in zip(groups, before, strict=True)
@@ -46,7 +62,7 @@ class Driven:
         for added, group, own in zip(keys, groups, stated, strict=False):
             if "lr" in own and plain(group.get("initial_lr", own["lr"])) != plain(own["lr"]):
                 added["initial_lr"] = copied(group["initial_lr"])  # torch's OneCycleLR sets it, whatever lr is
-        return Driven(component, self.names | {*plugin.traits.drives}, keys)
+        return Driven(component, self.names | sets, keys, scheduled)
 
     @property
     def sets_base_rates(self) -> bool:
@@ -56,6 +72,10 @@ class Driven:
     def of_group(self, index: int) -> Mapping[str, Any]:
         """The entries of a group that came with the scheduler; none if the group was added later."""
         return self.keys[index] if index < len(self.keys) else {}
+
+    def scheduled_in(self, index: int) -> Set[str]:
+        """The settings of a group that follow schedules of their own; none if the group was added later."""
+        return self.scheduled[index] if index < len(self.scheduled) else frozenset()
 
     def names_in(self, saved: Mapping[str, Any]) -> Set[str]:
         """The settings of a group of a checkpoint that its schedule drove."""

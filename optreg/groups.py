@@ -47,11 +47,16 @@ class Group:
     rule: Rule | None
     members: tuple[Member, ...]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is different for the group."""
+        return self.rule.settings if self.rule else {}
+
     def as_param_group(self) -> dict[str, Any]:
         """The group as a torch optimizer takes it, with the names of its parameters if known."""
         named = all(member.names for member in self.members)
         params = [(member.name, member.param) if named else member.param for member in self.members]
-        return {"params": params, **(self.rule.settings if self.rule else {})}
+        return {"params": params, **self.settings}
 
 
 def partition(model: "lazy_types.Model", rules: Sequence[Rule]) -> list[Group]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from optreg.errors import Path, PluginError, Problem, SpecError, did_you_mean, plugin_code
+from optreg.ranges import UPDATES
 
 
 class Complaint(NamedTuple):
@@ -124,6 +125,36 @@ def _types(reference: type) -> dict[str, Any]:
         return get_type_hints(reference)
     except Exception as error:
         raise PluginError(f"cannot use the fields of '{_name(reference)}': {type(error).__name__}: {error}") from error
+
+
+@functools.cache
+def counts(reference: type) -> frozenset[str]:
+    """The hyperparameters that count updates: those annotated as `Steps` or `PositiveSteps`, alone or in a list."""
+    try:
+        hints = get_type_hints(reference, include_extras=True)
+    except Exception as error:
+        raise PluginError(f"cannot use the fields of '{_name(reference)}': {type(error).__name__}: {error}") from error
+    return frozenset(name for name in names(reference) if _counts_updates(hints.get(name)))
+
+
+def _counts_updates(hint: Any) -> bool:
+    return UPDATES in getattr(hint, "__metadata__", ()) or any(map(_counts_updates, get_args(hint)))
+
+
+@functools.cache
+def numbers(reference: type) -> dict[str, int | None]:
+    """The hyperparameters that are numbers, and how many: None for one number, else the length of the tuple.
+
+    A whole number counts something, and is none of these.
+    """
+    found: dict[str, int | None] = {}
+    for name, hint in _types(reference).items():
+        choices = get_args(hint) if get_origin(hint) in {Union, UnionType} else (hint,)
+        if float in choices:
+            found[name] = None
+        elif any(get_origin(choice) is tuple and set(get_args(choice)) == {float} for choice in choices):
+            found[name] = max(len(get_args(choice)) for choice in choices if get_origin(choice) is tuple)
+    return {name: found[name] for name in names(reference) if name in found}
 
 
 def _taken(hint: Any, value: Any) -> Any:

@@ -2,14 +2,19 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from optreg.checking import check_component, check_on_resume, check_rules, check_spec
+from optreg.clock import Clock
+from optreg.clock_sections import with_facts
 from optreg.entries import Kind
 from optreg.errors import Problem, SpecError
+from optreg.extending import extended
 from optreg.on_resume import OnResume
 from optreg.overrides import Overrides, override
+from optreg.phase_sections import whole_of
 from optreg.registry import Registry, default_registry
 from optreg.spec import Component, Rule, Spec
 from optreg.yaml_reader import Document, read_file, read_mapping
@@ -25,22 +30,25 @@ def load_spec(
     overrides: Overrides = (),
     *,
     on_resume: Mapping[str, str] = MappingProxyType({}),
+    facts: Mapping[str, Any] = MappingProxyType({}),
     registry: Registry | None = None,
 ) -> Spec:
-    """Read and check a spec.
+    """Read and check a spec, and the files that it extends.
 
     Args:
         source: the path of a YAML file, or a mapping of the same shape.
         overrides: values to set before checking, by dotted path: `["optimizer.lr=1e-4", "groups.0.lr=0"]`, or a
             mapping from such paths to values.
         on_resume: choices that win over the section of that name: `{"schedule": "follow"}`.
+        facts: what only the trainer knows, of `horizon`, `batch` and `epoch`, as a spec would say it:
+            `{"horizon": 10_000, "batch": "4M tokens"}`. A spec that leaves one to the trainer loads without it too.
         registry: where plugins are looked up; by default, everything installed.
 
     Raises:
         SpecError: the spec is wrong; every problem is listed with its position and what to write instead.
         PluginError: a plugin that the spec names is broken.
     """
-    document = override(override(_read(source), overrides), _dotted(on_resume))
+    document = with_facts(override(override(_read(source), overrides), _dotted(on_resume)), facts)
     spec, problems = check_spec(document, registry or default_registry())
     return _settled(spec, [*document.problems, *problems])
 
@@ -59,8 +67,11 @@ def load_component(
         PluginError: the plugin is broken.
     """
     document = read_mapping({kind.value: {"name": name, **settings}, "groups": groups, "on_resume": on_resume})
-    component, problems = check_component(document, kind, default_registry())
-    rules, in_rules = check_rules(document, component)
+    registry, clock = default_registry(), Clock()
+    if kind is Kind.SCHEDULER:
+        clock = replace(clock, horizon=whole_of(document, registry, clock))
+    component, problems = check_component(document, kind, registry, clock)
+    rules, in_rules = check_rules(document, component, registry, clock)
     choices, in_choices = check_on_resume(document)
     return _settled(component, [*document.problems, *problems, *in_rules, *in_choices]), rules, choices
 
@@ -69,9 +80,9 @@ def _read(source: Source) -> Document:
     if isinstance(source, Spec):
         source = source.as_dict()
     if isinstance(source, Mapping):
-        return read_mapping(source)
+        return extended(read_mapping(source))
     if isinstance(source, str | os.PathLike):
-        return read_file(source)
+        return extended(read_file(source), source)
     what = type(source).__name__  # type: ignore[unreachable]  # callers may have no type checker
     raise SpecError([Problem(None, f"a spec is the path of a YAML file, a mapping or a Spec, not {what}")])
 
@@ -91,5 +102,6 @@ def _settled(value: Value | None, problems: list[Problem]) -> Value:
     return value
 
 
-def _place(problem: Problem) -> tuple[int, int]:
-    return (problem.where.line or 0, problem.where.column or 0) if problem.where else (0, 0)
+def _place(problem: Problem) -> tuple[str, int, int]:
+    where = problem.where
+    return (where.source, where.line, where.column or 0) if where and where.line else ("", 0, 0)

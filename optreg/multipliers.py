@@ -1,13 +1,15 @@
 """Multipliers: the functions of the step that need no plugin, constant rates and a warm-up before another schedule."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
+from optreg.conventions import CONVENTIONS, Convention
+from optreg.phases import Phases, phases
 from optreg.protocols import Schedule
 from optreg.ranges import Steps
 from optreg.records import OptimizerPlugin, SchedulePlugin
-from optreg.spec import Component, Pairs
+from optreg.spec import Component, Pairs, Timeline
 
 
 @dataclass(frozen=True)
@@ -35,41 +37,71 @@ class WarmUpSettings:
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A linear warm-up before a schedule: 0 at t = 0, and the schedule's own value from t = W on.
+    """A linear warm-up before a schedule: `start` at t = 0, and the schedule's own value from t = W on.
 
     Args:
-        warmup_steps: W, updates before the schedule, >= 1.
+        warmup_steps: W, updates before the schedule, >= 0.
         implementation: what makes the schedule from its settings.
         pairs: the schedule's settings, as if nothing preceded it.
         end: the setting that names its last step, T >= W; None if there is none.
+        start: the share of the base rate at which the warm-up begins.
+        convention: a name in `CONVENTIONS`, if others count differently; then the schedule's own warm-up, the setting
+            `warmup_steps`, may take the place of one before it.
     """
 
     warmup_steps: int
     implementation: Callable[..., Schedule]
     pairs: Pairs
     end: str | None = None
+    start: float = 0.0
+    convention: str | None = None
     _schedule: Schedule = field(init=False, repr=False, compare=False)
     _begin: int = field(init=False, repr=False, compare=False)
+    _way: Convention | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        rest, begin = shortened(dict(self.pairs), self.end, self.warmup_steps)
-        object.__setattr__(self, "_schedule", self.implementation(**rest))
+        way = CONVENTIONS[self.convention] if self.convention else None
+        settings, begin = dict(self.pairs), -self.warmup_steps
+        if way and way.covers:
+            settings, begin = {**settings, **({"warmup_steps": 0} if self._has_its_own else {})}, 0
+        elif self._has_its_own:
+            begin = 0
+        else:
+            settings, skipped = shortened(settings, self.end, self.warmup_steps)
+            begin += skipped
+        object.__setattr__(self, "_schedule", self.implementation(**settings))
         object.__setattr__(self, "_begin", begin)
+        object.__setattr__(self, "_way", way)
+
+    @property
+    def _has_its_own(self) -> bool:
+        return "warmup_steps" in dict(self.pairs)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The name of the schedule and its settings, with the warm-up, as a spec states them."""
-        return {"name": type(self._schedule).__name__, "warmup_steps": self.warmup_steps, **dict(self.pairs)}
+        start = {"warmup_from": self.start} if self.start else {}
+        convention = {"convention": self.convention} if self.convention else {}
+        own = {"name": type(self._schedule).__name__, "warmup_steps": self.warmup_steps}
+        return {**own, **start, **convention, **dict(self.pairs)}
 
     def replaced(self, **settings: Any) -> "WarmUp":
         """The same with other settings, as a spec states them."""
-        warmup_steps = settings.pop("warmup_steps", self.warmup_steps)
-        return replace(self, warmup_steps=warmup_steps, pairs=tuple({**dict(self.pairs), **settings}.items()))
+        ways = {"warmup_from": "start", "convention": "convention"}
+        changed = {ways[key]: settings.pop(key) for key in ways if key in settings}
+        warmup_steps = settings.get("warmup_steps", self.warmup_steps)
+        own = {key: value for key, value in settings.items() if key != "warmup_steps" or self._has_its_own}
+        return replace(self, warmup_steps=warmup_steps, pairs=tuple({**dict(self.pairs), **own}.items()), **changed)
 
     def __call__(self, step: int) -> float:
         """The line, then the schedule."""
-        W = self.warmup_steps
-        return step / W if step < W else self._schedule(step - W + self._begin)
+        W, way = self.warmup_steps, self._way
+        if way:
+            step += way.early
+        if step >= W:
+            return self._schedule(step + self._begin)
+        height = way.rising(step, W) if way else step / W
+        return self.start + (1 - self.start) * height if self.start else height
 
 
 def parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
@@ -101,14 +133,29 @@ def last_step(settings: Mapping[str, Any], end: str | None) -> int | None:
 def multiplier(implementation: Callable[..., Schedule], component: Component) -> Schedule:
     """A component's pure schedule, after its warm-up if there is one."""
     plugin = component.registration.plugin
-    if not component.warmup_steps or not isinstance(plugin, SchedulePlugin):
-        return implementation(**component.settings)
-    return WarmUp(component.warmup_steps, implementation, component.pairs, plugin.horizon)
+    assert isinstance(plugin, SchedulePlugin)
+    own, convention = component.settings, component.convention
+    warmup_steps = (
+        own.get("warmup_steps", 0) if component.warmup_steps is None and convention else component.warmup_steps
+    )
+    if not (warmup_steps or convention):
+        return implementation(**own)
+    start = component.warmup_from.value if component.warmup_from else 0.0
+    return WarmUp(warmup_steps or 0, implementation, component.pairs, plugin.horizon, start, convention)
+
+
+def curve(timeline: Timeline) -> Phases:
+    """The function of the step of a timeline that leaves nothing open.
+
+    Raises:
+        PluginError: a schedule cannot be imported, or cannot go from one level to another.
+    """
+    return phases(timeline, lambda component: multiplier(component.registration.implementation(), component))
 
 
 def parameters(schedule: object) -> dict[str, Any] | None:
     """The parameters of a schedule as plain data; None for a bare function, which has none to compare."""
-    if isinstance(schedule, WarmUp):
+    if isinstance(schedule, WarmUp | Phases):
         return {key: _plain(value) for key, value in schedule.parameters.items()}
     if is_dataclass(schedule) and not isinstance(schedule, type):
         return {"name": type(schedule).__name__, **_plain(asdict(schedule))}
@@ -134,4 +181,12 @@ def no_warmup(name: str) -> str:
     return (
         f"{name} takes no warmup_steps: it is an LRScheduler, and only a function of the step can begin later; choose "
         "another schedule, or leave warmup_steps out"
+    )
+
+
+def no_drives(name: str, keys: Sequence[str]) -> str:
+    """Why single hyperparameters cannot follow schedules beside a scheduler of torch, in words."""
+    return (
+        f"{name} is an LRScheduler, which sets the rates alone, but {', '.join(keys)} of the optimizer is to follow a "
+        "schedule; choose a schedule that is a function of the step"
     )

@@ -12,12 +12,13 @@ from optreg.errors import PluginError, SpecError, raised
 from optreg.groups import fitting, partition
 from optreg.loading import Source, load_component, load_spec
 from optreg.meta import refuse_idle_steps
-from optreg.multipliers import ConstantRate, has_setting, multiplier, no_warmup
+from optreg.multipliers import ConstantRate, curve, has_setting, multiplier, no_drives, no_warmup
 from optreg.on_resume import OnResume
 from optreg.overrides import Overrides
+from optreg.protocols import Schedule
 from optreg.records import SchedulePlugin
 from optreg.registry import Registry, default_registry
-from optreg.spec import Component, Rule, Spec
+from optreg.spec import Component, Rule, Spec, Timeline, left_open
 
 
 class _Pair(NamedTuple):
@@ -93,9 +94,8 @@ class Run(_Pair):
 
     @property
     def plugins(self) -> tuple[Entry, ...]:
-        """Where the optimizer and, if the spec names one, the schedule come from: distribution, version, module."""
-        parts = (self.spec.optimizer, self.spec.scheduler)
-        return tuple(part.entry for part in parts if part is not None)
+        """Where the optimizer and all schedules come from: distribution, version, module."""
+        return tuple(dict.fromkeys(component.entry for component in self.spec.components))
 
 
 @dataclass(frozen=True)
@@ -111,22 +111,26 @@ class Recipe:
     spec: Spec
     registry: Registry | None = field(default=None, compare=False, repr=False)
 
-    def __call__(self, model: "lazy_types.Model") -> Run:
+    def __call__(self, model: "lazy_types.Model", *, facts: Mapping[str, Any] = MappingProxyType({})) -> Run:
         """Build the optimizer and the scheduler.
 
         Args:
             model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
+            facts: what the spec leaves to the trainer, as in `optreg.build`.
 
         Raises:
-            SpecError: the rules or the optimizer do not fit the model, or a constructor fails.
+            SpecError: the rules or the optimizer do not fit the model, a constructor fails, or a fact is missing.
             PluginError: an implementation cannot be imported.
         """
         from optreg.resuming import Resumption
 
-        optimizer = _optimizer(self.spec.optimizer, self.spec.groups, model, self.spec.on_resume)
-        scheduler = _scheduler(self.spec.scheduler, optimizer, self.spec.on_resume)
-        (self.registry or default_registry()).notify_built(self.spec, optimizer, scheduler)
-        return Run(optimizer, scheduler, self.spec, Resumption.of(optimizer))
+        spec = load_spec(self.spec, facts=facts, registry=self.registry) if facts else self.spec
+        if spec.open:
+            raise SpecError([left_open(fact) for fact in sorted(spec.open)])
+        optimizer = _optimizer(spec.optimizer, spec.groups, model, spec.on_resume)
+        scheduler = _scheduler(spec.scheduler, optimizer, spec.on_resume)
+        (self.registry or default_registry()).notify_built(spec, optimizer, scheduler)
+        return Run(optimizer, scheduler, spec, Resumption.of(optimizer))
 
 
 @overload
@@ -136,6 +140,7 @@ def build(
     overrides: Overrides = (),
     *,
     on_resume: Mapping[str, str] = ...,
+    facts: Mapping[str, Any] = ...,
     registry: Registry | None = None,
 ) -> Recipe: ...
 
@@ -147,6 +152,7 @@ def build(
     overrides: Overrides = (),
     *,
     on_resume: Mapping[str, str] = ...,
+    facts: Mapping[str, Any] = ...,
     registry: Registry | None = None,
 ) -> Run: ...
 
@@ -157,6 +163,7 @@ def build(
     overrides: Overrides = (),
     *,
     on_resume: Mapping[str, str] = MappingProxyType({}),
+    facts: Mapping[str, Any] = MappingProxyType({}),
     registry: Registry | None = None,
 ) -> Recipe | Run:
     """Build an optimizer and its learning-rate scheduler from a spec.
@@ -172,6 +179,8 @@ def build(
         overrides: values to set first, by dotted path: `["scheduler.total_steps=5000"]`.
         on_resume: what becomes of a checkpoint that differs from the spec, by field of `optreg.OnResume`:
             `{"schedule": "follow"}`. It wins over the spec's section of that name.
+        facts: what the spec leaves to the trainer, as a spec says it: `{"horizon": 10_000, "batch": "4M tokens"}`, and
+            `epoch`. A whole number is a number of updates.
         registry: where plugins are looked up, and whose observers are notified; by default, everything installed.
 
     Raises:
@@ -179,7 +188,7 @@ def build(
             problem is listed with its position and what to write instead.
         PluginError: a plugin that the spec names is broken.
     """
-    recipe = Recipe(load_spec(spec, overrides, on_resume=on_resume, registry=registry), registry)
+    recipe = Recipe(load_spec(spec, overrides, on_resume=on_resume, facts=facts, registry=registry), registry)
     return recipe if model is None else recipe(model)
 
 
@@ -240,14 +249,19 @@ def _optimizer(
     on_resume: OnResume,
     tensors: Mapping[str, Any] | None = None,
 ) -> "lazy_types.Optimizer":
+    from optreg.drives import at_start, drives
     from optreg.resuming import Resumption
 
     groups = list(fitting(partition(model, rules), component))
-    param_groups = [group.as_param_group() for group in groups]
+    driven = _made(component, lambda: [drives(component.settings | group.settings) for group in groups])
+    param_groups = [
+        at_start(group.as_param_group(), [drive for drive in own if drive.key in group.settings])
+        for group, own in zip(groups, driven, strict=True)
+    ]
     implementation = component.registration.implementation()
-    settings = component.settings | dict(tensors or {})
+    settings = at_start(component.settings, drives(component.settings)) | dict(tensors or {})
     built: lazy_types.Optimizer = _made(component, lambda: implementation(param_groups, **settings))
-    _look_after(built, Resumption(component, [group.rule for group in groups], on_resume), model)
+    _look_after(built, Resumption(component, [group.rule for group in groups], on_resume, driven), model)
     return built
 
 
@@ -264,7 +278,7 @@ def _look_after(optimizer: "lazy_types.Optimizer", resumption: Any, model: "lazy
 
 
 def _scheduler(
-    component: Component | None, optimizer: "lazy_types.Optimizer", on_resume: OnResume
+    schedule: Component | Timeline | None, optimizer: "lazy_types.Optimizer", on_resume: OnResume
 ) -> "lazy_types.LRScheduler":
     from torch.optim.lr_scheduler import LRScheduler
 
@@ -272,29 +286,46 @@ def _scheduler(
     from optreg.resuming import Resumption
     from optreg.schedule import ScheduleLR
 
-    if component is None:
-        return ScheduleLR(optimizer, ConstantRate(), on_resume=on_resume.schedule, end=None)
-    implementation = component.registration.implementation()
     resumption = Resumption.of(optimizer)
+    drives = resumption.drives if resumption else ()
+    scheduled = [frozenset(drive.key for drive in own) for own in drives]
     keys = [frozenset(group) for group in optimizer.param_groups]
+    component = schedule if isinstance(schedule, Component) else None
+    implementation = component.registration.implementation() if component else None
     made: lazy_types.LRScheduler
-    if isinstance(implementation, type) and issubclass(implementation, LRScheduler):
+    if component and isinstance(implementation, type) and issubclass(implementation, LRScheduler):
         if component.warmup_steps:
             raise SpecError([component.problem(no_warmup(component.name))])
+        if any(scheduled):
+            raise SpecError([component.problem(no_drives(component.name, sorted(frozenset().union(*scheduled))))])
         if on_resume.schedule == "stretch":
-            raise _not_stretched(component, "it is not a function of the step")
+            raise SpecError([component.problem(_not_stretched(component.name, "it is not a function of the step"))])
         settings, choice = component.settings, on_resume.schedule
         made = _made(component, lambda: guarded(implementation, optimizer, settings, choice))
     else:
-        plugin = component.registration.plugin
-        assert isinstance(plugin, SchedulePlugin)
-        end, schedule = plugin.horizon, _made(component, lambda: multiplier(implementation, component))
-        if on_resume.schedule == "stretch" and not (end and has_setting(schedule, end)):
-            raise _not_stretched(component, "it has no end")
-        made = ScheduleLR(optimizer, schedule, on_resume=on_resume.schedule, end=end)
-    if resumption:
-        resumption.scheduler_made(component, optimizer.param_groups, keys)
+        function, end = _function(schedule, implementation)
+        if on_resume.schedule == "stretch" and schedule:
+            name, reason = (
+                (component.name, "it has no end") if component else ("a list of phases", "each has its own end")
+            )
+            reason = "hyperparameters follow schedules of their own" if any(drives) else reason
+            if any(drives) or not (end and has_setting(function, end)):
+                raise SpecError([(component or schedule).problem(_not_stretched(name, reason))])
+        made = ScheduleLR(optimizer, function, on_resume=on_resume.schedule, end=end, drives=drives)
+    if resumption and (schedule or any(drives)):
+        resumption.scheduler_made(component, optimizer.param_groups, keys, scheduled)
     return made
+
+
+def _function(schedule: Component | Timeline | None, implementation: Any) -> tuple[Schedule, str | None]:
+    """The multiplier of the base rates as a function of the step, and the setting that names its last step, if any."""
+    if schedule is None:
+        return ConstantRate(), None
+    if isinstance(schedule, Timeline):
+        return _made(schedule.components[0], lambda: curve(schedule)), None
+    plugin = schedule.registration.plugin
+    assert isinstance(plugin, SchedulePlugin)
+    return _made(schedule, lambda: multiplier(implementation, schedule)), plugin.horizon
 
 
 def _made(component: Component, make: Callable[[], Any]) -> Any:
@@ -312,6 +343,5 @@ def _made(component: Component, make: Callable[[], Any]) -> Any:
         raise SpecError([component.problem(what)]) from error
 
 
-def _not_stretched(component: Component, reason: str) -> SpecError:
-    message = f"on_resume.schedule: {component.name} cannot be stretched, because {reason}; choose follow or branch"
-    return SpecError([component.problem(message)])
+def _not_stretched(name: str, reason: str) -> str:
+    return f"on_resume.schedule: {name} cannot be stretched, because {reason}; choose follow or branch"

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from optreg.differences import Difference, as_setting, copied, plain, refusal
 from optreg.driven import Driven, Groups
+from optreg.drives import Drive
 from optreg.errors import ResumeError
 from optreg.foreign import refuse_foreign
 from optreg.named_state import arranged, match
@@ -31,12 +32,20 @@ class Resumption:
         component: the optimizer and its settings.
         rules: for each param group, the rule that made it; None for the group of the others.
         on_resume: what to do with differences.
+        drives: for each param group, what follows a schedule of its own once a scheduler is made.
     """
 
-    def __init__(self, component: Component, rules: Sequence[Rule | None], on_resume: OnResume) -> None:
+    def __init__(
+        self,
+        component: Component,
+        rules: Sequence[Rule | None],
+        on_resume: OnResume,
+        drives: Sequence[Sequence[Drive]] = (),
+    ) -> None:
         self.component = component
         self.rules = tuple(rules)
         self.on_resume = on_resume
+        self.drives = drives
         self.stated: list[dict[str, Any]] = []
         """For each group that was built, the settings that the spec states."""
         self.adopted: list[dict[str, Any]] = []
@@ -61,22 +70,31 @@ class Resumption:
         Watch.of(optimizer)
         optimizer.register_load_state_dict_pre_hook(self._settle)
 
-    def scheduler_made(self, component: Component, groups: Groups, before: Sequence[Set[str]]) -> None:
+    def scheduler_made(
+        self,
+        component: Component | None,
+        groups: Groups,
+        before: Sequence[Set[str]],
+        scheduled: Sequence[Set[str]] = (),
+    ) -> None:
         """A scheduler was made for the optimizer.
 
         Args:
-            component: the schedule and its settings.
+            component: the schedule and its settings; None for phases.
             groups: the optimizer's param groups.
             before: the keys that each group had before.
+            scheduled: for each group, the settings that follow schedules of their own.
         """
-        self.driven = self.driven.after(component, groups, before, self.stated)
+        self.driven = self.driven.after(component, groups, before, self.stated, scheduled)
 
     def spec(self, declared: Spec) -> Spec:
         """The spec with the values that were taken from a checkpoint."""
         if not any(self.adopted) and not self.driven.adopted:
             return declared
         optimizer, groups = _truth(declared.optimizer, declared.groups, self.rules, self.stated, self.adopted)
-        scheduler = declared.scheduler and declared.scheduler.changed(self.driven.adopted)
+        scheduler = declared.scheduler
+        if isinstance(scheduler, Component):
+            scheduler = scheduler.changed(self.driven.adopted)
         return replace(declared, optimizer=optimizer, groups=groups, scheduler=scheduler)
 
     @property
@@ -144,6 +162,8 @@ class Resumption:
         values: list[Any] = []
         differing: list[Any] = []
         name = "initial_lr" if key == "lr" else key
+        if key in self.driven.scheduled_in(index):
+            return values, differing
         for source in sources:
             driven = self.driven.names_in(source)
             if key in driven or name in self.driven.of_group(index) or name not in source:

@@ -1,7 +1,7 @@
 """ScheduleLR: turns any pure function of the step into a torch `LRScheduler`."""
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from optreg.course import Course, changed
 from optreg.differences import Difference, refusal
+from optreg.drives import Drive
 from optreg.errors import PluginError, plugin_code, raised
 from optreg.multipliers import has_setting, parameters
 from optreg.on_resume import Schedule as OnChange
@@ -30,6 +31,9 @@ class ScheduleLR(Watched, DirectScheduler):
     not on the previous rate, so resuming, repeating and jumping are exact. For the same reason it does not
     multiply with other schedulers in a `ChainedScheduler`: it sets the rate, and the last in the chain wins.
 
+    Other hyperparameters may follow functions of the same step (`drives`); where one of them is a group's `lr`, the
+    schedule leaves that rate alone.
+
     A group's base learning rate is its `initial_lr`: the `lr` it had when the scheduler first saw it. A group
     added later is scheduled from its first update on. A tensor `lr` is updated in place.
 
@@ -45,6 +49,7 @@ class ScheduleLR(Watched, DirectScheduler):
         on_resume: what becomes of a checkpoint of another schedule, for instance with another `total_steps`: the field
             `schedule` of `optreg.OnResume`.
         end: the schedule's parameter that names its last step, which `"stretch"` moves; None if there is none.
+        drives: for each param group, in order, what follows a schedule of its own.
 
     Raises:
         KeyError: `last_epoch` is given, and a group has no `initial_lr`.
@@ -60,6 +65,7 @@ class ScheduleLR(Watched, DirectScheduler):
         *,
         on_resume: OnChange = "refuse",
         end: str | None = "total_steps",
+        drives: Sequence[Sequence[Drive]] = (),
     ) -> None:
         if on_resume == "stretch" and not (end and has_setting(schedule, end)):
             raise ValueError(f"{type(schedule).__name__} has no end that could be moved; choose follow or branch")
@@ -67,6 +73,7 @@ class ScheduleLR(Watched, DirectScheduler):
         self.course = Course()
         self.on_resume = on_resume
         self.end = end
+        self.drives = tuple(map(tuple, drives))
         self.settled = False
         last_epoch = last_epoch if type(last_epoch) is int and last_epoch == -1 else _step_number(last_epoch)
         if last_epoch == -1:
@@ -94,19 +101,24 @@ class ScheduleLR(Watched, DirectScheduler):
 
     def differs(self, other: int) -> bool:
         """Whether the schedule has another value now than at step `other`, which may lie beyond its end."""
+        curves = [self.schedule, *(drive.curve for group in self.drives for drive in group)]
         try:
-            return self._factor(self.last_epoch) != self._factor(other)
+            return any(self._value(curve, self.last_epoch) != self._value(curve, other) for curve in curves)
         except Exception:  # a schedule may be undefined there
             return True
 
     def _factor(self, step: int) -> float:
-        """The multiplier of an update, on the course that the schedule has taken."""
+        """The multiplier of an update."""
+        return self._value(self.schedule, step)
+
+    def _value(self, curve: Schedule, step: int) -> float:
+        """The value of a curve at an update, on the course that the schedule has taken."""
         try:
-            return self.course.factor(self.schedule, step)
+            return self.course.factor(curve, step)
         except (Exception, KeyboardInterrupt):
             raise
         except BaseException as error:
-            kind = type(self.schedule)
+            kind = type(curve)
             what = f"the schedule {kind.__module__}.{kind.__qualname__} has no value at step {step}: {raised(error)}"
             raise PluginError(what) from error
 
@@ -123,7 +135,12 @@ class ScheduleLR(Watched, DirectScheduler):
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each group at the current step, computed by the schedule."""
         factor = self._factor(self.last_epoch)
-        return [base_lr * factor for base_lr in self.base_lrs]
+        rates: list[float | Tensor] = [base_lr * factor for base_lr in self.base_lrs]
+        for index, drives in enumerate(self.drives):
+            for drive in drives:
+                if drive.key == "lr":
+                    rates[index] = self._value(drive.curve, self.last_epoch)
+        return rates
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The learning rate that each group holds; a tensor `lr` as a copy."""
@@ -136,6 +153,7 @@ class ScheduleLR(Watched, DirectScheduler):
             epoch = _step_number(epoch)
         self.last_epoch = epoch
         self._set_rates(self.optimizer.param_groups)
+        self._set_driven()
         if self._optreg_pace.move(epoch):
             self.judge_steps()
 
@@ -151,14 +169,30 @@ class ScheduleLR(Watched, DirectScheduler):
             else:
                 group["lr"] = float(group["initial_lr"] * factor)  # a schedule may compute with numpy
 
+    def _set_driven(self) -> None:
+        """Set the hyperparameters that follow schedules of their own to their values at the current step."""
+        for group, drives in zip(self.optimizer.param_groups, self.drives, strict=False):  # others were added later
+            for drive in drives:
+                value = self._value(drive.curve, self.last_epoch)
+                if isinstance(group[drive.key], Tensor):
+                    group[drive.key].fill_(value)
+                else:
+                    drive.put(group, value)
+
     def state_dict(self) -> dict[str, Any]:
         """The state as plain data: the step, each group's base learning rate, the schedule's parameters.
 
-        A schedule that was branched off or stretched has its `course` too.
+        A schedule that was branched off or stretched has its `course` too. If hyperparameters follow schedules of their
+        own, `driven` has the parameters of these.
         """
+        driven = {"driven": self._driven()} if any(self.drives) else {}
         course = {"course": taken} if (taken := self.course.as_dict()) else {}
         described = parameters(self.schedule)
-        return {"last_epoch": self.last_epoch, "base_lrs": self.base_lrs, "schedule": described, **course}
+        return {"last_epoch": self.last_epoch, "base_lrs": self.base_lrs, "schedule": described, **driven, **course}
+
+    def _driven(self) -> list[list[dict[str, Any]]]:
+        """What follows schedules of their own, for each group, as plain data."""
+        return [[drive.as_dict() for drive in drives] for drives in self.drives]
 
     @plugin_code("the schedule's state cannot be loaded", Exception)
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -210,14 +244,15 @@ class ScheduleLR(Watched, DirectScheduler):
         theirs: Any = state_dict.get("schedule", "another scheduler")
         ours: Any = parameters(self.schedule)
         course, t = Course.from_dict(state_dict.get("course", {})), max(state_dict["last_epoch"], 0)
-        if theirs == ours:
+        driven = _driven_differences(state_dict.get("driven", []), self._driven() if any(self.drives) else [])
+        if theirs == ours and not driven:
             return self.schedule, course
         if self.on_resume == "follow":
             return self.schedule, Course(course.begins)
         if self.on_resume == "branch":
             return self.schedule, Course(t)
         same_name = isinstance(theirs, dict) and isinstance(ours, dict) and theirs["name"] == ours["name"]
-        alike = same_name and theirs.keys() == ours.keys()
+        alike = same_name and theirs.keys() == ours.keys() and "phases" not in ours and not driven
         if alike and self.on_resume == "checkpoint":
             values = {key: tuple(v) if isinstance(v, list) else v for key, v in theirs.items() if key != "name"}
             return changed(self.schedule, values), course
@@ -235,7 +270,8 @@ class ScheduleLR(Watched, DirectScheduler):
         elif self.on_resume != "refuse":
             reason = f"\non_resume: {self.on_resume} needs the same schedule"
         whole = [Difference("scheduler", theirs, ours)]
-        raise refusal({"schedule": _differences(theirs, ours) if same_name else whole}, reason, choices)
+        found = [] if theirs == ours else _differences(theirs, ours) if same_name else whole
+        raise refusal({"schedule": [*found, *driven]}, reason, choices)
 
 
 def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Difference]:
@@ -245,6 +281,21 @@ def _differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[Dif
         for key in {**ours, **theirs}
         if theirs.get(key) != ours.get(key)
     ]
+
+
+def _driven_differences(theirs: Sequence[Any], ours: Sequence[Any]) -> list[Difference]:
+    """What differs between the schedules of single hyperparameters; groups that are alike are told once."""
+    differences: list[Difference] = []
+    for index in range(max(len(theirs), len(ours))):
+        saved, stated = (
+            {each["hyperparameter"]: each["phases"] for each in (groups[index] if index < len(groups) else ())}
+            for groups in (theirs, ours)
+        )
+        for name in {**stated, **saved}:
+            difference = Difference(f"the schedule of {name}", saved.get(name), stated.get(name))
+            if saved.get(name) != stated.get(name) and difference not in differences:
+                differences.append(difference)
+    return differences
 
 
 def _step_number(step: object) -> int:

@@ -64,15 +64,23 @@ class ScheduleTraits:
             (`"formula"`), or is an error (`"raise"`).
         end: the hyperparameter that names the last step; None if there is none.
         peak: the hyperparameter that names the step at which the multiplier is 1; None if there is none.
+        tail: the hyperparameters that count updates back from the end, for instance `("decay_steps",)`. In tokens, they
+            are converted there, where updates may be larger than at the beginning.
         resume: the hyperparameters that apply after loading a checkpoint with different ones: the `"checkpoint"`'s (or
             it is refused), or the `"constructor"`'s, as in torch's LambdaLR. None: the checkpoint's, if it has them.
         pure: the implementation is a function of the step, which a warm-up can precede, or, if False, an LRScheduler.
             None: found out when it is built.
+        levels: a curve that goes from one level to another, without turning back, can be told the levels in a phase, by
+            `from` and `to`. It names here the hyperparameters that only set levels, whose place these take: of the last
+            one, `("min_lr_ratio",)`, or of the first and the last, `("start_factor", "end_factor")`; or none, `()`.
+            None: the curve turns, or this is not stated.
     """
 
     drives: tuple[str, ...] = ()
     after: Literal["hold", "cycle", "formula", "raise"] = "hold"
     end: str | None = "total_steps"
     peak: str | None = None
+    tail: tuple[str, ...] = ()
     resume: Literal["checkpoint", "constructor"] | None = "checkpoint"
     pure: bool | None = None
+    levels: tuple[str, ...] | None = None

@@ -57,8 +57,18 @@ class AdamW(torch.optim.Optimizer):
 
 
 def evaluate_yaml(example):
-    """A spec, or sections of one, must be valid."""
+    """A spec, or sections of one, must be valid; it may extend the specs that are named on the same page."""
     text = example.parsed
+    if named := re.match(r"# (\S+\.yaml)\n", text):
+        Path("pyproject.toml").touch()
+        for name, of_page in re.findall(
+            r"^```yaml\n# (\S+\.yaml)\n(.*?)^```", example.document.text, re.MULTILINE | re.DOTALL
+        ):
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).write_text(of_page)
+        if "extends:" in text:
+            optreg.load_spec(named[1])
+            return
     for section in ("optimizer: {name: adamw}\n", "scheduler: {name: constant}\n"):
         if section.partition(":")[0] + ":" not in text:
             text += section

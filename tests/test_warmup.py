@@ -153,7 +153,7 @@ def test_a_plain_class_after_a_warmup_leaves_a_checkpoint_of_plain_data(schedule
         ("name: linear\n  warmup_step: 1\n  total_steps: 10", "4:3: linear has no parameter 'warmup_step'; did you mean 'warmup_steps'?"),
         ("name: torch.StepLR\n  step_size: 3\n  warmup_steps: 1", "5:3: torch.StepLR takes no warmup_steps: it is an LRScheduler, and only a function of the step can begin later"),
         ("name: torch.StepLR\n  step_size: 3\n  warmup_steps: no", "5:17: 'no' is a boolean to some YAML readers"),
-        ("null", "2:12: 'scheduler' must be a mapping: 'name: ...' and the hyperparameters; for constant rates, leave the section out"),
+        ("null", "2:12: 'scheduler' must be a mapping: 'name: ...' and the hyperparameters, or a list of phases; for constant rates, leave the section out"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_once_with_its_place(file, scheduler, expected):

@@ -14,6 +14,7 @@ from optreg.errors import OptregError, PluginWarning
 
 COMMANDS = {
     "conform": "Judge optimizers and schedules by their reference mathematics.",
+    "diff": "What two specs do differently; exit 1 if anything.",
     "explain": "Resolved values, param groups, and the learning rate at key steps.",
     "list": "The installed optimizers, schedules and hooks.",
     "plot": "Draw the learning-rate curves of specs.",

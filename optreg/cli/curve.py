@@ -1,4 +1,4 @@
-"""The learning rate of a spec as a function of the step, without a model."""
+"""Curves: the values of a spec's hyperparameters over the updates, without a model."""
 
 import functools
 import sys
@@ -6,10 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from optreg.errors import OptregError, plugin_code, raised
+from optreg.errors import OptregError, SpecError, plugin_code, raised
+from optreg.hyperparameters import counts
+from optreg.multipliers import curve as curve_of_timeline
 from optreg.multipliers import multiplier, no_warmup
 from optreg.records import SchedulePlugin
-from optreg.spec import Spec
+from optreg.spec import Component, Spec, Timeline, left_open
+
+REST = "(all others)"
+"""The group of the parameters that no rule matches."""
 
 DEFAULT_HORIZON = 1000
 """The number of updates to show if the schedule's settings name none."""
@@ -20,32 +25,51 @@ POINTS = 1000
 
 
 class StepError(OptregError):
-    """A schedule has no learning rate at a step, because it raises there."""
+    """A schedule has no value at a step, because it raises there."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A spec's learning rate over the updates."""
+    """One hyperparameter of a spec over the updates, as a rule the learning rate.
+
+    Args:
+        spec: the spec.
+        rate: its value at an update.
+        follows: the schedule that it follows; None if it is constant.
+        unit: what the values are.
+    """
 
     spec: Spec
     rate: Callable[[int], Any]
+    follows: Component | Timeline | None
+    unit: str
 
     @property
     def end(self) -> int:
         """The number of updates to show: the last step, or three times the longest phase, or a default."""
+        if isinstance(self.follows, Timeline):
+            ends = [phase.end for phase in self.follows.phases if phase.end is not None]
+            last = self.follows.phases[-1]
+            beyond = 0 if last.end is not None else 2 * last.begin or DEFAULT_HORIZON
+            return max(self._whole or 0, *ends, beyond, 1)
         named = self._named()
         total = max(named.get(self._horizon) or named.get("total_steps") or [], default=0)
-        return total or 3 * max((step for steps in named.values() for step in steps), default=0) or DEFAULT_HORIZON
+        longest = max((step for steps in named.values() for step in steps), default=0)
+        return total or self._whole or 3 * longest or DEFAULT_HORIZON
+
+    @property
+    def _whole(self) -> int | None:
+        """The length of the run, if the spec states it."""
+        clock = self.spec.clock
+        return None if clock.open or clock.horizon is None else clock.end
 
     @property
     def origin(self) -> str:
         """Where the schedule comes from, in words."""
-        return self.spec.scheduler.entry.origin if self.spec.scheduler else "a spec without a schedule"
-
-    @property
-    def unit(self) -> str:
-        """What the values are: learning rates, or multipliers if the optimizer has no setting `lr`."""
-        return "learning rate" if _base_lr(self.spec) is not None else "multiplier"
+        if self.follows is None:
+            return "a spec without a schedule"
+        part = self.follows.components[0] if isinstance(self.follows, Timeline) else self.follows
+        return part.entry.origin
 
     def at(self, t: int) -> float:
         """The learning rate of update t.
@@ -75,11 +99,12 @@ class Curve:
         return sorted({*range(0, last + 1, max(1, last // POINTS)), *(t for t in self.key_steps() if t <= last), last})
 
     def key_steps(self) -> dict[int, str]:
-        """The start, every step that a hyperparameter names, the middle, the end and a step after it, with names.
+        """The start, every step that a hyperparameter names, the joints of phases, the middle, the end and a step after
+        it, with names.
 
         Without a schedule, the start alone.
         """
-        if self.spec.scheduler is None:
+        if self.follows is None:
             return {0: "every update"}
         named: dict[int, list[str]] = {0: ["start"], 1: ["second update"]}
         for name, steps in self._named().items():
@@ -93,18 +118,30 @@ class Curve:
     @property
     def _horizon(self) -> str:
         """The hyperparameter that names the last step; empty if there is none."""
-        plugin = self.spec.scheduler.registration.plugin if self.spec.scheduler else None
+        plugin = self.follows.registration.plugin if isinstance(self.follows, Component) else None
         return (plugin.horizon if isinstance(plugin, SchedulePlugin) else None) or ""
 
     def _named(self) -> dict[str, list[int]]:
-        """The steps that hyperparameters name: `warmup_steps`, or each of a tuple of them."""
+        """The steps that hyperparameters name: `warmup_steps`, or each of a tuple of them; or the joints of phases."""
+        if isinstance(self.follows, Timeline):
+            return _joints(self.follows)
         found = {}
-        stated = self.spec.scheduler.as_dict() if self.spec.scheduler else {}
+        stated = self.follows.as_dict() if self.follows else {}
+        counted = counts(self.follows.registration.plugin.reference) if self.follows else ()
         for name, value in stated.items():
-            if name.endswith("_steps") or name == self._horizon:
+            if name.endswith("_steps") or name in counted:
                 values = value if isinstance(value, list) else [value]
                 found[name] = [item for item in values if type(item) is int and item >= 0]
         return found
+
+
+def _joints(timeline: Timeline) -> dict[str, list[int]]:
+    """The first update of each phase but the first, by its name."""
+    found: dict[str, list[int]] = {}
+    for phase in timeline.phases[1:]:
+        name = phase.component.name if phase.component else "warm-up"
+        found.setdefault(f"{name} begins", []).append(phase.begin)
+    return found
 
 
 def curve(spec: Spec, base_lr: float | None = None) -> Curve:
@@ -116,20 +153,48 @@ def curve(spec: Spec, base_lr: float | None = None) -> Curve:
 
     Raises:
         PluginError: the schedule cannot be built.
+        SpecError: the spec leaves to the trainer what the schedule needs.
     """
+    own = spec.optimizer.settings.get("lr")
+    if base_lr is None and isinstance(own, Timeline):
+        return of_timeline(spec, own, "learning rate")
     base_lr = _base_lr(spec) if base_lr is None else base_lr
-    scale = 1.0 if base_lr is None else base_lr
+    scale, unit = (1.0, "multiplier") if base_lr is None else (base_lr, "learning rate")
+    schedule = factor(spec, scale)
+    return Curve(spec, schedule, spec.scheduler, unit)
+
+
+def of_timeline(spec: Spec, timeline: Timeline, unit: str) -> Curve:
+    """The curve of a hyperparameter that follows a schedule of its own; errors as in `curve`."""
+    refuse_open(spec)
+    with plugin_code(f"the schedule of {unit} cannot be built"):
+        return Curve(spec, curve_of_timeline(timeline), timeline, unit)
+
+
+def factor(spec: Spec, base_lr: float) -> Callable[[int], float]:
+    """The learning rate of a group with this base rate, under the section `scheduler`; errors as in `curve`."""
+    refuse_open(spec)
     if spec.scheduler is None:
-        return Curve(spec, lambda t: scale)
+        return lambda t: base_lr
+    if isinstance(spec.scheduler, Timeline):
+        with plugin_code("the phases of the schedule cannot be built"):
+            phases = curve_of_timeline(spec.scheduler)
+        return lambda t: base_lr * phases(t)
     implementation = spec.scheduler.registration.implementation()
     entry = spec.scheduler.entry
     with plugin_code(f"{entry.kind} '{entry.name}' of {entry.origin} cannot be built"):
         if _is_torch_scheduler(implementation):
             if spec.scheduler.warmup_steps:
                 raise ValueError(no_warmup(spec.scheduler.name))
-            return Curve(spec, _stepped(implementation, scale, spec.scheduler.settings))
+            return _stepped(implementation, base_lr, spec.scheduler.settings)
         schedule = multiplier(implementation, spec.scheduler)
-    return Curve(spec, lambda t: scale * schedule(t))
+    return lambda t: base_lr * schedule(t)
+
+
+def refuse_open(spec: Spec) -> None:
+    """Raise SpecError if the spec leaves to the trainer what its curves need."""
+    if spec.open:
+        raise SpecError([left_open(fact) for fact in sorted(spec.open)])
 
 
 def _base_lr(spec: Spec) -> float | None:

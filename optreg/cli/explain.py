@@ -2,17 +2,22 @@
 
 import functools
 import importlib
+import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import yaml
 
-from optreg.cli.curve import Curve, StepError, curve
+from optreg.cli.curve import REST, Curve, StepError, curve
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
+from optreg.cli.plan import first_and_last, places, plan, point, short, stretches, units
+from optreg.clock import OpenError
+from optreg.errors import SpecError
 from optreg.loading import load_spec
-from optreg.spec import Spec
+from optreg.spec import Spec, left_open
 
 
 @click.command("explain")
@@ -21,29 +26,83 @@ from optreg.spec import Spec
 @click.option(
     "--model", metavar="PACKAGE.MODULE:FACTORY", help="A model or a factory of one, to print its param groups."
 )
-def command(spec: str, overrides: tuple[str, ...], model: str | None) -> None:
-    """Print the resolved values of SPEC, its param groups, and the learning rate at key steps."""
+@click.option(
+    "--at",
+    "points",
+    multiple=True,
+    metavar="POINT",
+    help="Print every hyperparameter of every group at update 2000, or at '10T tokens'. Repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what --at asks for as JSON.")
+def command(spec: str, overrides: tuple[str, ...], model: str | None, points: tuple[str, ...], as_json: bool) -> None:
+    """Print the resolved values of SPEC, its phases, its param groups, and the learning rate at key steps."""
+    if as_json and not points:
+        raise click.UsageError("--json prints what --at asks for; add for example --at 0")
     with plugins_print_to_stderr():
         resolved = load_spec(spec, overrides)
+    if points:
+        _tell_points(resolved, points, as_json=as_json)
+        return
+    with plugins_print_to_stderr():
         rates = curve(resolved)
-        steps = [(t, _rate(rates, t), why) for t, why in rates.key_steps().items()]
+        steps = [(f"{t:,}", *_elsewhere(resolved, t), _rate(rates, t), why) for t, why in rates.key_steps().items()]
         by_group = _rates_by_group(resolved, rates)
         groups = _groups(resolved, _load_model(model)) if model else []
     click.echo(yaml.safe_dump(resolved.as_dict(), sort_keys=False, default_flow_style=None).rstrip())
     click.echo()
-    entries = [part.entry for part in (resolved.optimizer, resolved.scheduler) if part is not None]
+    entries = dict.fromkeys(component.entry for component in resolved.components)
     rows = [(entry.kind.value, entry.name, entry.distribution, entry.version) for entry in entries]
     if resolved.scheduler is None:
         rows.append(("scheduler", "none: all rates are constant", "", ""))
     table(("kind", "name", "distribution", "version"), rows)
+    others = [unit.value for unit in units(resolved.clock)]
+    stretched = [(each.of, each.name, *first_and_last(resolved, each), each.levels) for each in stretches(resolved)]
+    if stretched:
+        click.echo()
+        table(("of", "phase", "first update", "last update", *others, "levels"), stretched)
     click.echo()
-    table(("step", rates.unit, "which is"), steps)
+    table(("step", *others, rates.unit, "which is"), steps)
     if len(by_group) > 1:
         click.echo()
         table((f"{rates.unit} of group", "first", "peak", "last"), by_group)
     if model:
         click.echo()
         table(("group", "tensors", "parameters", "settings"), groups)
+
+
+def _tell_points(spec: Spec, points: Sequence[str], *, as_json: bool) -> None:
+    """Print every hyperparameter of every group at points of the run."""
+    updates = [_update(spec, text) for text in points]
+    with plugins_print_to_stderr():
+        groups = plan(spec)
+        told = [{**places(spec.clock, t), "groups": [group.at(t) for group in groups]} for t in updates]
+    if as_json:
+        click.echo(json.dumps({"at": told}, indent=2))
+        return
+    for each in told:
+        click.echo(", ".join(f"{unit} {amount:,}" for unit, amount in each.items() if unit != "groups"))
+        keys = list(dict.fromkeys(key for group in each["groups"] for key in group))
+        table(keys, [[_cell(group.get(key, "")) for key in keys] for group in each["groups"]])
+
+
+def _update(spec: Spec, text: str) -> int:
+    try:
+        return point(spec.clock, text)
+    except OpenError as error:
+        raise SpecError([left_open(error.fact)]) from error
+    except ValueError as error:
+        raise click.BadParameter(f"{text}: {error}", param_hint="--at") from error
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _elsewhere(spec: Spec, t: int) -> list[str]:
+    """Where an update lies in every unit besides updates that is known."""
+    return [short(spec.clock.consumed(t, unit)) for unit in units(spec.clock)]
 
 
 def _rate(rates: Curve, t: int) -> str:
@@ -57,7 +116,7 @@ def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
     """The first, largest and last learning rate of the default group and of each rule that sets its own, as rows."""
     bases = [(rule, rule.settings["lr"]) for rule in spec.groups if isinstance(rule.settings.get("lr"), int | float)]
     rows: list[tuple[object, ...]] = []
-    for group, rates in [("(all others)", default), *((rule, curve(spec, float(base))) for rule, base in bases)]:
+    for group, rates in [(REST, default), *((rule, curve(spec, float(base))) for rule, base in bases)]:
         values = rates.values(rates.points(rates.end))
         told = (values[0], max(values), values[-1]) if values else ()
         rows.append((group, *[f"{value:.6g}" for value in told]) if told else (group, "none", "none", "none"))
@@ -72,7 +131,7 @@ def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     for group in fitting(partition(model, spec.groups), spec.optimizer):
         trained = [member.param for member in group.members if member.param.requires_grad]
         settings = ", ".join(f"{key}={value}" for key, value in group.rule.settings.items()) if group.rule else ""
-        rows.append((group.rule or "(all others)", *_sizes(trained), settings or "(the defaults)"))
+        rows.append((group.rule or REST, *_sizes(trained), settings or "(the defaults)"))
     frozen = [param for param in model.parameters() if not param.requires_grad]
     if frozen:
         rows.append(("(frozen)", *_sizes(frozen), "not trained"))

@@ -12,6 +12,7 @@ from optreg.cli.files import OutputFile
 from optreg.cli.output import overrides_option, plugins_print_to_stderr
 from optreg.errors import PluginError
 from optreg.loading import load_spec
+from optreg.spec import Timeline
 
 
 @click.command("plot")
@@ -74,7 +75,9 @@ def _points(rates: Curve, steps: int | None) -> tuple[list[int], list[float]]:
 
 def _schedule(rates: Curve) -> str:
     """The schedule in words, with the warm-up before it."""
-    scheduler = rates.spec.scheduler
-    if scheduler is None:
+    follows = rates.follows
+    if follows is None:
         return "constant rate"
-    return f"warm-up, then {scheduler.name}" if scheduler.warmup_steps else scheduler.name
+    if isinstance(follows, Timeline):
+        return ", ".join(dict.fromkeys(component.name for component in follows.components))
+    return f"warm-up, then {follows.name}" if follows.warmup_steps else follows.name

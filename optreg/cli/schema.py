@@ -55,9 +55,13 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "optreg spec",
         "type": "object",
-        "required": ["optimizer"],
         "additionalProperties": False,
         "properties": {
+            "extends": {
+                "type": "string",
+                "description": "A file within the project whose values hold unless this sets them.",
+            },
+            "notes": {"description": "Plain data of the author's: shown by explain, and nothing is made of it."},
             "optimizer": _section(optimizers),
             "groups": {
                 "type": "array",
@@ -68,6 +72,11 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
             "on_resume": {"description": "What a run does where a checkpoint differs.", **json_schema(OnResume)},
         },
         "allOf": [_rules_of(described) for described in optimizers],
+        "if": {"not": {"required": ["extends"]}},
+        "then": {
+            "required": ["optimizer"],
+            "properties": {"optimizer": _complete(optimizers), "scheduler": _complete(schedulers)},
+        },
         **({"$defs": nested} if nested else {}),
     }
 
@@ -147,11 +156,10 @@ def _describe(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin) -> dict[st
 
 
 def _section(plugins: list[Described]) -> dict[str, Any]:
-    """A component, whose name determines the other keys."""
+    """A component, whose name determines the other keys; it may lack what it inherits."""
     names = [name for described in plugins for name in described.names]
     return {
         "type": "object",
-        "required": ["name"],
         "properties": {"name": {"anyOf": [{"enum": names}, *({"pattern": each.pattern} for each in plugins)]}},
         "allOf": [{"if": described.named, "then": _settings(described.settings)} for described in plugins],
     }
@@ -161,9 +169,15 @@ def _settings(described: dict[str, Any]) -> dict[str, Any]:
     return {
         "description": described["description"],
         "properties": {"name": True, **described["properties"]},
-        "required": ["name", *described["required"]],
         "additionalProperties": False,
     }
+
+
+def _complete(plugins: list[Described]) -> dict[str, Any]:
+    """A component that has its name and all that this needs."""
+    needy = [described for described in plugins if described.settings["required"]]
+    needs = [{"if": each.named, "then": {"required": each.settings["required"]}} for each in needy]
+    return {"required": ["name"], **({"allOf": needs} if needs else {})}
 
 
 def _rules_of(described: Described) -> dict[str, Any]:

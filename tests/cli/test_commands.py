@@ -168,6 +168,13 @@ def test_explain_prints_values_origins_and_telling_rates(here):
     assert ["111", "0.05", "after the end"] in rates
 
 
+def test_explain_prints_the_notes(here):
+    (here / "base.yaml").write_text("notes: {ema: 0.9999}\n" + GOOD)
+    (here / "noted.yaml").write_text("extends: base.yaml\nnotes: {clipping: [{norm: 1.0, of: [all, groups]}]}\n")
+    printed = run("explain", "noted.yaml").stdout
+    assert "notes:\n  ema: 0.9999\n  clipping:\n  - norm: 1.0\n    of: [all, groups]\n" in printed
+
+
 @pytest.mark.parametrize("factory", ["Zoo.make", "moves", "whole"])
 def test_explain_with_a_model_prints_the_groups(here, factory):
     output = run("explain", "good.yaml", "--model", f"my_model:{factory}").output
@@ -254,6 +261,16 @@ def test_the_schema_is_one_and_accepts_right_specs_alone(here, schema, validator
     ):
         assert wrong != GOOD
         assert not validator.is_valid(data(wrong)), wrong
+
+
+def test_the_schema_lets_a_spec_lack_what_it_inherits(validator):
+    inherited = {"optimizer": {"lr": 1e-3}, "scheduler": {"name": "cosine"}, "notes": [{"any": ["thing", None]}, 3]}
+    assert validator.is_valid({"extends": "base.yaml", **inherited})
+    assert not validator.is_valid(inherited)
+    assert not validator.is_valid({"extends": ["base.yaml"], **inherited})
+    assert not validator.is_valid({"extends": "base.yaml", "optimizer": {"name": "adamw", "rl": 1e-3}})
+    assert not validator.is_valid({"optimizer": {"name": "adamw"}, "scheduler": {"name": "cosine"}}), "total_steps"
+    assert not validator.is_valid({"scheduler": {"name": "constant"}})
 
 
 SPELLINGS = [

@@ -72,7 +72,7 @@ def test_a_file_a_mapping_and_the_resolved_spec_say_the_same(file):
         ("3e-4", "no", "run.yaml:3:7: 'no' is a boolean to some YAML readers"),
         ("0.95]", "1.0]", "run.yaml:5:16: adamw: betas[1] must be less than 1, not 1.0"),
         ("[0.9, 0.95]", "0.9", "run.yaml:5:10: adamw: betas must be a valid tuple, not 0.9"),
-        ("100_000", "1e5.5", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not '1e5.5'"),
+        ("100_000", "1e5.5", "run.yaml:12:16: warmup_cosine: total_steps must be a quantity, such as 100_000, '10T tokens', '4_096_000 samples', '40 epochs' or '3%', not '1e5.5'"),
         ("100_000", "100.5", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 100.5"),
         ("100_000", "1e30", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 1e+30"),
         ("100_000", "-1e3", "run.yaml:12:16: warmup_cosine: total_steps must be greater than or equal to 1, not -1000"),
@@ -186,6 +186,30 @@ def test_in_a_rule_too_a_whole_number_may_be_written_as_a_float():
 def test_overrides_make_what_is_not_there():
     assert load_spec({"optimizer": {"name": "lion"}}, "scheduler.name=constant").scheduler.name == "constant"
     assert load_spec(DATA, {"groups": [{"ndim": 1}]}).groups[0].criteria == {"ndim": (1,)}
+
+
+@pytest.mark.parametrize(
+    "notes", [{"ema": {"decay": 0.999, "from": [1, None, True]}}, ["clip at 1", 2.0], "as in the paper", 0]
+)
+def test_notes_are_kept_as_they_are_and_change_nothing(file, notes):
+    spec = load_spec({**DATA, "notes": notes})
+    assert spec.as_dict()["notes"] == notes
+    assert load_spec(spec.as_dict()).as_dict() == spec.as_dict()
+    assert load_spec(DATA).as_dict() == {key: value for key, value in spec.as_dict().items() if key != "notes"}
+    assert spec == load_spec(DATA)
+    assert {spec} == {load_spec(DATA)}
+    assert pickle.loads(pickle.dumps(spec)).notes == spec.notes
+    spec.as_dict()["notes"] = None
+    assert load_spec(spec).as_dict()["notes"] == notes
+    assert load_spec(file("notes: [ema, {decay: 0.9}]\n" + GOOD)).as_dict()["notes"] == ["ema", {"decay": 0.9}]
+
+
+def test_notes_are_plain_data():
+    assert problems({**DATA, "notes": {"model": object()}}) == ["notes.model: object is not a plain value"]
+    assert (
+        "nested deeper than 16 levels"
+        in problems({**DATA, "notes": functools.reduce(lambda inner, _: [inner], range(20), 0)})[0]
+    )
 
 
 def test_specs_and_recipes_are_frozen_hashable_and_can_be_pickled():

@@ -15,7 +15,6 @@ from optreg.conformance.harness.counts import changed
 from optreg.conformance.harness.recording import Making, SchedulerEvidence, SchedulerRecording, Shown
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL, rounding
 from optreg.conformance.results.verdict import Failed, NotApplicable
-from optreg.conformance.subjects.schedule_settings import span
 from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import ScheduleSubject
 
@@ -60,8 +59,7 @@ class SchedulerRun:
             self.note(LOADED[0])
         self.note(_construction(subject, settings))
         self.scheduler = subject.make(self.optimizer, **settings)
-        activity = subject.activity
-        activity.constant = activity.constant is not False and is_constant(subject, settings)
+        subject.activity.constant = subject.activity.constant is not False
 
     def _keep(self, recording: SchedulerRecording) -> None:
         self.recording = self.subject.activity.recording = recording
@@ -102,6 +100,9 @@ class SchedulerRun:
         self.note(code)
         for act in acts:
             act()
+        if activity.constant:
+            formula = self.subject.formula
+            activity.constant = formula(self.settings, t) == formula(self.settings, self.t)
         self.t = t
         activity.updates += 1
         if self.rates != before:
@@ -306,9 +307,3 @@ def group_options(subject: ScheduleSubject, index: int, base_lr: float, *, tenso
     """The options that a group is constructed with."""
     lr = subject.tensor(base_lr) if tensor else base_lr
     return {"lr": lr, "momentum": round(0.9 - 0.05 * index, 2), "weight_decay": round(0.01 * (index + 1), 2)}
-
-
-def is_constant(subject: ScheduleSubject, settings: Mapping[str, Any]) -> bool:
-    """Whether the multiplier is the same at every step."""
-    first = subject.formula(settings, 0)
-    return all(subject.formula(settings, t) == first for t in range(1, span(settings) + 2))

@@ -14,7 +14,7 @@ class Activity:
     moved: bool = False
     """An update has changed a parameter, or a step has changed a learning rate."""
     constant: bool | None = None
-    """Nothing should have moved, as under a schedule whose formula is constant."""
+    """Nothing should have moved, as under a schedule whose formula is constant over the steps that were made."""
     curve: Curve | None = None
     recording: object | None = None
     """The last recording, from which a program is made if the subject raises."""

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from optreg.conformance.subjects.settings import fits, hostile_value
-from optreg.hyperparameters import defaults, json_schema
+from optreg.hyperparameters import counts, defaults, json_schema
 
 CORNER_STEPS = (0, 1, 7, 19, 20)
 """Of an ordinary 20 steps: none, one, some, all but one, and all."""
@@ -15,6 +15,9 @@ UNROUND = (0.0371, 0.837, 1.7, 2.3, 0.0043)
 """Numbers that any rounding to whole percents, any cap at 1, or any floor of a percent would change."""
 
 COMBINATIONS = 60
+
+OPTIONAL = 2
+"""The ordinary steps of a phase that a schedule has not by default: a warm-up, a cooldown."""
 
 
 def corners(reference: type) -> list[dict[str, Any]]:
@@ -29,6 +32,8 @@ def corners(reference: type) -> list[dict[str, Any]]:
     for name, schema in json_schema(reference).get("properties", {}).items():
         if schema.get("type") == "integer":
             choices[name] = list(CORNER_STEPS)
+        elif name in counts(reference) and "anyOf" in schema:
+            choices[name] = [*CORNER_STEPS, None]
         elif schema.get("type") == "number":
             ends = [schema[key] for key in ("minimum", "maximum") if key in schema]
             own = [given[name]] if name in given else []
@@ -51,14 +56,27 @@ def corners(reference: type) -> list[dict[str, Any]]:
 
 
 def typical(reference: type, **steps: int) -> dict[str, Any]:
-    """Ordinary settings of a schedule, without round numbers; `steps` replace 20 total steps and 5 of each other."""
+    """Ordinary settings of a schedule, without round numbers; `steps` replace 20 total steps and 5 of each other.
+
+    Phases that it has not by default are there for OPTIONAL steps, and an end that it need not have is stated.
+    """
     given = defaults(reference)
-    settings = dict(given)
+    settings, early = dict(given), dict[str, Any]()
+    whole = max(steps.values(), default=20)
     for name, schema in json_schema(reference).get("properties", {}).items():
-        if schema.get("type") == "integer" and name not in given:
+        if name in counts(reference) and schema.get("type") == "array" and name not in given:
+            settings[name] = (2 * whole // 5, 7 * whole // 10)
+            early |= {} if steps else {name: hostile_value(schema, None)}
+        elif schema.get("type") == "integer" and name not in given:
             settings[name] = steps.get(name, 20 if name == "total_steps" else 5)
         elif name not in given:
             settings[name] = hostile_value(schema, None)
+    optional = {name: steps.get(name, OPTIONAL) for name in counts(reference) if given.get(name, 1) == 0}
+    optional |= {name: whole for name in counts(reference) if name in given and given[name] is None}
+    if fits(reference, {**settings, **optional}):
+        settings |= optional
+    if fits(reference, {**settings, **early}):
+        settings |= early
     for name, schema in json_schema(reference).get("properties", {}).items():
         if schema.get("type") == "number":
             settings[name] = _unround(reference, settings, name, given)

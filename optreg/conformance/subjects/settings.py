@@ -101,6 +101,8 @@ def hostile_value(schema: dict[str, Any], default: Any) -> Any:
     if schema.get("type") == "array":
         item = hostile_value(schema.get("items", {}), None)
         return None if item is None else (item, item + 4)
+    if "enum" in schema and default is None:
+        return schema["enum"][0]
     if _is_decay(schema):
         return 0.8
     if schema.get("type") == "integer":

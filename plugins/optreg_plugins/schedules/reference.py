@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt, Le, MinLen
 
 from optreg import Fraction, NonNegative, Positive, PositiveSteps, Steps
+
+Factor = Annotated[float, Gt(0), Le(1)]
 
 
 @dataclass
@@ -46,6 +48,37 @@ class Cosine:
 
 
 @dataclass
+class CosineRestarts:
+    """Follow half a cosine down to a floor, again and again, each time from a peak.
+
+    SGDR, Loshchilov & Hutter 2017, arXiv:1608.03983, equation 5; the decay of the peaks is that of timm's
+    CosineLRScheduler (`cycle_decay`). Cycle i = 0, 1, 2, ... lasts L = period growth^i updates, and s counts the
+    updates since its beginning; r = min_lr_ratio:
+
+        0 <= s < L    f(t) = r + (p - r) (1 + cos(pi s / L)) / 2,    p = max(peak_decay^i, r)
+
+    f(0) = 1, and p at the first update of each cycle; in the last one before that, s = L - 1, it is above r still. It
+    has no end. With a growth of 1 all cycles are equally long, with 2 each is twice as long as the one before.
+    """
+
+    period: PositiveSteps
+    growth: Annotated[int, Ge(1)] = 1
+    peak_decay: Factor = 1.0
+    min_lr_ratio: Fraction = 0.0
+
+    def multiplier(self, t: int, mp: Any) -> Any:
+        """f(t), with the functions and the precision of the mpmath context `mp`."""
+        r, cycle, s, L = mp.mpf(self.min_lr_ratio), 0, t, self.period
+        if self.growth == 1:
+            cycle, s = divmod(t, L)
+        else:
+            while s >= L:
+                cycle, s, L = cycle + 1, s - L, L * self.growth
+        p = max(mp.mpf(self.peak_decay) ** cycle, r)
+        return r + (p - r) * (1 + mp.cos(mp.pi * s / L)) / 2
+
+
+@dataclass
 class Exponential:
     """Multiply the learning rate by the same factor at every update.
 
@@ -56,7 +89,7 @@ class Exponential:
     f(0) = 1; it has no end, and tends to zero.
     """
 
-    gamma: Annotated[float, Gt(0), Le(1)]
+    gamma: Factor
 
     def multiplier(self, t: int, mp: Any) -> Any:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
@@ -107,6 +140,26 @@ class LinearWarmup:
 
 
 @dataclass
+class MultiStep:
+    """Multiply the learning rate by the same factor at each of some updates.
+
+    The closed form of `torch.optim.lr_scheduler.MultiStepLR`, stepped once per update:
+
+        f(t) = gamma^(number of milestones <= t)
+
+    f(0) = 1, and gamma^k from the k-th milestone on; the last value is for good. Milestones may stand in any order, and
+    one that stands there twice counts twice.
+    """
+
+    milestones: Annotated[tuple[PositiveSteps, ...], MinLen(1)]
+    gamma: Factor = 0.1
+
+    def multiplier(self, t: int, mp: Any) -> Any:
+        """f(t), with the functions and the precision of the mpmath context `mp`."""
+        return mp.mpf(self.gamma) ** sum(milestone <= t for milestone in self.milestones)
+
+
+@dataclass
 class Polynomial:
     """Follow a power of the remaining time from the base learning rate down to a floor.
 
@@ -127,6 +180,25 @@ class Polynomial:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
         T, p, r = self.total_steps, mp.mpf(self.power), mp.mpf(self.min_lr_ratio)
         return r if t >= T else r + (1 - r) * (1 - mp.mpf(t) / T) ** p
+
+
+@dataclass
+class Step:
+    """Multiply the learning rate by the same factor every so many updates.
+
+    The closed form of `torch.optim.lr_scheduler.StepLR`, stepped once per update:
+
+        f(t) = gamma^floor(t / step_size)
+
+    f(0) = 1, and gamma^k at t = k step_size; it has no end, and tends to zero.
+    """
+
+    step_size: PositiveSteps
+    gamma: Factor = 0.1
+
+    def multiplier(self, t: int, mp: Any) -> Any:
+        """f(t), with the functions and the precision of the mpmath context `mp`."""
+        return mp.mpf(self.gamma) ** (t // self.step_size)
 
 
 @dataclass

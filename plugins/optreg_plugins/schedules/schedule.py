@@ -37,7 +37,33 @@ class Cosine(optreg.PureSchedule):
         T, r = total_steps, min_lr_ratio
         if t >= T:
             return r
-        return r + (1 - r) * _half_cosine((T - t) / T)
+        return r + (1 - r) * half_cosine((T - t) / T)
+
+
+class CosineRestarts(optreg.PureSchedule):
+    """Half cosines down to a floor, one after another: 1 at t = 0, a peak at the first update of each cycle, no end.
+
+    Args:
+        period: updates of the first cycle, >= 1.
+        growth: how many times longer each cycle is than the one before, a whole number >= 1.
+        peak_decay: what each peak is multiplied by to be the next, 0 < peak_decay <= 1; no peak is below the floor.
+        min_lr_ratio: r, the floor as a fraction of the base learning rate.
+    """
+
+    reference = papers.CosineRestarts
+
+    @staticmethod
+    def multiplier(t: int, *, period: int, growth: int, peak_decay: float, min_lr_ratio: float) -> float:
+        """The half cosine of the cycle that t belongs to."""
+        length, begin, cycle = period, 0, t // period
+        if growth > 1:
+            cycle = 0
+            while t >= begin + length:
+                begin, length, cycle = begin + length, length * growth, cycle + 1
+        else:
+            begin = cycle * period
+        above = max(peak_decay**cycle - min_lr_ratio, 0.0)
+        return min_lr_ratio + above * half_cosine((begin + length - t) / length)
 
 
 class Exponential(optreg.PureSchedule):
@@ -91,6 +117,23 @@ class LinearWarmup(optreg.PureSchedule):
         return t / warmup_steps if t < warmup_steps else 1.0
 
 
+class MultiStep(optreg.PureSchedule):
+    """A constant factor at each of some updates; 1 at t = 0, and level after the last of them.
+
+    Args:
+        milestones: the updates from which on the factor counts once more, each >= 1, in any order.
+        gamma: the factor, 0 < gamma <= 1.
+    """
+
+    reference = papers.MultiStep
+
+    @staticmethod
+    def multiplier(t: int, *, milestones: tuple[int, ...], gamma: float) -> float:
+        """The power."""
+        passed = [milestone for milestone in milestones if t >= milestone]
+        return math.pow(gamma, len(passed))
+
+
 class Polynomial(optreg.PureSchedule):
     """Down along a power of the remaining time, then level: 1 at t = 0, r from t = T on.
 
@@ -107,6 +150,22 @@ class Polynomial(optreg.PureSchedule):
         """The curve up to its end."""
         T, r = total_steps, min_lr_ratio
         return r if t >= T else r + (1 - r) * math.pow((T - t) / T, power)
+
+
+class Step(optreg.PureSchedule):
+    """A constant factor every so many updates; 1 at t = 0, and no end.
+
+    Args:
+        step_size: updates from one factor to the next, >= 1.
+        gamma: the factor, 0 < gamma <= 1.
+    """
+
+    reference = papers.Step
+
+    @staticmethod
+    def multiplier(t: int, *, step_size: int, gamma: float) -> float:
+        """The power."""
+        return math.pow(gamma, t // step_size)
 
 
 class WarmupCosine(optreg.PureSchedule):
@@ -130,9 +189,9 @@ class WarmupCosine(optreg.PureSchedule):
             return r
         if t < W:
             return t / W
-        return r + (1 - r) * _half_cosine((T - t) / (T - W))
+        return r + (1 - r) * half_cosine((T - t) / (T - W))
 
 
-def _half_cosine(left: float) -> float:
+def half_cosine(left: float) -> float:
     """(1 + cos(pi x)) / 2 where `left` is 1 - x: as a sine squared, it loses no digits near the end of the curve."""
     return math.sin(math.pi * left / 2) ** 2

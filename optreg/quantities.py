@@ -1,0 +1,168 @@
+"""Quantities: lengths of a run in updates, tokens, samples, epochs or shares of the whole, as specs write them."""
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any, Final
+
+from optreg.errors import did_you_mean
+
+TRAINER: Final = "trainer"
+"""What a spec writes for a fact that only the trainer knows."""
+
+
+class Unit(StrEnum):
+    """What a quantity counts; the value is its word in specs."""
+
+    STEPS = "steps"
+    TOKENS = "tokens"
+    SAMPLES = "samples"
+    EPOCHS = "epochs"
+    SHARE = "%"
+
+
+_WORDS: Final = {
+    "step": Unit.STEPS, "steps": Unit.STEPS, "update": Unit.STEPS, "updates": Unit.STEPS,
+    "token": Unit.TOKENS, "tokens": Unit.TOKENS, "sample": Unit.SAMPLES, "samples": Unit.SAMPLES,
+    "epoch": Unit.EPOCHS, "epochs": Unit.EPOCHS, "%": Unit.SHARE,
+}  # fmt: skip
+
+_OTHER_WORDS: Final = {
+    "sequences": Unit.SAMPLES, "sequence": Unit.SAMPLES, "examples": Unit.SAMPLES, "images": Unit.SAMPLES,
+    "iterations": Unit.STEPS, "iters": Unit.STEPS, "it": Unit.STEPS, "st": Unit.STEPS, "batches": Unit.STEPS,
+    "tok": Unit.TOKENS, "ep": Unit.EPOCHS, "percent": Unit.SHARE,
+}  # fmt: skip
+"""What others call the units, for remedies."""
+
+_SUFFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+_NUMBER: Final = r"(?P<number>[-+]?(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?)"
+_QUANTITY: Final = re.compile(rf"\s*{_NUMBER}(?P<suffix>[A-Za-z]?)(?:\s*(?P<share>%)|\s+(?P<unit>[A-Za-z]+))?\s*")
+
+LARGEST: Final = Fraction(10**24)
+"""No run is longer, in any unit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A length of a run, or a point of it counted from its beginning.
+
+    Args:
+        amount: how much, exactly; of shares, in percent.
+        unit: of what.
+        text: as it was written.
+    """
+
+    amount: Fraction
+    unit: Unit
+    text: Any = field(compare=False)
+
+    def __str__(self) -> str:
+        return str(self.text) if isinstance(self.text, str) else f"{self.text} steps"
+
+
+EXAMPLES: Final = "100_000, '10T tokens', '4_096_000 samples', '40 epochs' or '3%'"
+
+
+def quantity(value: Any) -> Quantity:
+    """Read a quantity: a whole number counts updates; a text has a number and a unit.
+
+    Raises:
+        ValueError: the value is not a quantity; the message, which has no subject, says what to write.
+    """
+    if isinstance(value, Quantity):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {_shown(value)}")
+    if isinstance(value, str):
+        return _read(value)
+    if value < 0:
+        raise ValueError(f"must not be negative, as {value} is")
+    if isinstance(value, float) and not (value.is_integer() and value <= 2**53):
+        raise ValueError(f"must be a whole number of updates, not {value!r}")
+    return Quantity(Fraction(int(value)), Unit.STEPS, int(value))
+
+
+def is_meant(value: Any) -> bool:
+    """Whether a value is a quantity, or a text that begins like one and so is meant as one."""
+    return isinstance(value, Quantity) or (isinstance(value, str) and re.match(r"\s*[-+]?\.?[0-9]", value) is not None)
+
+
+def _read(text: str) -> Quantity:
+    found = _QUANTITY.fullmatch(text)
+    if not found:
+        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {_shown(text)}")
+    number, suffix, word = found["number"], found["suffix"], found["share"] or found["unit"]
+    if suffix not in _SUFFIXES:
+        raise ValueError(f"ends its number with '{suffix}' in {_shown(text)}; a suffix is k, M, B or T")
+    plain = f"{number}{suffix}"
+    if word is None:
+        whole = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
+        updates = f"{int(whole):_}" if suffix and whole.denominator == 1 else "2_000"
+        raise ValueError(f"has no unit in {_shown(text)}; write {updates} for updates, or '{plain} tokens'")
+    if word not in _WORDS:
+        other = _OTHER_WORDS.get(word.lower())
+        near = f"; write '{plain} {other}'" if other else did_you_mean(word, list(_WORDS)[:-1])
+        raise ValueError(f"has the unknown unit '{word}' in {_shown(text)}{near}")
+    unit = _WORDS[word]
+    amount = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
+    if amount < 0:
+        raise ValueError(f"must not be negative, as '{text}' is")
+    if amount > LARGEST:
+        raise ValueError(f"is out of range: {_shown(text)}")
+    if unit is Unit.STEPS and amount.denominator != 1:
+        raise ValueError(f"must be a whole number of updates, not '{text}'")
+    if unit is Unit.SHARE and amount > 100:
+        raise ValueError(f"must be at most 100% of the run, not '{text}'")
+    return Quantity(amount, unit, text.strip())
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What one update consumes, as far as it is stated.
+
+    Args:
+        tokens: how many tokens, >= 1.
+        samples: how many samples, >= 1.
+        text: as it was written.
+    """
+
+    tokens: int | None
+    samples: int | None
+    text: str = field(compare=False)
+
+    def of(self, unit: Unit) -> int | None:
+        """How much of a unit one update consumes; None if the size does not say."""
+        return {Unit.STEPS: 1, Unit.TOKENS: self.tokens, Unit.SAMPLES: self.samples}.get(unit)
+
+
+_SIZE: Final = re.compile(r"(?P<first>.+?)(?:\s+of\s+(?P<each>.+))?\s*")
+
+SIZES: Final = "'4M tokens', '1024 samples' or '2048 samples of 4096 tokens'"
+
+
+def size(value: Any) -> Size:
+    """Read what one update consumes: `4M tokens`, `1024 samples`, `2048 samples of 4096 tokens`.
+
+    Raises:
+        ValueError: it is something else; the message, which has no subject, says what to write.
+    """
+    found = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {_shown(value)}")
+    first, each = _read(found["first"]), _read(found["each"]) if found["each"] else None
+    units = (first.unit, each.unit if each else None)
+    if units not in {(Unit.TOKENS, None), (Unit.SAMPLES, None), (Unit.SAMPLES, Unit.TOKENS)}:
+        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {_shown(value)}")
+    counts = [amount.amount for amount in (first, each) if amount]
+    if any(count.denominator != 1 or count < 1 for count in counts):
+        raise ValueError(f"must be made of whole numbers above zero, not {_shown(value)}")
+    if first.unit is Unit.TOKENS:
+        return Size(int(counts[0]), None, value)
+    return Size(int(counts[0] * counts[1]) if each else None, int(counts[0]), value)

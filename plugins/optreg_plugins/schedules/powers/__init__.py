@@ -1,0 +1,1 @@
+"""powers: schedules that fall as a power of the step (`inverse_sqrt`, `power`)."""
