@@ -19,7 +19,7 @@ from optreg.on_resume import OnResume
 from optreg.phase_sections import Driven, are_phases, level, timeline, whole_of, with_timelines
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
-from optreg.rule_sections import rules_of
+from optreg.rule_sections import rules_of, with_own_rate
 from optreg.settings_checks import (
     Span,
     complete,
@@ -65,11 +65,10 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
     if optimizer is None or problems:
         return None, problems
     overriding = [
-        document.problem(("groups", index, key), told)
+        document.problem(("groups", index, key if key in rule.settings else where), told)
         for index, rule in enumerate(rules)
-        for key, told in (
-            overridden(scheduler, optimizer.settings, rule.settings) if isinstance(scheduler, Component) else ()
-        )
+        for own, where in [with_own_rate(rule, optimizer)]
+        for key, told in (overridden(scheduler, optimizer.settings, own) if isinstance(scheduler, Component) else ())
     ]
     return Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes")), overriding
 
