@@ -116,7 +116,7 @@ class Resumption:
         """
         refuse_foreign(self.component, optimizer, state_dict)
         groups = optimizer.param_groups
-        matched = match(groups, state_dict, shaped=self._plugin.traits.elementwise)
+        matched = match(groups, state_dict, shaped=[self._plugin.traits.elementwise for _ in groups])
         if matched is None:
             return None  # torch tells that the groups have other sizes
         sources = matched.sources(state_dict["param_groups"])
