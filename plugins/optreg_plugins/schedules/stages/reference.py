@@ -62,7 +62,8 @@ class WSD:
         t > T               f(t) = r
 
     f(0) = 0 when W > 0, f(W) = 1, f(T - D) = 1, f(T) = r, and r from then on. The decays exponential and inverse need
-    r > 0. MiniCPM's exponential decay, 0.5^(n / h) after n updates of it, has r = 0.5^(D / h).
+    r > 0. MiniCPM's exponential decay, 0.5^(n / h) after n updates of it, has r = 0.5^(D / h). transformers'
+    get_wsd_schedule is this where r = 0; otherwise its warm-up begins at r.
     """
 
     total_steps: PositiveSteps
