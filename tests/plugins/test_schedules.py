@@ -278,12 +278,12 @@ def test_a_curve_is_exact_at_its_joints_never_leaves_them_and_stays_at_the_last(
         (
             "wsd_s",
             {"total_steps": 9, "restarts": [5, 4], "decay_steps": 2, "decay": "linear"},
-            r"the cycle from update 5 to a restart \(4\) must have room for decay_steps \(2\)",
+            r"the cycle from update 5 to 4 must have room for decay_steps \(2\)",
         ),
         (
             "wsd_s",
             {"total_steps": 9, "restarts": [8], "decay_steps": 2, "decay": "linear"},
-            r"the cycle from update 8 to total_steps \(9\) must have room",
+            r"the cycle from update 8 to 9 must have room",
         ),
         ("wsd_s", {"total_steps": 9, "restarts": [], "decay_steps": 2, "decay": "linear"}, "restarts must"),
         (
@@ -311,7 +311,7 @@ def test_a_curve_is_exact_at_its_joints_never_leaves_them_and_stays_at_the_last(
         (
             "inverse_sqrt",
             {"timescale": 5, "warmup_steps": 2, "hold_steps": 2, "cooldown_steps": 2, "total_steps": 5},
-            r"warmup_steps \(2\) and hold_steps \(2\) and cooldown_steps \(2\) must not be more than total_steps \(5\)",
+            r"warmup_steps \(2\), hold_steps \(2\) and cooldown_steps \(2\) must not be more than total_steps \(5\)",
         ),
         ("power", {"timescale": 5, "decay_steps": 2}, r"decay_steps \(2\) lead to the end.*add total_steps"),
         ("power", {"timescale": 5, "exponent": 0.0}, "exponent must be greater than 0"),
