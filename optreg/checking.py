@@ -269,6 +269,8 @@ def _check_rule(
             settings, in_timelines = with_timelines(document, path, name, plugin, settings, registry, clock)
             problems += in_timelines
             problems += wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
+    if asked and not settings:
+        problems.append(document.problem(path, "the rule sets nothing; add a setting, such as 'weight_decay: 0'"))
     return Rule(tuple(asked), tuple(settings.items()), document.where(path)), problems
 
 

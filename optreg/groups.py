@@ -1,15 +1,17 @@
 """Param groups: ordered rules put every parameter of a model into exactly one group."""
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import glob
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optreg import lazy_types
 from optreg.criteria import CRITERIA, NamedParameter, Need
 from optreg.errors import Problem, SpecError
 from optreg.matching import Matching
-from optreg.spec import Component, Rule
+from optreg.origins import Origin
+from optreg.spec import Component, Pairs, Rule
 from optreg.traits import OptimizerTraits
 
 SHOWN_MEMBERS = 5
@@ -41,16 +43,54 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The parameters of one param group; `rule` is None for those that no rule matches."""
+class Settings:
+    """What the rules give to a parameter.
 
-    rule: Rule | None
+    Args:
+        given: by setting, the number of the rule that it comes from.
+        pairs: the settings of its param group that differ from the optimizer's.
+    """
+
+    given: Mapping[str, int]
+    pairs: Pairs
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The numbers of the rules, by which groups are sorted."""
+        return tuple(sorted(set(self.given.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The parameters of one param group: those with the same optimizer and the same settings.
+
+    Args:
+        component: the optimizer.
+        pairs: the settings that differ from the optimizer's.
+        members: the parameters.
+        rules: by setting, the rules that gave it, in the order of rules.
+    """
+
+    component: Component
+    pairs: Pairs
     members: tuple[Member, ...]
+    rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What is different for the group."""
-        return self.rule.settings if self.rule else {}
+        return dict(self.pairs)
+
+    @property
+    def origin(self) -> Origin:
+        """Where its settings come from, without its parameters."""
+        names = [name for member in self.members for name in member.names]
+        picks = ("match", tuple(map(glob.escape, names))) if names else ("ndim", self._dimensions)
+        return Origin(self.component, self.rules, (picks,))
+
+    @property
+    def _dimensions(self) -> tuple[int, ...]:
+        return tuple(sorted({member.param.ndim for member in self.members}))
 
     def as_param_group(self) -> dict[str, Any]:
         """The group as a torch optimizer takes it, with the names of its parameters if known."""
@@ -58,85 +98,152 @@ class Group:
         params = [(member.name, member.param) if named else member.param for member in self.members]
         return {"params": params, **self.settings}
 
+    def __str__(self) -> str:
+        told = dict.fromkeys(str(rule) for rules in self.rules.values() for rule in rules)
+        return "; ".join(told) or "(all others)"
 
-def partition(model: "lazy_types.Model", rules: Sequence[Rule]) -> list[Group]:
-    """Sort a model's parameters into groups: the first matching rule wins, unmatched parameters come first.
 
-    Frozen parameters (`requires_grad=False`) are in the groups that the rules give them: without a gradient they cost
-    nothing, and they train as soon as they are thawed. Parameters that can never have a gradient, such as quantized
-    weights in integers, are in no group, but count as matches of a rule.
+def partition(model: "lazy_types.Model", rules: Sequence[Rule], optimizer: Component) -> list[Group]:
+    """Sort a model's parameters into groups of equal settings.
+
+    Each setting of a parameter comes from the first rule that matches it and states that setting, or from the
+    optimizer. Frozen parameters (`requires_grad=False`) are in the groups that the rules give them: without a gradient
+    they cost nothing, and they train as soon as they are thawed. Parameters that can never have a gradient, such as
+    quantized weights in integers, are in no group, but count as matches of a rule.
 
     Args:
         model: a module, an iterable of `(name, parameter)`, or an iterable of parameters.
         rules: in order of precedence.
+        optimizer: the optimizer of the parameters.
 
     Returns:
-        The group of unmatched parameters, if there are any, then one group for each rule, in the order of rules.
+        The group of the parameters without a setting of their own, if there are any, then the others, by the rules that
+        gave their settings.
 
     Raises:
-        SpecError: a rule matches nothing, needs names, modules or dimensions that the model does not provide, takes too
-            long, or disagrees with another about a tied parameter; or there is nothing to train.
+        SpecError: a rule matches nothing, or gives no setting to any parameter; it needs names, modules or dimensions
+            that the model does not provide, takes too long, or disagrees with another about a tied parameter; or there
+            is nothing to train.
     """
     members = _members(model)
     problems = list(_unanswerable(members, rules))
     if problems:
         raise SpecError(problems)
-    matching = Matching(rules)
-    chosen: dict[int | None, list[Member]] = {}
+    stated = [rule.settings for rule in rules]
+    matching, resolver = Matching(rules), _Resolver(stated)
+    chosen: dict[Pairs, list[tuple[Settings, Member]]] = {}
     hits = [0] * len(rules)
     for member in members:
-        claims = [matching.of(parameter) for parameter in _aliases(member)]
+        claims = tuple(tuple(matching.of(parameter)) for parameter in _aliases(member))
         for index in set().union(*claims):
             hits[index] += 1
-        explicit = sorted({claim[0] for claim in claims if claim})
-        if len(explicit) > 1:
-            problems.append(_tied(member, claims, rules))
-        group = chosen.setdefault(explicit[0] if explicit else None, [])
+        problems += _disagreements(member, claims, rules, stated)
+        settings = resolver.settings(claims)
+        group = chosen.setdefault(settings.pairs, [])
         if member.can_train:
-            group.append(member)
+            group.append((settings, member))
     for index, rule in enumerate(rules):
-        if index not in chosen:
-            problems.append(_unmatched(index, rule, hits[index], members))
+        if index not in resolver.reached:
+            problems.append(_unreached(index, rule, hits[index], members))
     if problems:
         raise SpecError(problems)
     if not any(member.param.requires_grad for member in members):
         raise SpecError([Problem(None, "no parameter of the model has requires_grad=True; there is nothing to train")])
-    order: list[int | None] = [None, *range(len(rules))]
-    return [Group(None if i is None else rules[i], tuple(chosen[i])) for i in order if chosen.get(i)]
+    found = sorted((one for one in chosen.items() if one[1]), key=lambda one: min(each.order for each, _ in one[1]))
+    return [_group(optimizer, pairs, parts, rules) for pairs, parts in found]
 
 
-def fitting(groups: Sequence[Group], optimizer: Component) -> list[Group]:
+def _group(
+    optimizer: Component, pairs: Pairs, parts: Sequence[tuple[Settings, Member]], rules: Sequence[Rule]
+) -> Group:
+    gave: dict[str, set[int]] = {}
+    for settings in {id(each): each for each, _ in parts}.values():
+        for key, index in settings.given.items():
+            gave.setdefault(key, set()).add(index)
+    by_key = {key: tuple(rules[index] for index in sorted(gave[key])) for key in gave}
+    return Group(optimizer, pairs, tuple(member for _, member in parts), by_key)
+
+
+class _Resolver:
+    """What rules give to parameters. Most parameters are matched by the same few combinations of rules."""
+
+    def __init__(self, stated: Sequence[Mapping[str, Any]]) -> None:
+        self._stated = stated
+        self._known: dict[tuple[tuple[int, ...], ...], Settings] = {}
+        self.reached: set[int] = set()
+        """The numbers of the rules of which a setting reaches a parameter."""
+
+    def settings(self, claims: tuple[tuple[int, ...], ...]) -> Settings:
+        """What a parameter gets, by the rules that match each of its names."""
+        if (known := self._known.get(claims)) is not None:
+            return known
+        given: dict[str, int] = {}
+        for claim in claims:
+            for key, index in first_stated(claim, self._stated).items():
+                given[key] = min(index, given.get(key, index))
+        self.reached.update(given.values())
+        pairs = tuple(sorted((key, self._stated[index][key]) for key, index in given.items()))
+        settings = self._known[claims] = Settings(given, pairs)
+        return settings
+
+
+def first_stated(claim: Iterable[int], stated: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """By setting, the number of the first rule that states it."""
+    first: dict[str, int] = {}
+    for index in claim:
+        for key in stated[index]:
+            first.setdefault(key, index)
+    return first
+
+
+def fitting(groups: Sequence[Group]) -> list[Group]:
     """The groups without the frozen parameters that the optimizer, as its plugin declares, does not take.
 
     Args:
         groups: what `partition` returned.
-        optimizer: the component whose plugin's traits say what it takes.
 
     Raises:
         SpecError: the optimizer does not take a parameter that is to be trained.
     """
-    traits = optimizer.registration.plugin.traits
-    assert isinstance(traits, OptimizerTraits)
-    unfit = {id(member): reason for group in groups for member in group.members if (reason := _unfit(member, traits))}
-    refused = [
-        f"{member.told} {unfit[id(member)]}"
-        for group in groups
-        for member in group.members
-        if id(member) in unfit and member.param.requires_grad
-    ]
-    if refused:
-        more = f" and {len(refused) - SHOWN_MEMBERS} more" if len(refused) > SHOWN_MEMBERS else ""
-        message = (
-            f"{optimizer.name} {_takes(traits)}, but {', '.join(refused[:SHOWN_MEMBERS])}{more}; "
-            "freeze them, or pass the named parameters that it takes in place of the model"
+    unfit = {
+        id(each): reason for group in groups for each in group.members if (reason := _unfit(each, group.component))
+    }
+    problems = [
+        _refusal(component, refused)
+        for component in dict.fromkeys(group.component for group in groups)
+        if (
+            refused := [
+                f"{member.told} {unfit[id(member)]}"
+                for group in groups
+                for member in group.members
+                if group.component == component and id(member) in unfit and member.param.requires_grad
+            ]
         )
-        raise SpecError([optimizer.problem(message)])
-    kept = [Group(group.rule, tuple(each for each in group.members if id(each) not in unfit)) for group in groups]
+    ]
+    if problems:
+        raise SpecError(problems)
+    kept = [replace(group, members=tuple(each for each in group.members if id(each) not in unfit)) for group in groups]
     return [group for group in kept if group.members]
 
 
-def _unfit(member: Member, traits: OptimizerTraits) -> str | None:
-    """Why an optimizer of these traits does not take a parameter; None if it does."""
+def _refusal(component: Component, refused: Sequence[str]) -> Problem:
+    """That an optimizer does not take parameters that are to be trained."""
+    more = f" and {len(refused) - SHOWN_MEMBERS} more" if len(refused) > SHOWN_MEMBERS else ""
+    return component.problem(
+        f"{component.name} {_takes(_traits(component))}, but {', '.join(refused[:SHOWN_MEMBERS])}{more}; "
+        "freeze them, or pass the named parameters that it takes in place of the model"
+    )
+
+
+def _traits(component: Component) -> OptimizerTraits:
+    traits = component.registration.plugin.traits
+    assert isinstance(traits, OptimizerTraits)
+    return traits
+
+
+def _unfit(member: Member, component: Component) -> str | None:
+    """Why an optimizer, by its traits, does not take a parameter; None if it does."""
+    traits = _traits(component)
     if traits.ndim and member.param.ndim not in traits.ndim:
         return f"has {member.param.ndim}"
     if traits.complex_params is False and member.param.is_complex():
@@ -210,23 +317,36 @@ def _lacking(members: list[Member]) -> dict[Need, str]:
     return lacking
 
 
-def _tied(member: Member, claims: list[list[int]], rules: Sequence[Rule]) -> Problem:
-    said = [
-        f"'{name}' matches rule {claim[0] + 1} ({rules[claim[0]]})"
-        for name, claim in zip(member.names, claims, strict=True)
-        if claim
-    ]
-    later = max(claim[0] for claim in claims if claim)
-    return Problem(
-        rules[later].where,
-        f"a tied parameter has several names and rules disagree about it: {', '.join(said)}; "
-        "put one rule that matches all its names before them",
-    )
+def _disagreements(
+    member: Member, claims: Sequence[tuple[int, ...]], rules: Sequence[Rule], stated: Sequence[Mapping[str, Any]]
+) -> Iterator[Problem]:
+    """Settings for which the names of a tied parameter lead to different values."""
+    if len(claims) < 2:
+        return
+    by_key: dict[str, dict[str, int]] = {}
+    for name, claim in zip(member.names, claims, strict=True):
+        for key, index in first_stated(claim, stated).items():
+            by_key.setdefault(key, {})[name] = index
+    for key, by_name in by_key.items():
+        first = stated[next(iter(by_name.values()))][key]
+        if all(stated[index][key] == first for index in by_name.values()):
+            continue
+        said = [f"'{name}' matches rule {index + 1} ({rules[index]})" for name, index in by_name.items()]
+        yield Problem(
+            rules[max(by_name.values())].where,
+            f"a tied parameter has several names and rules disagree about its {key}: {', '.join(said)}; "
+            "put one rule that matches all its names before them",
+        )
 
 
-def _unmatched(index: int, rule: Rule, hits: int, members: list[Member]) -> Problem:
+def _unreached(index: int, rule: Rule, hits: int, members: list[Member]) -> Problem:
+    """That a rule gives no setting to any parameter."""
+    if not rule.pairs:
+        return Problem(rule.where, f"the rule '{rule}' sets nothing; add a setting, such as 'weight_decay: 0'")
     if hits:
-        fault = f"matches {hits} parameters, but earlier rules take them all; move it up or remove it"
+        what = "parameter" if hits == 1 else "parameters"
+        settings = ", ".join(rule.settings)
+        fault = f"matches {hits} {what}, but earlier rules already set {settings} there; move it up or remove it"
         return Problem(rule.where, f"the rule '{rule}' {fault}")
     names = [name for member in members for name in member.names]
     asked = (item for key, items in rule.criteria.items() if CRITERIA[key].need is Need.NAMES for item in items)

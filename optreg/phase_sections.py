@@ -89,6 +89,8 @@ class _Reader:
         self.ended: Point | None = START
         """Where the phases so far end; None if that is not known."""
         self.number = 0
+        self.endless = False
+        """Whether the last phase read is open although its schedule may have an end."""
 
     @property
     def relative(self) -> bool:
@@ -140,7 +142,7 @@ class _Reader:
         steps = None if first is None or curve_end is None else curve_end.update - first.update
         if begin is not None and first is not None and end is not None and end.update < first.update:
             self._tell_overlap(path, length, begin, first, end)
-        elif plugin.horizon:
+        elif plugin.horizon and (steps is not None or not self.endless):
             own[plugin.horizon] = _NOT_KNOWN if steps is None else max(steps, 1)
         self.problems += wrong_values(self.document, path, name, plugin, own)
         if len(self.problems) > known:
@@ -267,7 +269,8 @@ class _Reader:
         except ValueError as error:
             self.problem(path, str(error))
             return None, None
-        if end is None:
+        self.endless = end is None and defaults(plugin.reference).get(plugin.horizon, FAULTY) is None
+        if end is None and not self.endless:
             message = f"{name} needs a length; add 'for: 1000 steps', 'until: 10T tokens', or the section 'horizon'"
             self.problem(path, message)
         return None, end

@@ -252,7 +252,7 @@ def _optimizer(
     from optreg.drives import at_start, drives
     from optreg.resuming import Resumption
 
-    groups = list(fitting(partition(model, rules), component))
+    groups = fitting(partition(model, rules, component))
     driven = _made(component, lambda: [drives(component.settings | group.settings) for group in groups])
     param_groups = [
         at_start(group.as_param_group(), [drive for drive in own if drive.key in group.settings])
@@ -261,7 +261,7 @@ def _optimizer(
     implementation = component.registration.implementation()
     settings = at_start(component.settings, drives(component.settings)) | dict(tensors or {})
     built: lazy_types.Optimizer = _made(component, lambda: implementation(param_groups, **settings))
-    _look_after(built, Resumption(component, [group.rule for group in groups], on_resume, driven), model)
+    _look_after(built, Resumption(component, [group.origin for group in groups], on_resume, driven), model)
     return built
 
 

@@ -14,8 +14,9 @@ from optreg.errors import ResumeError
 from optreg.foreign import refuse_foreign
 from optreg.named_state import arranged, match
 from optreg.on_resume import OnResume
+from optreg.origins import Origin, restated
 from optreg.records import OptimizerPlugin, names
-from optreg.spec import Component, Rule, Spec
+from optreg.spec import Component, Spec
 from optreg.watching import Watch
 
 _PLACE = "_optreg_resumption"
@@ -30,7 +31,7 @@ class Resumption:
 
     Args:
         component: the optimizer and its settings.
-        rules: for each param group, the rule that made it; None for the group of the others.
+        origins: for each param group, where its settings come from.
         on_resume: what to do with differences.
         drives: for each param group, what follows a schedule of its own once a scheduler is made.
     """
@@ -38,12 +39,12 @@ class Resumption:
     def __init__(
         self,
         component: Component,
-        rules: Sequence[Rule | None],
+        origins: Sequence[Origin],
         on_resume: OnResume,
         drives: Sequence[Sequence[Drive]] = (),
     ) -> None:
         self.component = component
-        self.rules = tuple(rules)
+        self.origins = tuple(origins)
         self.on_resume = on_resume
         self.drives = drives
         self.stated: list[dict[str, Any]] = []
@@ -91,7 +92,11 @@ class Resumption:
         """The spec with the values that were taken from a checkpoint."""
         if not any(self.adopted) and not self.driven.adopted:
             return declared
-        optimizer, groups = _truth(declared.optimizer, declared.groups, self.rules, self.stated, self.adopted)
+        values = {
+            key: [as_setting({**own, **taken}[key]) for own, taken in zip(self.stated, self.adopted, strict=True)]
+            for key in dict.fromkeys(key for taken in self.adopted for key in taken)
+        }
+        optimizer, groups = restated(declared.optimizer, declared.groups, self.origins, values)
         scheduler = declared.scheduler
         if isinstance(scheduler, Component):
             scheduler = scheduler.changed(self.driven.adopted)
@@ -111,7 +116,7 @@ class Resumption:
         """
         refuse_foreign(self.component, optimizer, state_dict)
         groups = optimizer.param_groups
-        matched = match(groups, state_dict, shaped=self._plugin.traits.elementwise)
+        matched = match(groups, state_dict, shaped=[self._plugin.traits.elementwise for _ in groups])
         if matched is None:
             return None  # torch tells that the groups have other sizes
         sources = matched.sources(state_dict["param_groups"])
@@ -152,7 +157,7 @@ class Resumption:
                     adopted[index][key] = values[0]
                 else:
                     differences += [(index, key, theirs, plain(ours)) for theirs in differing]
-        return changes, adopted, _told(differences, self.rules, len(groups))
+        return changes, adopted, _told(differences, self.origins, len(groups))
 
     def _saved(self, key: str, ours: Any, sources: Groups, index: int) -> tuple[list[Any], list[Any]]:
         """The values of a setting in groups of the checkpoint, before a schedule changed it; and those that differ.
@@ -203,7 +208,7 @@ class Resumption:
                 for index, (saved_rate, rate) in enumerate(zip(theirs, ours, strict=True))
                 if saved_rate != rate
             ]
-            raise refusal({"settings": _told(differences, self.rules, len(ours))})
+            raise refusal({"settings": _told(differences, self.origins, len(ours))})
         if self.on_resume.settings == "checkpoint":
             self.adopted = [{**taken, "lr": rate} for taken, rate in zip(self.adopted, theirs, strict=False)]
             return theirs
@@ -225,37 +230,13 @@ def _with_rate(source: Mapping[str, Any], base_lr: Any) -> dict[str, Any]:
     return {"initial_lr": float(base_lr), "lr": rate if isinstance(source["lr"], Tensor) else float(rate)}
 
 
-def _told(
-    differences: Sequence[tuple[int, str, Any, Any]], rules: Sequence[Rule | None], groups: int
-) -> list[Difference]:
+def _told(differences: Sequence[tuple[int, str, Any, Any]], origins: Sequence[Origin], groups: int) -> list[Difference]:
     """Differences of settings in words; one for all groups where it is the same in all."""
     told: list[Difference] = []
     for index, key, theirs, ours in differences:
         everywhere = [other for other, name, *values in differences if name == key and values == [theirs, ours]]
-        rule = rules[index] if index < len(rules) else None
-        what = f"optimizer.{key}" if rule is None or len(everywhere) == groups else f"{key} in the group '{rule}'"
-        difference = Difference(what, theirs, ours)
+        is_general = index >= len(origins) or len(everywhere) == groups
+        difference = Difference(f"optimizer.{key}" if is_general else origins[index].told(key), theirs, ours)
         if difference not in told:
             told.append(difference)
     return told
-
-
-def _truth(
-    component: Component,
-    rules: Sequence[Rule],
-    of_groups: Sequence[Rule | None],
-    stated: Sequence[Mapping[str, Any]],
-    adopted: Sequence[Mapping[str, Any]],
-) -> tuple[Component, tuple[Rule, ...]]:
-    """The optimizer's section and the rules, with the values that groups took from a checkpoint."""
-    settings = component.settings
-    changed: dict[int, dict[str, Any]] = {}
-    for key in {key for taken in adopted for key in taken}:
-        values = [as_setting({**own, **taken}[key]) for own, taken in zip(stated, adopted, strict=True)]
-        if None in of_groups or all(value == values[0] for value in values):
-            settings[key] = values[of_groups.index(None)] if None in of_groups else values[0]
-        for rule, value in zip(of_groups, values, strict=True):
-            if rule is not None and (key in rule.settings or value != settings[key]):
-                changed.setdefault(rules.index(rule), {})[key] = value
-    new = (replace(rule, pairs=tuple({**rule.settings, **changed.get(i, {})}.items())) for i, rule in enumerate(rules))
-    return replace(component, pairs=tuple(settings.items())), tuple(new)

@@ -73,7 +73,7 @@ def test_groups_do_not_depend_on_what_is_frozen(name):
         ]
 
     assert shape(frozen()) == shape(Net())
-    assert len(shape(Net())) == 3
+    assert len(shape(Net())) == 4
 
 
 @pytest.mark.parametrize("name", NAMES)
