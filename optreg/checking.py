@@ -15,7 +15,7 @@ from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, did_you_mean
 from optreg.hyperparameters import complaints, names
-from optreg.multipliers import last_step, no_warmup, shortened
+from optreg.multipliers import last_step, no_drives, no_warmup, shortened
 from optreg.on_resume import OnResume
 from optreg.phase_sections import Driven, are_phases, level, timeline, whole_of, with_timelines
 from optreg.records import OptimizerPlugin, SchedulePlugin
@@ -64,14 +64,22 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
     problems += [*in_clock, *in_optimizer, *in_rules, *in_scheduler, *in_choices]
     if optimizer is None or problems:
         return None, problems
-    overriding = [
-        document.problem(("groups", index, key), told)
-        for index, rule in enumerate(rules)
-        for key, told in (
-            overridden(scheduler, optimizer.settings, rule.settings) if isinstance(scheduler, Component) else ()
-        )
-    ]
-    return Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes")), overriding
+    spec = Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes"))
+    return spec, list(_overriding(document, spec))
+
+
+def _overriding(document: Document, spec: Spec) -> Iterator[Problem]:
+    """What the schedule would set against the spec's own words."""
+    schedule = spec.scheduler
+    if not isinstance(schedule, Component):
+        return
+    plugin = schedule.registration.plugin
+    if isinstance(plugin, SchedulePlugin) and plugin.traits.pure is False and spec.scheduled:
+        yield document.problem((Kind.SCHEDULER.value, "name"), no_drives(schedule.name, spec.scheduled))
+        return
+    for index, rule in enumerate(spec.groups):
+        for key, told in overridden(schedule, spec.optimizer.settings, rule.settings):
+            yield document.problem(("groups", index, key), told)
 
 
 def check_component(

@@ -255,6 +255,12 @@ class Spec:
             yield from part.components if isinstance(part, Timeline) else [part] if part else []
 
     @property
+    def scheduled(self) -> list[str]:
+        """The hyperparameters that follow schedules of their own, in the section `optimizer` or in a rule."""
+        pairs = [pair for part in (self.optimizer.pairs, *(rule.pairs for rule in self.groups)) for pair in part]
+        return list(dict.fromkeys(key for key, value in pairs if any(_timelines(((key, value),)))))
+
+    @property
     def open(self) -> frozenset[str]:
         """The facts that are needed to build it and are left to the trainer: of `horizon`, `batch` and `epoch`."""
         timelines = [self.scheduler] if isinstance(self.scheduler, Timeline) else []
