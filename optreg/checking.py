@@ -17,7 +17,7 @@ from optreg.errors import Path, Problem, did_you_mean
 from optreg.hyperparameters import complaints, names
 from optreg.multipliers import last_step, no_drives, no_warmup, shortened
 from optreg.on_resume import OnResume
-from optreg.phase_sections import Driven, are_phases, level, timeline, whole_of, with_timelines
+from optreg.phase_sections import Driven, are_phases, level, timeline, with_timelines, with_whole
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
 from optreg.settings_checks import (
@@ -56,7 +56,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         problems.append(document.problem(("extends",), message))
     clock, in_clock = check_clock(document)
     if clock.horizon is None and "horizon" not in clock.open:
-        clock = replace(clock, horizon=whole_of(document, registry, clock))
+        clock = with_whole(document, registry, clock)
     optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry, clock)
     rules, in_rules = check_rules(document, optimizer, registry, clock)
     scheduler, in_scheduler = check_scheduler(document, registry, clock, optimizer)
