@@ -70,7 +70,7 @@ class CosineRestarts:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
         r, cycle, s, L = mp.mpf(self.min_lr_ratio), 0, t, self.period
         if self.growth == 1:
-            cycle, s = divmod(t, L)
+            cycle, s = t // L, t % L
         else:
             while s >= L:
                 cycle, s, L = cycle + 1, s - L, L * self.growth
