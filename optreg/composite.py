@@ -56,15 +56,11 @@ class Composite(Optimizer):
         if isinstance(members, Mapping):
             labels, several = tuple(members), tuple(members.values())
         else:
-            labels, several = _labels(members), tuple(members)
+            labels, several = labels_of([type(member).__name__ for member in members]), tuple(members)
         for label, member in zip(labels, several, strict=True):
             if not isinstance(member, Optimizer):
                 raise TypeError(f"the member '{label}' is not a torch.optim.Optimizer, but {type(member).__name__}")
-            if _needs_closure(member):
-                raise ValueError(
-                    f"{type(member).__name__} needs a closure in every step, which it evaluates itself; a composite "
-                    "evaluates it once for all members; use such an optimizer alone"
-                )
+            fit_for_a_composite(member)
         if not several:
             raise ValueError("a composite needs at least one optimizer")
         groups = _ordered([member.param_groups for member in several], order)
@@ -392,31 +388,37 @@ class States(MutableMapping[Any, Any]):
         return defaultdict, (dict,), None, None, iter([*self.items()])
 
 
-def updating(optimizer: Optimizer) -> list[Optimizer]:
-    """For each param group, the optimizer that updates it: a member of a composite, or the optimizer itself."""
-    if isinstance(optimizer, Composite):
-        return [optimizer.members[place] for place in optimizer.places]
-    return [optimizer for _ in optimizer.param_groups]
+def members_of(optimizer: Optimizer) -> tuple[Optimizer, ...]:
+    """The members of a composite; of a simple optimizer, itself."""
+    return optimizer.members if isinstance(optimizer, Composite) else (optimizer,)
 
 
-def _labels(members: Sequence[Optimizer]) -> tuple[str, ...]:
-    """The names of the members' classes; a name that comes again gets a number."""
-    names = [type(member).__name__ for member in members]
+def places_of(optimizer: Optimizer) -> list[int]:
+    """For each param group, the number of the member that updates it; 0 in a simple optimizer."""
+    return optimizer.places if isinstance(optimizer, Composite) else [0 for _ in optimizer.param_groups]
+
+
+def fit_for_a_composite(optimizer: Optimizer) -> Optimizer:
+    """An optimizer that can be a member.
+
+    Raises:
+        ValueError: it evaluates a closure itself in every step, as LBFGS does.
+    """
+    parameters = inspect.signature(optimizer.step).parameters.values()
+    if any(each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters):
+        raise ValueError(
+            f"{type(optimizer).__name__} needs a closure in every step, which it evaluates itself; a composite "
+            "evaluates it once for all members; use such an optimizer alone"
+        )
+    return optimizer
+
+
+def labels_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Labels of members by their names; a name that comes again gets a number."""
     return tuple(
         name if name not in names[:place] else f"{name} {names[: place + 1].count(name)}"
         for place, name in enumerate(names)
     )
-
-
-def _needs_closure(optimizer: Optimizer) -> bool:
-    """Whether an optimizer makes no step without a closure, as LBFGS."""
-    required = [
-        parameter.name
-        for parameter in inspect.signature(optimizer.step).parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
-    ]
-    return bool(required)
 
 
 def _ordered(of_members: Sequence[Sequence[dict[str, Any]]], order: Sequence[int] | None) -> list[dict[str, Any]]:

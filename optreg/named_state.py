@@ -31,6 +31,17 @@ class Match:
         places = [dict.fromkeys(saved.group for saved in row if saved) for row in self.rows]
         return [[saved_groups[place] for place in each] for each in places]
 
+    def part(self, indices: Iterable[int]) -> tuple[list[int], list[Mapping[str, Any]]]:
+        """What of the checkpoint some of the optimizer's groups get.
+
+        Returns:
+            The numbers of the checkpoint's groups, first the main one of each; and the states.
+        """
+        rows = [[saved for saved in self.rows[index] if saved] for index in indices]
+        main = [row[0].group for row in rows if row]
+        others = dict.fromkeys(saved.group for row in rows for saved in row if saved.group not in main)
+        return [*main, *others], [saved.state for row in rows for saved in row if saved.state]
+
 
 def match(groups: Groups, state_dict: Mapping[str, Any], *, shaped: Sequence[bool]) -> Match | None:
     """Match a checkpoint's parameters with an optimizer's: by name if both have names, else by order.

@@ -1,18 +1,19 @@
 """Resumption: an optimizer that optreg built, compared with every checkpoint that it loads."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optreg.composite import Composite, places_of
 from optreg.differences import Difference, as_setting, copied, plain, refusal
 from optreg.driven import Driven, Groups
 from optreg.drives import Drive
 from optreg.errors import ResumeError
-from optreg.foreign import refuse_foreign
-from optreg.named_state import arranged, match
+from optreg.foreign import Part, refuse_foreign
+from optreg.named_state import Match, arranged, match
 from optreg.on_resume import OnResume
 from optreg.origins import Origin, restated
 from optreg.records import OptimizerPlugin, names
@@ -30,20 +31,17 @@ class Resumption:
     none.
 
     Args:
-        component: the optimizer and its settings.
-        origins: for each param group, where its settings come from.
+        origins: for each param group, where its settings come from, and the component that updates it.
         on_resume: what to do with differences.
         drives: for each param group, what follows a schedule of its own once a scheduler is made.
     """
 
     def __init__(
         self,
-        component: Component,
         origins: Sequence[Origin],
         on_resume: OnResume,
         drives: Sequence[Sequence[Drive]] = (),
     ) -> None:
-        self.component = component
         self.origins = tuple(origins)
         self.on_resume = on_resume
         self.drives = drives
@@ -52,6 +50,8 @@ class Resumption:
         self.adopted: list[dict[str, Any]] = []
         """For each of them, the settings that were taken from a checkpoint."""
         self.driven = Driven()
+        self._components: dict[int, Component] = {}
+        """By the number of a member of the optimizer, what it was built from; a simple one is number 0."""
 
     @classmethod
     def of(cls, optimizer: Optimizer) -> "Resumption | None":
@@ -63,9 +63,11 @@ class Resumption:
         """Let every `load_state_dict` of the optimizer pass through here."""
         setattr(optimizer, _PLACE, self)
         if not self.stated:
-            known = [*names(self._plugin.reference), "maximize"]
+            of_groups = [origin.component for origin in self.origins]
+            self._components = dict(zip(places_of(optimizer), of_groups, strict=True))
             self.stated = [
-                {name: copied(group[name]) for name in known if name in group} for group in optimizer.param_groups
+                {name: copied(group[name]) for name in _settings_of(component) if name in group}
+                for group, component in zip(optimizer.param_groups, of_groups, strict=True)
             ]
             self.adopted = [{} for _ in self.stated]
         Watch.of(optimizer)
@@ -102,25 +104,25 @@ class Resumption:
             scheduler = scheduler.changed(self.driven.adopted)
         return replace(declared, optimizer=optimizer, groups=groups, scheduler=scheduler)
 
-    @property
-    def _plugin(self) -> OptimizerPlugin:
-        plugin = self.component.registration.plugin
-        assert isinstance(plugin, OptimizerPlugin)
-        return plugin
-
     def _settle(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any] | None:
         """The checkpoint as this optimizer can load it: its own order, names, execution options and choices.
 
         Raises:
             ResumeError: it belongs to another algorithm, or differs in a way that is refused.
         """
-        refuse_foreign(self.component, optimizer, state_dict)
         groups = optimizer.param_groups
-        matched = match(groups, state_dict, shaped=[self._plugin.traits.elementwise for _ in groups])
+        components = [self._components[place] for place in places_of(optimizer)]
+        if not isinstance(optimizer, Composite):
+            numbered = [*enumerate(state_dict["param_groups"])]
+            refuse_foreign([Part(components[0], optimizer, numbered, [*state_dict["state"].values()])])
+        shaped = [_plugin(component).traits.elementwise for component in components]
+        matched = match(groups, state_dict, shaped=shaped)
         if matched is None:
             return None  # torch tells that the groups have other sizes
+        if isinstance(optimizer, Composite):
+            refuse_foreign([*self._parts(optimizer, matched, state_dict)])
         sources = matched.sources(state_dict["param_groups"])
-        changes, adopted, settings = self._settings(groups, sources)
+        changes, adopted, settings = self._settings(groups, components, sources)
         changed, values, schedule = self.driven.settle(self.on_resume.schedule, groups, sources)
         parameters = matched.complaints if self.on_resume.parameters == "refuse" else ()
         if parameters or settings or schedule:
@@ -130,16 +132,25 @@ class Resumption:
         changes = [{**one, **other} for one, other in zip(changes, changed, strict=True)]
         return arranged(matched, groups, optimizer.state, state_dict, changes)
 
+    def _parts(self, optimizer: Composite, matched: Match, state_dict: Mapping[str, Any]) -> Iterator[Part]:
+        """What of a checkpoint each member would load."""
+        places = optimizer.places
+        for number, member in enumerate(optimizer.members):
+            own = [index for index, place in enumerate(places) if place == number]
+            sources, states = matched.part(own)
+            saved = [(source, state_dict["param_groups"][source]) for source in sources]
+            yield Part(self._components[number], member, saved, states, whole=False)
+
     def _settings(
-        self, groups: Groups, sources: Sequence[Groups]
+        self, groups: Groups, components: Sequence[Component], sources: Sequence[Groups]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[Difference]]:
         """For each group what changes in the checkpoint's entries, and what is adopted; and what is refused.
 
         Execution options stay as they are: a checkpoint says what is computed, not how.
         """
         changes = [
-            {key: group[key] for key in names(self._plugin.options) if key in group and key != "maximize"}
-            for group in groups
+            {key: group[key] for key in names(_plugin(component).options) if key in group and key != "maximize"}
+            for group, component in zip(groups, components, strict=True)
         ]
         adopted: list[dict[str, Any]] = [{} for _ in groups]
         differences: list[tuple[int, str, Any, Any]] = []
@@ -213,6 +224,17 @@ class Resumption:
             self.adopted = [{**taken, "lr": rate} for taken, rate in zip(self.adopted, theirs, strict=False)]
             return theirs
         return ours
+
+
+def _plugin(component: Component) -> OptimizerPlugin:
+    plugin = component.registration.plugin
+    assert isinstance(plugin, OptimizerPlugin)
+    return plugin
+
+
+def _settings_of(component: Component) -> list[str]:
+    """The names of what a spec settles of an optimizer."""
+    return [*names(_plugin(component).reference), "maximize"]
 
 
 def _live(key: str, group: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optreg.composite import updating
+from optreg.composite import members_of, places_of
 from optreg.errors import ResumeWarning, warn_caller
 from optreg.pace import Pace
 from optreg.torch_internals import has_stepped, makes_state
@@ -126,8 +126,8 @@ class Watch:
             return None
         beginning = {
             param
-            for each, group in zip(updating(optimizer), state_dict["param_groups"], strict=False)
-            if hasattr(each, "state_names")
+            for place, group in zip(places_of(optimizer), state_dict["param_groups"], strict=False)
+            if hasattr(members_of(optimizer)[place], "state_names")
             for param in group["params"]
         }
         states = {
