@@ -13,7 +13,7 @@ import yaml
 
 from optreg.cli.curve import REST, Curve, StepError, curve
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
-from optreg.cli.plan import first_and_last, places, plan, point, short, stretches, units
+from optreg.cli.plan import GroupPlan, first_and_last, places, plan, point, short, stretches, units
 from optreg.clock import OpenError
 from optreg.errors import SpecError
 from optreg.loading import load_spec
@@ -75,7 +75,7 @@ def _tell_points(spec: Spec, points: Sequence[str], *, as_json: bool) -> None:
     updates = [_update(spec, text) for text in points]
     with plugins_print_to_stderr():
         groups = plan(spec)
-        told = [{**places(spec.clock, t), "groups": [group.at(t) for group in groups]} for t in updates]
+        told = [{**places(spec.clock, t), "groups": [_values(group, t) for group in groups]} for t in updates]
     if as_json:
         click.echo(json.dumps({"at": told}, indent=2))
         return
@@ -83,6 +83,13 @@ def _tell_points(spec: Spec, points: Sequence[str], *, as_json: bool) -> None:
         click.echo(", ".join(f"{unit} {amount:,}" for unit, amount in each.items() if unit != "groups"))
         keys = list(dict.fromkeys(key for group in each["groups"] for key in group))
         table(keys, [[_cell(group.get(key, "")) for key in keys] for group in each["groups"]])
+
+
+def _values(group: GroupPlan, t: int) -> dict[str, Any]:
+    try:
+        return group.at(t)
+    except StepError as error:
+        raise click.ClickException(f"at update {t:,}, the group '{group.name}' has no values: {error}") from error
 
 
 def _update(spec: Spec, text: str) -> int:
@@ -118,6 +125,9 @@ def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for group, rates in [(REST, default), *((rule, curve(spec, float(base))) for rule, base in bases)]:
         values = rates.values(rates.points(rates.end))
+        if rates.by_metric:
+            rows.append((group, f"{values[0]:.6g}", "by a metric", "by a metric"))
+            continue
         told = (values[0], max(values), values[-1]) if values else ()
         rows.append((group, *[f"{value:.6g}" for value in told]) if told else (group, "none", "none", "none"))
     return rows

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from optreg.cli.curve import Curve, curve, factor, refuse_open
+from optreg.cli.curve import Curve, StepError, curve, factor, refuse_open
 from optreg.clock import Clock
 from optreg.drives import at_start, drives
-from optreg.errors import plugin_code
+from optreg.errors import plugin_code, raised
 from optreg.hyperparameters import names
 from optreg.quantities import Unit, quantity
 from optreg.spec import Component, Spec, Timeline
@@ -37,8 +37,18 @@ class GroupPlan:
     scheduled: Mapping[str, Component | Timeline]
 
     def at(self, t: int) -> dict[str, Any]:
-        """The values of update t, as plain data."""
-        return {"group": self.name, "optimizer": self.optimizer, **{key: f(t) for key, f in self.values.items()}}
+        """The values of update t, as plain data.
+
+        Raises:
+            StepError: a schedule has no value there.
+        """
+        try:
+            values = {key: f(t) for key, f in self.values.items()}
+        except (KeyboardInterrupt, StepError):
+            raise
+        except BaseException as error:
+            raise StepError(raised(error)) from error
+        return {"group": self.name, "optimizer": self.optimizer, **values}
 
 
 def plan(spec: Spec) -> list[GroupPlan]:
