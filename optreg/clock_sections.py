@@ -1,6 +1,6 @@
 """Clock sections: `horizon`, `batch` and `epoch` of a document, and the facts of a trainer, become a Clock."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,23 +43,32 @@ def check_clock(document: Document) -> tuple[Clock, list[Problem]]:
     """The clock that the sections describe; what is wrong counts as left to the trainer, so that it is told once."""
     stated = {key: document.data[key] for key in FACTS if document.data.get(key) is not None}
     opened = frozenset(key for key, value in stated.items() if isinstance(value, str) and value == TRAINER)
-    clock = Clock(open=opened, said=stated)
-    problems: list[Problem] = []
     faulty = {key for key, value in stated.items() if value is FAULTY}
+    clock = Clock(open=opened | faulty, said=stated)
+    problems: list[Problem] = []
     rest = {key: value for key, value in stated.items() if key not in opened | faulty}
-    for key in ("epoch", "horizon"):
-        if key in rest:
-            length, wrong = _length(document, key, rest[key])
-            clock = replace(clock, **{key: length})
-            problems, faulty = [*problems, *wrong], faulty | ({key} if wrong else set())
+    if "epoch" in rest:
+        epoch, wrong = _length(document, "epoch", rest["epoch"])
+        clock = _unknown(replace(clock, epoch=epoch), "epoch", wrong)
+        problems += wrong
+    if "horizon" in rest:
+        horizon, wrong = _length(document, "horizon", rest["horizon"])
+        clock = _unknown(replace(clock, horizon=horizon), "horizon", wrong)
+        problems += wrong
     if "batch" in rest:
-        clock, wrong = _batch(document, rest["batch"], replace(clock, open=opened | faulty))
-        problems, faulty = [*problems, *wrong], faulty | ({"batch"} if wrong else set())
-    if not problems and clock.horizon:
-        problems = _unreachable_end(document, clock)
-        faulty |= {"horizon"} if problems else set()
-    right = clock.stages if "batch" not in faulty else ()
-    return replace(clock, open=opened | faulty, stages=right), problems
+        clock, wrong = _batch(document, rest["batch"], clock)
+        clock = _unknown(clock, "batch", wrong)
+        problems += wrong
+    if clock.horizon:
+        wrong = _unreachable_end(document, clock)
+        clock = _unknown(clock, "horizon", wrong)
+        problems += wrong
+    return clock, problems
+
+
+def _unknown(clock: Clock, fact: str, problems: Sequence[Problem]) -> Clock:
+    """The clock, in which a fact that is wrong is open, so that nothing else is told because of it."""
+    return replace(clock, open=clock.open | {fact}) if problems else clock
 
 
 def _length(document: Document, key: str, value: Any) -> tuple[Quantity | None, list[Problem]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -146,11 +146,11 @@ class _Reader:
         first = begin if warmup is None else line_end
         own = self._own(path, data, plugin, name, Span(first, curve_end))
         steps = None if first is None or curve_end is None else curve_end.update - first.update
-        if begin is not None and first is not None and end is not None and end.update < first.update:
-            self._tell_overlap(path, length, begin, first, end)
-            steps = None
+        overlap = begin is not None and first is not None and end is not None and end.update < first.update
+        if overlap:
+            self._tell_overlap(path, length, begin, first, end)  # type: ignore[arg-type]  # they are known
         if plugin.horizon and (steps is not None or not self.endless):
-            own[plugin.horizon] = _NOT_KNOWN if steps is None else max(steps, 1)
+            own[plugin.horizon] = _NOT_KNOWN if steps is None or overlap else max(steps, 1)
         self.problems += wrong_values(self.document, path, name, plugin, own)
         if len(self.problems) > known:
             return
@@ -454,7 +454,22 @@ def _holds_a_mapping(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, tuple) and any(map(_holds_a_mapping, value)))
 
 
-def whole_of(document: Document, registry: Registry, clock: Clock) -> Quantity | None:
+def with_whole(document: Document, registry: Registry, clock: Clock) -> Clock:
+    """The clock with the length of the run as the section `scheduler` states it, if it does.
+
+    If it does in a unit that nothing converts, that is told there, and the length is left open here.
+    """
+    clock = replace(clock, horizon=_whole_of(document, registry, clock))
+    try:
+        _ = clock.end
+    except OpenError:
+        return clock
+    except LackingError:
+        return replace(clock, open=clock.open | {"horizon"})
+    return clock
+
+
+def _whole_of(document: Document, registry: Registry, clock: Clock) -> Quantity | None:
     """The length of the run as the section `scheduler` states it; None if it does not, or states a share."""
     data = document.data.get("scheduler")
     items = data if isinstance(data, tuple) else (data,)
