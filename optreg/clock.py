@@ -45,7 +45,9 @@ class Stage:
         if unit is Unit.STEPS:
             return t
         before, each = self.tokens if unit is Unit.TOKENS else self.samples, self.size.of(unit)
-        return None if before is None or each is None else before + (t - self.begin) * each
+        if before is None or t == self.begin:
+            return before
+        return None if each is None else before + (t - self.begin) * each
 
 
 @dataclass(frozen=True, slots=True)
