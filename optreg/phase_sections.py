@@ -10,8 +10,8 @@ from optreg.clock import START, Clock, LackingError, OpenError, Point
 from optreg.entries import Kind
 from optreg.errors import Path, Problem
 from optreg.formulas import factor
-from optreg.hyperparameters import defaults, names, numbers
-from optreg.quantities import Quantity, Unit, quantity
+from optreg.hyperparameters import complaints, defaults, names, numbers
+from optreg.quantities import Quantity, Unit, quantity, shown
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.remedies import CLASS_KEYS
@@ -33,6 +33,12 @@ from optreg.yaml_reader import FAULTY, Document
 LENGTHS = ("for", "until")
 KEYS = ("name", *LENGTHS, "from", "to", "warmup_steps")
 """What a phase may state besides the settings of its schedule."""
+
+_INSTEAD = {
+    "warmup_from": "write the rise as a phase of its own, such as {name: linear, from: 1%, for: 1000, to: 100%}",
+    "convention": "it is for a schedule by itself; in a list, phases of 'linear' count as optreg does",
+}
+"""What a schedule by itself may state, and a phase may not, with what to write instead."""
 
 FAR = 5
 """A plain number in a phase is a value. One that is so many times the optimizer's `lr` was meant as a share of it."""
@@ -173,7 +179,7 @@ class _Reader:
         stated = plugin.horizon and data.get(plugin.horizon) is not None
         if not stated or not any(data.get(key) is not None for key in LENGTHS):
             return None, end
-        return self._point((*path, str(plugin.horizon)), str(plugin.horizon), data[str(plugin.horizon)], "for")
+        return self._point((*path, str(plugin.horizon)), f"'{plugin.horizon}'", data[str(plugin.horizon)], "for")
 
     def _own(
         self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str, span: Span
@@ -182,14 +188,17 @@ class _Reader:
         kept = {key: value for key, value in data.items() if key not in KEYS or key in names(plugin.reference)}
         kept.pop("name", None)
         kept.pop(plugin.horizon or "", None)
+        for key, instead in _INSTEAD.items():
+            if key in kept and key not in own_names(plugin):
+                self.problem((*path, key), f"a phase has no '{key}'; {instead}", key=True)
+                del kept[key]
         settings, problems = counted(self.document, path, name, plugin, in_form(plugin, kept), self.clock, span)
         levels = plugin.traits.levels or ()
-        known = [key for key in own_names(plugin) if key not in {*KEYS, *levels}]
-        also = [key for key in KEYS if key != "warmup_steps" or key in own_names(plugin)]
-        unknown = {key: value for key, value in settings.items() if key not in levels}
-        self.problems += [*problems, *unknown_keys(self.document, path, name, unknown, known, also)]
-        required = {key: 0.0 for key in plugin.traits.levels or () if key not in defaults(plugin.reference)}
-        return required | {key: value for key, value in settings.items() if key in own_names(plugin)}
+        known = [key for key in own_names(plugin) if key not in levels]
+        others = {key: value for key, value in settings.items() if key not in levels}
+        also = [key for key in KEYS[1:] if key not in known]
+        self.problems += [*problems, *unknown_keys(self.document, path, name, others, known, also)]
+        return _stand_ins(plugin) | {key: value for key, value in settings.items() if key in own_names(plugin)}
 
     def _refuse_levels(self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str) -> None:
         """Tell what has its place in `from` and `to`, and levels for a curve that does not take them."""
@@ -208,7 +217,7 @@ class _Reader:
         value = data.get("warmup_steps")
         if value is None or value is FAULTY or not plugin.takes_warmup:
             return None, None
-        return self._point((*path, "warmup_steps"), f"{name}: warmup_steps", value, "for")
+        return self._point((*path, "warmup_steps"), "'warmup_steps'", value, "for")
 
     def _start(
         self, path: Path, data: Mapping[str, Any], start: Level | None, warmup: Quantity | None, name: str
@@ -289,23 +298,28 @@ class _Reader:
         try:
             if key == "until":
                 return length, self.clock.at(length)
-            return length, None if self.ended is None else self.clock.after(self.ended, length)
+            end = self.clock.after(self.ended or START, length)
+            return length, end if self.ended else None
         except OpenError as error:
             self.open.add(error.fact)
-        except ValueError as error:
-            self.problem(path, f"{what} {error}")
+        except LackingError as error:
+            self.problem(path, str(error))
         return length, None
 
     def _tell_overlap(
         self, path: Path, length: tuple[str, Quantity] | None, begin: Point, first: Point, end: Point
     ) -> None:
-        key = length[0] if length else "name"
-        if end.update < begin.update:
-            where = f"update {end.update:,}, but the phase begins at update {begin.update:,}"
-            message = f"'{key}' leads to {where}; 'until' is counted from the beginning of the run"
-        else:
+        if end.update >= begin.update:
             message = f"the warm-up lasts until update {first.update:,}, but the phase ends at update {end.update:,}"
-        self.problem((*path, key), message)
+            self.problem((*path, "warmup_steps"), f"{message}; make the phase longer, or the warm-up shorter")
+            return
+        where = f"update {end.update:,}, but the phase begins at update {begin.update:,}"
+        if length:
+            message = f"'{length[0]}' leads to {where}; 'until' is counted from the beginning of the run"
+            self.problem((*path, length[0]), message)
+        else:
+            message = f"the phase lasts to the end of the run, {where}; make the run longer, or leave the phase out"
+            self.problem(path, message)
 
     def _check_levels(
         self, path: Path, component: Component, plugin: SchedulePlugin, start: Level | None, to: Level | None, n: int
@@ -324,6 +338,15 @@ class _Reader:
             self.problem(path, f"{message}; {remedy}")
 
 
+def _stand_ins(plugin: SchedulePlugin) -> dict[str, Any]:
+    """Values for the levels that have no default: whatever they are, the curve is mapped to the phase's own levels."""
+    levels = plugin.traits.levels or ()
+    first_and_last = dict(zip(reversed(levels), (0.0, 1.0), strict=False))
+    given = {key: value for key, value in first_and_last.items() if key not in defaults(plugin.reference)}
+    faults = {complaint.path[:1] for complaint in complaints(plugin.reference, given, plugin.name)}
+    return {key: 0.5 if (key,) in faults else value for key, value in given.items()}
+
+
 def level(document: Document, place: Path, value: Any, base: float | None) -> tuple[Level | None, list[Problem]]:
     """A value or a share: `2.2e-5`, `10%`.
 
@@ -338,7 +361,7 @@ def level(document: Document, place: Path, value: Any, base: float | None) -> tu
         fault = _misplaced(float(value), base)
         if fault:
             return None, [document.problem(place, f"'{key}' {fault}")]
-        read = Level(float(value), value == 0 and base is not None, value)
+        read = Level(float(value), value == 0 and base is not None, value, document.where(place))
         return (read.shared(base) if base else read), []
     text = value.strip() if isinstance(value, str) else ""
     try:
@@ -347,11 +370,12 @@ def level(document: Document, place: Path, value: Any, base: float | None) -> tu
         share = None
     if share is None or not text.endswith("%"):
         hint = "; remove the quotes" if share is not None else ""
-        message = f"'{key}' must be a value or a share, such as 2.2e-5 or 10%, not {value!r}{hint}"
+        message = f"'{key}' must be a value or a share, such as 2.2e-5 or 10%, not {shown(value)}{hint}"
         return None, [document.problem(place, message)]
     if share < 0 or share > 10**9:
-        return None, [document.problem(place, f"'{key}' must not be negative or that large, as {text} is")]
-    return Level(float(share / 100), True, text), []
+        fault = "must not be negative" if share < 0 else "must not be that large"
+        return None, [document.problem(place, f"'{key}' {fault}, as {text} is")]
+    return Level(float(share / 100), True, text, document.where(place)), []
 
 
 def _misplaced(number: float, base: float | None) -> str | None:

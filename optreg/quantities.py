@@ -39,9 +39,13 @@ _SUFFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 
 
 _NUMBER: Final = r"(?P<number>[-+]?(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?)"
 _QUANTITY: Final = re.compile(rf"\s*{_NUMBER}(?P<suffix>[A-Za-z]?)(?:\s*(?P<share>%)|\s+(?P<unit>[A-Za-z]+))?\s*")
+_BLANKS_ELSEWHERE: Final = re.compile(rf"\s*{_NUMBER}\s*(?P<suffix>[kKMBT]?)\s*(?P<unit>[A-Za-z]+)\s*")
 
 LARGEST: Final = Fraction(10**24)
 """No run is longer, in any unit."""
+
+MOST_UPDATES: Final = 2**53
+"""No run has more updates: up to here, every number of them is exact in a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +78,15 @@ def quantity(value: Any) -> Quantity:
     if isinstance(value, Quantity):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {_shown(value)}")
+        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {shown(value)}")
     if isinstance(value, str):
         return _read(value)
     if value < 0:
-        raise ValueError(f"must not be negative, as {value} is")
-    if isinstance(value, float) and not (value.is_integer() and value <= 2**53):
+        raise ValueError(f"must not be negative, as {shown(value)} is")
+    if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"must be a whole number of updates, not {value!r}")
+    if value > MOST_UPDATES:
+        raise ValueError(f"must be at most 2^53 updates, not {shown(value)}")
     return Quantity(Fraction(int(value)), Unit.STEPS, int(value))
 
 
@@ -92,15 +98,15 @@ def is_meant(value: Any) -> bool:
 def _read(text: str) -> Quantity:
     found = _QUANTITY.fullmatch(text)
     if not found:
-        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {_shown(text)}")
+        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {shown(text)}{_with_blanks_right(text)}")
     number, suffix, word = found["number"], found["suffix"], found["share"] or found["unit"]
     if suffix not in _SUFFIXES:
-        raise ValueError(f"ends its number with '{suffix}' in {_shown(text)}; a suffix is k, M, B or T")
+        raise ValueError(f"ends its number with '{suffix}' in {shown(text)}; a suffix is k, M, B or T")
     plain = f"{number}{suffix}"
     if word is None:
         whole = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
         updates = f"{int(whole):_}" if suffix and whole.denominator == 1 else "2_000"
-        raise ValueError(f"has no unit in {_shown(text)}; write {updates} for updates, or '{plain} tokens'")
+        raise ValueError(f"has no unit in {shown(text)}; write {updates} for updates, or '{plain} tokens'")
     if word not in _WORDS:
         other = _OTHER_WORDS.get(word.lower())
         near = (
@@ -108,22 +114,35 @@ def _read(text: str) -> Quantity:
             if other
             else did_you_mean(word, [unit.value for unit in (Unit.STEPS, Unit.TOKENS, Unit.SAMPLES, Unit.EPOCHS)])
         )
-        raise ValueError(f"has the unknown unit '{word}' in {_shown(text)}{near}")
+        raise ValueError(f"has the unknown unit '{word}' in {shown(text)}{near}")
     unit = _WORDS[word]
     amount = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
     if amount < 0:
         raise ValueError(f"must not be negative, as '{text}' is")
     if amount > LARGEST:
-        raise ValueError(f"is out of range: {_shown(text)}")
+        raise ValueError(f"is out of range: {shown(text)}")
     if unit is Unit.STEPS and amount.denominator != 1:
         raise ValueError(f"must be a whole number of updates, not '{text}'")
+    if unit is Unit.STEPS and amount > MOST_UPDATES:
+        raise ValueError(f"must be at most 2^53 updates, not '{text}'")
     if unit is Unit.SHARE and amount > 100:
         raise ValueError(f"must be at most 100% of the run, not '{text}'")
     return Quantity(amount, unit, text.strip())
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def _with_blanks_right(text: str) -> str:
+    """What to write for a quantity whose blanks are elsewhere, such as `10 T tokens` or `10tokens`."""
+    found = _BLANKS_ELSEWHERE.fullmatch(text)
+    return f"; write '{found['number']}{found['suffix']} {found['unit']}'" if found and found["unit"] in _WORDS else ""
+
+
+def shown(value: Any) -> str:
+    """A value as a spec writes it."""
+    if isinstance(value, dict | list | tuple):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    if isinstance(value, int) and value.bit_length() > 100:  # Python does not print very long ones
+        return f"a number of {value.bit_length()} bits"
+    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -159,14 +178,18 @@ def size(value: Any) -> Size:
     """
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not found:
-        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {_shown(value)}")
+        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
+    texts = [text for text in (found["first"], found["each"]) if text]
+    bare = next((text for text in texts if re.fullmatch(rf"\s*{_NUMBER}[A-Za-z]?\s*", text)), None)
+    if bare:
+        raise ValueError(f"has no unit in {shown(bare)}; write '{bare} tokens' or '{bare} samples'")
     first, each = _read(found["first"]), _read(found["each"]) if found["each"] else None
     units = (first.unit, each.unit if each else None)
     if units not in {(Unit.TOKENS, None), (Unit.SAMPLES, None), (Unit.SAMPLES, Unit.TOKENS)}:
-        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {_shown(value)}")
+        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
     counts = [amount.amount for amount in (first, each) if amount]
     if any(count.denominator != 1 or count < 1 for count in counts):
-        raise ValueError(f"must be made of whole numbers above zero, not {_shown(value)}")
+        raise ValueError(f"must be made of whole numbers above zero, not {shown(value)}")
     if first.unit is Unit.TOKENS:
         return Size(int(counts[0]), None, value)
     return Size(int(counts[0] * counts[1]) if each else None, int(counts[0]), value)
