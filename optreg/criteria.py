@@ -59,9 +59,13 @@ class Form:
 
     def read(self, value: Any) -> tuple[Any, ...] | None:
         """The items of a value; None if it does not have this form."""
-        items = value if isinstance(value, tuple) else (value,)
+        items = tuple(map(self._item, value if isinstance(value, tuple) else (value,)))
         right = all(isinstance(item, self.item) and not isinstance(item, bool) for item in items)
         return items if items and right else None
+
+    def _item(self, value: Any) -> Any:
+        """The integer 2 for the float 2.0, as everywhere in specs."""
+        return int(value) if self.item is int and isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True, slots=True)
