@@ -16,11 +16,13 @@ class Origin:
         rules: by setting, the rules that gave it; none for a setting that the optimizer's section gives. Several rules
             gave the same value to different parameters.
         picks: the criteria of a rule that matches the group's parameters and no others.
+        scale: what the rate that is stated is multiplied by; None if that is not the same for all parameters.
     """
 
     component: Component
     rules: Mapping[str, tuple[Rule, ...]]
     picks: Pairs = ()
+    scale: float | None = 1.0
 
     def told(self, key: str) -> str:
         """A setting of the group in messages, with the place that states it."""

@@ -131,7 +131,11 @@ def _read(text: str) -> Quantity:
         raise ValueError(f"has no unit in {shown(text)}; write {updates} for updates, or '{plain} tokens'")
     if word not in _WORDS:
         other = _OTHER_WORDS.get(word.lower())
-        near = f"; write '{plain} {other}'" if other else did_you_mean(word, list(_WORDS)[:-1])
+        near = (
+            f"; write '{plain} {other}'"
+            if other
+            else did_you_mean(word, [unit.value for unit in (Unit.STEPS, Unit.TOKENS, Unit.SAMPLES, Unit.EPOCHS)])
+        )
         raise ValueError(f"has the unknown unit '{word}' in {shown(text)}{near}")
     unit = _WORDS[word]
     if number.startswith("-"):

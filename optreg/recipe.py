@@ -10,7 +10,7 @@ from optreg import lazy_types
 from optreg.added_groups import name_added_groups
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError, SpecError, raised
-from optreg.groups import fitting, partition
+from optreg.groups import fitting, freeze, partition
 from optreg.loading import Source, load_component, load_spec
 from optreg.meta import refuse_idle_steps
 from optreg.multipliers import ConstantRate, curve, has_setting, multiplier, no_drives, no_warmup
@@ -260,6 +260,7 @@ def _optimizer(
         for group, own in zip(groups, driven, strict=True)
     ]
     built = _composed([group.component for group in groups], param_groups, {component: tensors or {}})
+    freeze(groups)
     _look_after(built, Resumption([group.origin for group in groups], on_resume, driven), model)
     return built
 

@@ -312,6 +312,8 @@ def test_its_state_is_that_of_its_members(makers):
     assert weight not in made.members[0].state
     made.state = defaultdict(dict, {weight: {"new": 3}})
     assert [dict(member.state) for member in made.members] == [{weight: {"new": 3}}, {}]
+    made.state["what is no parameter's"] = 4
+    assert made.members[0].state["what is no parameter's"] == 4
     made.state.clear()
     assert not made.state
     assert not made.members[0].state
@@ -469,6 +471,23 @@ def test_a_distributed_checkpoint_comes_back(makers, flat, world, tmp_path):
     train(model, [made], range(3, 6))
     train(other, [resumed], range(3, 6))
     assert_same(model, other)
+
+
+@pairs
+def test_a_distributed_checkpoint_of_a_run_that_has_not_begun_changes_nothing(makers):
+    model, by_hand = net(), net()
+    made = composite(makers, model)
+    scheduler = optreg.scheduler("constant", made)
+    for _ in range(2):
+        checkpoint = get_optimizer_state_dict(model, made)
+    for member in made.members:
+        if hasattr(member, "state_names"):
+            names = [name for group in member.param_groups for name in group["param_names"]]
+            assert all(torch.count_nonzero(v) == 0 for name in names for v in checkpoint["state"][name].values())
+    train(model, [made], range(3))
+    train(by_hand, members(makers, by_hand), range(3))
+    assert_same(model, by_hand)
+    assert scheduler.last_epoch == 0
 
 
 # Copies
