@@ -149,7 +149,7 @@ class _Reader:
         steps = None if first is None or curve_end is None else curve_end.update - first.update
         overlap = begin is not None and first is not None and end is not None and end.update < first.update
         if overlap:
-            self._tell_overlap(path, length, begin, first, end)  # type: ignore[arg-type]  # they are known
+            self._tell_overlap(path, data, plugin, begin, first, end)  # type: ignore[arg-type]  # they are known
         if plugin.horizon and (steps is not None or not self.endless):
             own[plugin.horizon] = _NOT_KNOWN if steps is None or overlap else max(steps, 1)
         self.problems += wrong_values(self.document, path, name, plugin, own)
@@ -191,8 +191,8 @@ class _Reader:
         kept.pop(plugin.horizon or "", None)
         settings, problems = counted(self.document, path, name, plugin, in_form(plugin, kept), self.clock, span)
         levels = plugin.traits.levels or ()
-        known = [key for key in own_names(plugin) if key not in {*KEYS, *levels}]
-        also = [key for key in KEYS if key != "warmup_steps" or key in own_names(plugin)]
+        known = [key for key in own_names(plugin) if key not in levels]
+        also = [key for key in KEYS if key not in known]
         unknown = {key: value for key, value in settings.items() if key not in levels}
         self.problems += [*problems, *unknown_keys(self.document, path, name, unknown, known, also)]
         required = {key: 0.0 for key in plugin.traits.levels or () if key not in defaults(plugin.reference)}
@@ -304,15 +304,17 @@ class _Reader:
         return length, None
 
     def _tell_overlap(
-        self, path: Path, length: tuple[str, Quantity] | None, begin: Point, first: Point, end: Point
+        self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, begin: Point, first: Point, end: Point
     ) -> None:
-        key = length[0] if length else "name"
-        if end.update < begin.update:
-            where = f"update {end.update:,}, but the phase begins at update {begin.update:,}"
-            message = f"'{key}' leads to {where}; 'until' is counted from the beginning of the run"
-        else:
-            message = f"the warm-up lasts until update {first.update:,}, but the phase ends at update {end.update:,}"
-        self.problem((*path, key), message)
+        key = next((key for key in (*LENGTHS, plugin.horizon) if key and key in data), None)
+        if end.update >= begin.update:
+            lasts = f"the warm-up lasts until update {first.update:,}, but the phase ends at update {end.update:,}"
+            self.problem((*path, "warmup_steps"), f"{lasts}; shorten the warm-up, or lengthen the phase")
+            return
+        leads = f"'{key}' leads to" if key else "the run ends at"
+        remedy = "'until' is counted from the beginning of the run" if key else "say how long the phase is"
+        message = f"{leads} update {end.update:,}, but the phase begins at update {begin.update:,}; {remedy}"
+        self.problem((*path, key) if key else path, message)
 
     def _check_levels(
         self, path: Path, component: Component, plugin: SchedulePlugin, start: Level | None, to: Level | None, n: int

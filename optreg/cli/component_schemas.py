@@ -1,4 +1,4 @@
-"""Component schemas: optimizers, rules, schedules and phases of the plugins that are installed, as JSON Schema.
+"""Component schemas: optimizers, schedules and phases of the plugins that are installed, as JSON Schema.
 
 A spec that extends another may lack what this sets. So for each part there are two schemas: what may stand there, and
 what must (`whole`).
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from optreg.cli.settings_schema import CURVE, LENGTH, LEVEL, WHOLE_CURVE, Schema, ref
-from optreg.criteria import CRITERIA
 
 _PHASE: Final = {"anyOf": [{"required": [key]} for key in ("from", "to", "for", "until")]}
 """What makes a mapping a phase."""
@@ -37,9 +36,14 @@ class Described:
         found: Schema | None = self.settings.get("in_phases")
         return found
 
+    @property
+    def named(self) -> Schema:
+        """A mapping that has one of the plugin's names."""
+        return ref(f"{self.key}.named")
+
     def if_named(self, then: Schema) -> Schema:
         """What holds where a mapping has one of the plugin's names."""
-        return {"if": ref(f"{self.key}.named"), "then": then}
+        return {"if": self.named, "then": then}
 
     def definitions(self) -> Schema:
         """All that is said of the plugin in one place, by the names of the definitions."""
@@ -51,16 +55,16 @@ class Described:
         }
         if "curves" in self.settings:
             made[f"{self.key}.whole"] = {"properties": dict.fromkeys(self.settings["curves"], ref("number.whole"))}
-            made[f"{self.key}.rule"] = {
-                "allOf": [ref(self.key), ref(f"{self.key}.whole")],
-                **_only([*CRITERIA, *own]),
-                "not": {"propertyNames": {"enum": [*CRITERIA]}},
-            }
         if self.in_phases:
             first = about.partition("\n")[0]
             own = self.in_phases["properties"]
             made[f"{self.key}.phase"] = {"description": first, "properties": own, "additionalProperties": False}
         return made
+
+
+def only(keys: Iterable[str]) -> Schema:
+    """Only these keys may be there; what their values are is said elsewhere."""
+    return {"properties": dict.fromkeys(keys, True), "additionalProperties": False}
 
 
 def all_of(schemas: Iterable[Schema]) -> Schema:
@@ -83,25 +87,6 @@ def whole_optimizer(optimizers: Sequence[Described]) -> Schema:
     """What an optimizer must state."""
     needs = [each.if_named({**ref(f"{each.key}.whole"), **_required(each.settings["required"])}) for each in optimizers]
     return {"required": ["name"], **all_of(needs)}
-
-
-def rule() -> Schema:
-    """A rule of the section `groups`, under any optimizer."""
-    return {
-        "description": "What is different for some parameters.",
-        **_MAPPING,
-        "properties": {key: criterion.json_schema for key, criterion in CRITERIA.items()},
-        "anyOf": [{"required": [key]} for key in CRITERIA],
-    }
-
-
-def rules_under(optimizer: Described) -> Schema:
-    """What rules may set under an optimizer."""
-    rules = {"properties": {"groups": {"items": ref(f"{optimizer.key}.rule")}}}
-    return {
-        "if": {"properties": {"optimizer": ref(f"{optimizer.key}.named")}, "required": ["optimizer"]},
-        "then": rules,
-    }
 
 
 def scheduler(schedules: Sequence[Described]) -> Schema:
@@ -215,12 +200,7 @@ def _one_of(plugins: Sequence[Described]) -> Schema:
 
 def _own_keys(plugins: Sequence[Described]) -> Schema:
     """A mapping's name determines its other keys; without one, it inherits it."""
-    return all_of(each.if_named({**ref(each.key), **_only(["name", *each.settings["properties"]])}) for each in plugins)
-
-
-def _only(keys: Iterable[str]) -> Schema:
-    """Only these keys may be there; what their values are is said elsewhere."""
-    return {"properties": dict.fromkeys(keys, True), "additionalProperties": False}
+    return all_of(each.if_named({**ref(each.key), **only(["name", *each.settings["properties"]])}) for each in plugins)
 
 
 def _required(keys: Sequence[str]) -> Schema:

@@ -7,18 +7,16 @@ import click
 
 from optreg.cli.component_schemas import (
     Described,
-    all_of,
     ended_scheduler,
     optimizer,
     phases,
-    rule,
-    rules_under,
     scheduler,
     whole_optimizer,
     whole_scheduler,
 )
 from optreg.cli.files import OutputFile, output_or_dash
 from optreg.cli.quarantine import LIMIT, Failure, in_quarantine, limit_option
+from optreg.cli.rule_schemas import groups, rules, rules_under
 from optreg.cli.section_schemas import definitions, plain_sections
 from optreg.cli.settings_schema import Schema, describe, key_of, ref
 from optreg.entries import Entry, Kind
@@ -65,21 +63,22 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> Schema:
         "additionalProperties": False,
         "properties": {
             "optimizer": optimizer(optimizers),
-            "groups": {"description": "Rules of param groups.", "type": "array", "items": ref("rule")},
+            "groups": groups(),
             "scheduler": scheduler(schedules),
             **plain_sections(),
         },
-        **all_of(rules_under(each) for each in optimizers),
+        **rules_under(optimizers),
         "if": {"required": ["extends"]},
         "else": {
             "required": ["optimizer"],
-            "properties": {"optimizer": whole_optimizer(optimizers), "scheduler": whole_scheduler(schedules)},
+            "properties": {"optimizer": ref("optimizer.whole"), "scheduler": whole_scheduler(schedules)},
             "if": {"not": {"required": ["horizon"]}},
             "then": {"properties": {"scheduler": ended_scheduler(schedules)}},
         },
         "$defs": {
             **definitions(),
-            "rule": rule(),
+            "optimizer.whole": whole_optimizer(optimizers),
+            **rules(optimizers),
             **phases(schedules),
             **{key: value for each in (*optimizers, *schedules) for key, value in each.definitions().items()},
         },
