@@ -12,7 +12,7 @@ from optreg.clock import FACTS, Clock
 from optreg.clock_sections import check_clock
 from optreg.conventions import CONVENTIONS
 from optreg.entries import Kind
-from optreg.errors import Path, Problem, did_you_mean
+from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.hyperparameters import complaints, names
 from optreg.multipliers import last_step, no_drives, no_warmup, shortened
 from optreg.on_resume import OnResume
@@ -180,7 +180,7 @@ def _ways_to_begin(
             component = replace(component, convention=value)
             if not isinstance(value, str) or value not in CONVENTIONS:
                 near = did_you_mean(str(value), [*CONVENTIONS])
-                problems.append(document.problem(place, f"there is no convention {value!r}{near}"))
+                problems.append(document.problem(place, f"there is no convention {shown(value)}{near}"))
         elif not plugin.takes_warmup:
             problems.append(
                 document.problem(place, f"{name} warms up from 0 by a formula of its own; leave {key} out", key=True)
