@@ -11,15 +11,15 @@ from optreg.absolute_rates import overridden
 from optreg.clock import FACTS, Clock
 from optreg.clock_sections import check_clock
 from optreg.conventions import CONVENTIONS
-from optreg.criteria import CRITERIA, Criterion
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, did_you_mean
 from optreg.hyperparameters import complaints, names
-from optreg.multipliers import last_step, no_warmup, shortened
+from optreg.multipliers import last_step, no_drives, no_warmup, shortened
 from optreg.on_resume import OnResume
-from optreg.phase_sections import Driven, are_phases, level, timeline, whole_of, with_timelines
+from optreg.phase_sections import Driven, are_phases, level, timeline, with_timelines, with_whole
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
+from optreg.rule_sections import rules_of
 from optreg.settings_checks import (
     Span,
     complete,
@@ -56,7 +56,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         problems.append(document.problem(("extends",), message))
     clock, in_clock = check_clock(document)
     if clock.horizon is None and "horizon" not in clock.open:
-        clock = replace(clock, horizon=whole_of(document, registry, clock))
+        clock = with_whole(document, registry, clock)
     optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry, clock)
     rules, in_rules = check_rules(document, optimizer, registry, clock)
     scheduler, in_scheduler = check_scheduler(document, registry, clock, optimizer)
@@ -64,14 +64,22 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
     problems += [*in_clock, *in_optimizer, *in_rules, *in_scheduler, *in_choices]
     if optimizer is None or problems:
         return None, problems
-    overriding = [
-        document.problem(("groups", index, key), told)
-        for index, rule in enumerate(rules)
-        for key, told in (
-            overridden(scheduler, optimizer.settings, rule.settings) if isinstance(scheduler, Component) else ()
-        )
-    ]
-    return Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes")), overriding
+    spec = Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes"))
+    return spec, list(_overriding(document, spec))
+
+
+def _overriding(document: Document, spec: Spec) -> Iterator[Problem]:
+    """What the schedule would set against the spec's own words."""
+    schedule = spec.scheduler
+    if not isinstance(schedule, Component):
+        return
+    plugin = schedule.registration.plugin
+    if isinstance(plugin, SchedulePlugin) and plugin.traits.pure is False and spec.scheduled:
+        yield document.problem((Kind.SCHEDULER.value, "name"), no_drives(schedule.name, spec.scheduled))
+        return
+    for index, rule in enumerate(spec.groups):
+        for key, told in overridden(schedule, spec.optimizer.settings, rule.settings):
+            yield document.problem(("groups", index, key), told)
 
 
 def check_component(
@@ -204,23 +212,11 @@ def check_rules(
     document: Document, optimizer: Component | None, registry: Registry, clock: Clock
 ) -> tuple[tuple[Rule, ...], list[Problem]]:
     """The rules of the section `groups`; if the optimizer is unknown, only their criteria are checked."""
-    data = document.data.get("groups", ())
-    if data is FAULTY:
-        return (), []
-    if not isinstance(data, tuple):
-        message = "'groups' must be a list of rules, each beginning with '- match: ...'"
-        return (), [document.problem(("groups",), message)]
-    rules: list[Rule] = []
-    problems: list[Problem] = []
-    for index, item in enumerate(data):
-        path = ("groups", index)
-        if isinstance(item, dict):
-            rule, in_rule = _check_rule(document, path, item, optimizer, registry, clock)
-            rules.append(rule)
-            problems += in_rule
-        elif item is not FAULTY:
-            problems.append(document.problem(path, "a rule must be a mapping of criteria and settings"))
-    return tuple(rules), problems
+
+    def own_optimizer(path: Path, data: Mapping[str, Any]) -> tuple[Component | None, list[Problem]]:
+        return check_part(document, path, Kind.OPTIMIZER, data, registry, clock)
+
+    return rules_of(document, optimizer, registry, clock, own_optimizer)
 
 
 def check_on_resume(document: Document) -> tuple[OnResume, list[Problem]]:
@@ -238,51 +234,6 @@ def check_on_resume(document: Document) -> tuple[OnResume, list[Problem]]:
         for complaint in complaints(OnResume, choices, section)
     ]
     return OnResume() if problems else OnResume(**choices), problems
-
-
-def _check_rule(
-    document: Document,
-    path: Path,
-    item: dict[str, Any],
-    optimizer: Component | None,
-    registry: Registry,
-    clock: Clock,
-) -> tuple[Rule, list[Problem]]:
-    asked: list[tuple[str, tuple[Any, ...]]] = []
-    problems: list[Problem] = []
-    for key, criterion in CRITERIA.items():
-        if key in item:
-            items, in_criterion = _check_criterion(document, (*path, key), criterion, item[key])
-            asked.append((key, items))
-            problems += in_criterion
-    if not asked:
-        problems.append(document.problem(path, f"the rule has no criterion; add one of: {', '.join(CRITERIA)}"))
-    settings = {key: value for key, value in item.items() if key not in CRITERIA}
-    settings, unset = without_placeholders(document, path, settings)
-    problems += unset
-    if optimizer is not None:
-        name, plugin = optimizer.name, optimizer.registration.plugin
-        assert isinstance(plugin, OptimizerPlugin)
-        with optimizer.entry.naming():
-            settings, in_counts = counted(document, path, name, plugin, in_form(plugin, settings), clock)
-            problems += [*in_counts, *unknown_keys(document, path, name, settings, own_names(plugin), also=CRITERIA)]
-            settings, in_timelines = with_timelines(document, path, name, plugin, settings, registry, clock)
-            problems += in_timelines
-            problems += wrong_values(document, path, name, plugin, settings, inherited=optimizer.settings)
-    return Rule(tuple(asked), tuple(settings.items()), document.where(path)), problems
-
-
-def _check_criterion(
-    document: Document, path: Path, criterion: Criterion, value: Any
-) -> tuple[tuple[Any, ...], list[Problem]]:
-    if is_faulty(value):
-        return (), []
-    items = criterion.form.read(value)
-    if items is None:
-        return (), [document.problem(path, f"'{criterion.key}' must be {criterion.form.words}")]
-    faults = {index: fault for index, item in enumerate(items) if (fault := criterion.fault(item))}
-    listed = isinstance(value, tuple)
-    return items, [document.problem((*path, index) if listed else path, fault) for index, fault in faults.items()]
 
 
 def _wrong_warmup(document: Document, path: Path, component: Component) -> Iterator[Problem]:

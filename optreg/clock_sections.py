@@ -1,6 +1,6 @@
 """Clock sections: `horizon`, `batch` and `epoch` of a document, and the facts of a trainer, become a Clock."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,18 +48,26 @@ def check_clock(document: Document) -> tuple[Clock, list[Problem]]:
     rest = {key: value for key, value in stated.items() if key not in opened and value is not FAULTY}
     if "epoch" in rest:
         epoch, wrong = _length(document, "epoch", rest["epoch"])
-        clock = replace(clock, epoch=epoch)
+        clock = _unknown(replace(clock, epoch=epoch), "epoch", wrong)
         problems += wrong
     if "horizon" in rest:
         horizon, wrong = _length(document, "horizon", rest["horizon"])
-        clock = replace(clock, horizon=horizon)
+        clock = _unknown(replace(clock, horizon=horizon), "horizon", wrong)
         problems += wrong
     if "batch" in rest:
         clock, wrong = _batch(document, rest["batch"], clock)
+        clock = _unknown(clock, "batch", wrong)
         problems += wrong
-    if not problems and clock.horizon:
-        problems += _unreachable_end(document, clock)
+    if clock.horizon:
+        wrong = _unreachable_end(document, clock)
+        clock = _unknown(clock, "horizon", wrong)
+        problems += wrong
     return clock, problems
+
+
+def _unknown(clock: Clock, fact: str, problems: Sequence[Problem]) -> Clock:
+    """The clock, in which a fact that is wrong is open, so that nothing else is told because of it."""
+    return replace(clock, open=clock.open | {fact}) if problems else clock
 
 
 def _length(document: Document, key: str, value: Any) -> tuple[Quantity | None, list[Problem]]:
@@ -137,7 +145,7 @@ def _end_of_stage(
     except OpenError:
         return None, []
     except ValueError as error:
-        return None, [document.problem((*path, key), f"{key} {error}")]
+        return None, [document.problem((*path, key), f"'{key}' {error}")]
     if last and not _covers(clock, end):
         message = f"the ramp ends at update {end.update:,}, before the run does; leave '{key}' out of its last stage"
         return None, [document.problem((*path, key), message, key=True)]

@@ -48,30 +48,57 @@ class States:
     possible: Set[str] | None
 
 
-def refuse_foreign(component: Component, optimizer: Optimizer, state_dict: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of another algorithm.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a checkpoint an optimizer would load.
 
     Args:
         component: what the optimizer was built from.
         optimizer: the optimizer.
-        state_dict: the checkpoint.
+        groups: the checkpoint's param groups, by their numbers in it.
+        states: the states of parameters.
+        whole: whether that is the whole checkpoint.
+    """
+
+    component: Component
+    optimizer: Optimizer
+    groups: Sequence[tuple[int, Mapping[str, Any]]]
+    states: Sequence[Any]
+    whole: bool = True
+
+
+def refuse_foreign(parts: Sequence[Part]) -> None:
+    """Refuse a checkpoint of another algorithm.
+
+    Args:
+        parts: what of it each optimizer would load.
 
     Raises:
         ResumeError: another algorithm wrote it.
     """
-    plugin = _plugin(component)
-    hyperparameters, options = frozenset(names(plugin.reference)), frozenset(names(plugin.options))
-    kept = Kept(hyperparameters, options, lenient=hasattr(optimizer, "state_names"))
-    signs = [*signs_in_groups(kept, optimizer.param_groups, state_dict["param_groups"])]
-    states = state_dict["state"].values()
-    if not signs and any(states):
-        signs = [*signs_in_states(_states(component, optimizer, state_dict["param_groups"]), states)]
-    if signs:
+    told = [
+        f"another optimizer than {part.component.name} wrote {'' if part.whole else 'its part of '}the checkpoint:"
+        f"{listed(signs)}\n"
+        for part in parts
+        if (signs := _signs(part))
+    ]
+    if told:
         raise ResumeError(
-            f"another optimizer than {component.name} wrote the checkpoint:{listed(signs)}\n"
-            "build the optimizer that wrote it, or load the model alone and begin with fresh state. If a key of a "
-            "group is your own, add it to the optimizer's param_groups before you load"
+            f"{''.join(told)}build the optimizer that wrote it, or load the model alone and begin with fresh state. "
+            "If a key of a group is your own, add it to the optimizer's param_groups before you load"
         )
+
+
+def _signs(part: Part) -> list[str]:
+    """What shows that another algorithm wrote a part of a checkpoint."""
+    plugin = _plugin(part.component)
+    hyperparameters, options = frozenset(names(plugin.reference)), frozenset(names(plugin.options))
+    kept = Kept(hyperparameters, options, lenient=hasattr(part.optimizer, "state_names"))
+    signs = [*signs_in_groups(kept, part.optimizer.param_groups, part.groups)]
+    if not signs and any(part.states):
+        saved_groups = [group for _, group in part.groups]
+        signs = [*signs_in_states(_states(part.component, part.optimizer, saved_groups), part.states)]
+    return [*dict.fromkeys(signs)]
 
 
 def _states(component: Component, optimizer: Optimizer, saved_groups: Sequence[Mapping[str, Any]]) -> States:
@@ -116,7 +143,7 @@ def _plugin(component: Component) -> OptimizerPlugin:
 
 
 def signs_in_groups(
-    kept: Kept, groups: Sequence[Mapping[str, Any]], saved_groups: Sequence[Mapping[str, Any]]
+    kept: Kept, groups: Sequence[Mapping[str, Any]], saved_groups: Sequence[tuple[int, Mapping[str, Any]]]
 ) -> Iterator[str]:
     """What in a checkpoint's groups shows that another algorithm wrote it; nothing if this one may have.
 
@@ -126,11 +153,11 @@ def signs_in_groups(
     Args:
         kept: what the optimizer keeps.
         groups: the optimizer's param groups.
-        saved_groups: the checkpoint's.
+        saved_groups: the checkpoint's, by number.
     """
     options = kept.options - {"maximize"}
-    for index, saved in enumerate(saved_groups):
-        own = groups[min(index, len(groups) - 1)]
+    for place, (index, saved) in enumerate(saved_groups):
+        own = groups[min(place, len(groups) - 1)]
         same_library = not options or bool(options & saved.keys())
         for key in sorted(kept.hyperparameters - saved.keys()):
             if same_library or own[key] is not False:

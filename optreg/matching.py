@@ -1,10 +1,12 @@
 """Matching: which rules match a parameter, found without trying every rule."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from optreg.criteria import CRITERIA, NamedParameter, matcher
+from optreg.criteria import CRITERIA, Matcher, NamedParameter, matcher
 from optreg.errors import Problem, SpecError
+from optreg.layers import Layers
 from optreg.spec import Rule
 
 Filed = dict[int, dict[str, list[int]]]
@@ -18,9 +20,15 @@ class Matching:
     seconds; a parameter's name leads to the few that are worth trying.
     """
 
-    def __init__(self, rules: Sequence[Rule]) -> None:
+    def __init__(self, rules: Sequence[Rule], layers: Mapping[int, Layers] = MappingProxyType({})) -> None:
         self._rules = rules
+        self._layers = layers
         self._tests = [matcher(rule.criteria) for rule in rules]
+        self._exclusions = {
+            number: [matcher(dict(pairs)) for pairs in rule.excluded]
+            for number, rule in enumerate(rules)
+            if rule.excluded
+        }
         self._beginnings: Filed = {}
         self._ends: Filed = {}
         self._others: list[int] = []
@@ -50,9 +58,24 @@ class Matching:
             numbers.update(filed.get(name[-length:], ()))
         return [number for number in sorted(numbers) if self._matches(number, parameter)]
 
+    def layers_of(self, number: int) -> dict[int, Layers]:
+        """The layers of a rule, as they are given for that rule alone."""
+        return {0: self._layers[number]} if number in self._layers else {}
+
+    def excludes(self, number: int, item: int, parameter: NamedParameter) -> bool:
+        """Whether an item of what a rule excludes matches a parameter; errors as in `of`."""
+        return self._tried(number, self._exclusions[number][item], parameter)
+
     def _matches(self, number: int, parameter: NamedParameter) -> bool:
+        if number in self._layers and self._layers[number].depth(parameter.name) is None:
+            return False
+        if not self._tried(number, self._tests[number], parameter):
+            return False
+        return not any(self._tried(number, test, parameter) for test in self._exclusions.get(number, ()))
+
+    def _tried(self, number: int, test: Matcher, parameter: NamedParameter) -> bool:
         try:
-            return self._tests[number](parameter)
+            return test(parameter)
         except TimeoutError as error:
             rule = self._rules[number]
             message = (

@@ -31,14 +31,25 @@ class Match:
         places = [dict.fromkeys(saved.group for saved in row if saved) for row in self.rows]
         return [[saved_groups[place] for place in each] for each in places]
 
+    def part(self, indices: Iterable[int]) -> tuple[list[int], list[Mapping[str, Any]]]:
+        """What of the checkpoint some of the optimizer's groups get.
 
-def match(groups: Groups, state_dict: Mapping[str, Any], *, shaped: bool) -> Match | None:
+        Returns:
+            The numbers of the checkpoint's groups, first the main one of each; and the states.
+        """
+        rows = [[saved for saved in self.rows[index] if saved] for index in indices]
+        main = [row[0].group for row in rows if row]
+        others = dict.fromkeys(saved.group for row in rows for saved in row if saved.group not in main)
+        return [*main, *others], [saved.state for row in rows for saved in row if saved.state]
+
+
+def match(groups: Groups, state_dict: Mapping[str, Any], *, shaped: Sequence[bool]) -> Match | None:
     """Match a checkpoint's parameters with an optimizer's: by name if both have names, else by order.
 
     Args:
         groups: the optimizer's param groups.
         state_dict: the checkpoint.
-        shaped: whether every state tensor that is not a scalar has its parameter's shape.
+        shaped: for each group, whether every state tensor that is not a scalar has its parameter's shape.
 
     Returns:
         None if there are no names, and the numbers of groups or of their parameters differ.
@@ -104,7 +115,7 @@ def _named(groups: Groups) -> bool:
     )
 
 
-def _by_name(groups: Groups, state_dict: Mapping[str, Any], shaped: bool) -> Match:
+def _by_name(groups: Groups, state_dict: Mapping[str, Any], shaped: Sequence[bool]) -> Match:
     saved = {
         name: Saved(index, state_dict["state"].get(key, {}))
         for index, group in enumerate(state_dict["param_groups"])
@@ -115,14 +126,16 @@ def _by_name(groups: Groups, state_dict: Mapping[str, Any], shaped: bool) -> Mat
     }
     misshapen: list[str] = []
     reshaped: set[str] = set()
-    if shaped:
-        for name in params.keys() & saved.keys():
-            wrong = {key: shape for key, shape in _shapes(saved[name]) if shape != tuple(params[name].shape)}
-            for key, shape in wrong.items():
-                misshapen.append(
-                    f"'{name}' has shape {tuple(params[name].shape)}, but the checkpoint's '{key}' of it {shape}"
-                )
-                reshaped.add(name)
+    of_shape = {
+        name for group, is_shaped in zip(groups, shaped, strict=True) if is_shaped for name in group["param_names"]
+    }
+    for name in of_shape & saved.keys():
+        wrong = {key: shape for key, shape in _shapes(saved[name]) if shape != tuple(params[name].shape)}
+        for key, shape in wrong.items():
+            misshapen.append(
+                f"'{name}' has shape {tuple(params[name].shape)}, but the checkpoint's '{key}' of it {shape}"
+            )
+            reshaped.add(name)
     rows = tuple(
         tuple(Saved(saved[name].group, None) if name in reshaped else saved.get(name) for name in group["param_names"])
         for group in groups

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from optreg.clock import START, Clock, OpenError, Point
+from optreg.clock import START, Clock, LackingError, OpenError, Point
 from optreg.entries import Kind
 from optreg.errors import Path, Problem
 from optreg.formulas import factor
@@ -89,6 +89,8 @@ class _Reader:
         self.ended: Point | None = START
         """Where the phases so far end; None if that is not known."""
         self.number = 0
+        self.endless = False
+        """Whether the last phase read is open although its schedule may have an end."""
 
     @property
     def relative(self) -> bool:
@@ -138,10 +140,11 @@ class _Reader:
         first = begin if warmup is None else line_end
         own = self._own(path, data, plugin, name, Span(first, curve_end))
         steps = None if first is None or curve_end is None else curve_end.update - first.update
-        if begin is not None and first is not None and end is not None and end.update < first.update:
-            self._tell_overlap(path, length, begin, first, end)
-        elif plugin.horizon:
-            own[plugin.horizon] = _NOT_KNOWN if steps is None else max(steps, 1)
+        overlap = begin is not None and first is not None and end is not None and end.update < first.update
+        if overlap:
+            self._tell_overlap(path, length, begin, first, end)  # type: ignore[arg-type]  # they are known
+        if plugin.horizon and (steps is not None or not self.endless):
+            own[plugin.horizon] = _NOT_KNOWN if steps is None or overlap else max(steps, 1)
         self.problems += wrong_values(self.document, path, name, plugin, own)
         if len(self.problems) > known:
             return
@@ -180,8 +183,11 @@ class _Reader:
         kept.pop("name", None)
         kept.pop(plugin.horizon or "", None)
         settings, problems = counted(self.document, path, name, plugin, in_form(plugin, kept), self.clock, span)
-        also = [*KEYS, *([plugin.horizon] if plugin.horizon else [])]
-        self.problems += [*problems, *unknown_keys(self.document, path, name, settings, own_names(plugin), also)]
+        levels = plugin.traits.levels or ()
+        known = [key for key in own_names(plugin) if key not in {*KEYS, *levels}]
+        also = [key for key in KEYS if key != "warmup_steps" or key in own_names(plugin)]
+        unknown = {key: value for key, value in settings.items() if key not in levels}
+        self.problems += [*problems, *unknown_keys(self.document, path, name, unknown, known, also)]
         required = {key: 0.0 for key in plugin.traits.levels or () if key not in defaults(plugin.reference)}
         return required | {key: value for key, value in settings.items() if key in own_names(plugin)}
 
@@ -249,7 +255,7 @@ class _Reader:
             return None, None
         if stated and data[stated[0]] is not FAULTY:
             key = "until" if stated[0] == "until" else "for"
-            length, end = self._point((*path, stated[0]), stated[0], data[stated[0]], key)
+            length, end = self._point((*path, stated[0]), f"'{stated[0]}'", data[stated[0]], key)
             return ((key, length) if length else None), end
         if stated or self.ended is None:
             return None, None
@@ -267,7 +273,8 @@ class _Reader:
         except ValueError as error:
             self.problem(path, str(error))
             return None, None
-        if end is None:
+        self.endless = end is None and defaults(plugin.reference).get(plugin.horizon, FAULTY) is None
+        if end is None and not self.endless:
             message = f"{name} needs a length; add 'for: 1000 steps', 'until: 10T tokens', or the section 'horizon'"
             self.problem(path, message)
         return None, end
@@ -423,7 +430,22 @@ def _holds_a_mapping(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, tuple) and any(map(_holds_a_mapping, value)))
 
 
-def whole_of(document: Document, registry: Registry, clock: Clock) -> Quantity | None:
+def with_whole(document: Document, registry: Registry, clock: Clock) -> Clock:
+    """The clock with the length of the run as the section `scheduler` states it, if it does.
+
+    If it does in a unit that nothing converts, that is told there, and the length is left open here.
+    """
+    clock = replace(clock, horizon=_whole_of(document, registry, clock))
+    try:
+        _ = clock.end
+    except OpenError:
+        return clock
+    except LackingError:
+        return replace(clock, open=clock.open | {"horizon"})
+    return clock
+
+
+def _whole_of(document: Document, registry: Registry, clock: Clock) -> Quantity | None:
     """The length of the run as the section `scheduler` states it; None if it does not, or states a share."""
     data = document.data.get("scheduler")
     items = data if isinstance(data, tuple) else (data,)

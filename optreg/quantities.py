@@ -103,7 +103,11 @@ def _read(text: str) -> Quantity:
         raise ValueError(f"has no unit in {_shown(text)}; write {updates} for updates, or '{plain} tokens'")
     if word not in _WORDS:
         other = _OTHER_WORDS.get(word.lower())
-        near = f"; write '{plain} {other}'" if other else did_you_mean(word, list(_WORDS)[:-1])
+        near = (
+            f"; write '{plain} {other}'"
+            if other
+            else did_you_mean(word, [unit.value for unit in (Unit.STEPS, Unit.TOKENS, Unit.SAMPLES, Unit.EPOCHS)])
+        )
         raise ValueError(f"has the unknown unit '{word}' in {_shown(text)}{near}")
     unit = _WORDS[word]
     amount = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]

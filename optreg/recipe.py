@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self, overload
 
@@ -9,7 +10,7 @@ from optreg import lazy_types
 from optreg.added_groups import name_added_groups
 from optreg.entries import Entry, Kind
 from optreg.errors import PluginError, SpecError, raised
-from optreg.groups import fitting, partition
+from optreg.groups import fitting, freeze, partition
 from optreg.loading import Source, load_component, load_spec
 from optreg.meta import refuse_idle_steps
 from optreg.multipliers import ConstantRate, curve, has_setting, multiplier, no_drives, no_warmup
@@ -252,17 +253,46 @@ def _optimizer(
     from optreg.drives import at_start, drives
     from optreg.resuming import Resumption
 
-    groups = list(fitting(partition(model, rules), component))
-    driven = _made(component, lambda: [drives(component.settings | group.settings) for group in groups])
+    groups = fitting(partition(model, rules, component))
+    driven = [_made(each.component, partial(drives, each.component.settings | each.settings)) for each in groups]
     param_groups = [
         at_start(group.as_param_group(), [drive for drive in own if drive.key in group.settings])
         for group, own in zip(groups, driven, strict=True)
     ]
-    implementation = component.registration.implementation()
-    settings = at_start(component.settings, drives(component.settings)) | dict(tensors or {})
-    built: lazy_types.Optimizer = _made(component, lambda: implementation(param_groups, **settings))
-    _look_after(built, Resumption(component, [group.rule for group in groups], on_resume, driven), model)
+    built = _composed([group.component for group in groups], param_groups, {component: tensors or {}})
+    freeze(groups)
+    _look_after(built, Resumption([group.origin for group in groups], on_resume, driven), model)
     return built
+
+
+def _composed(
+    components: Sequence[Component],
+    param_groups: Sequence[Mapping[str, Any]],
+    tensors: Mapping[Component, Mapping[str, Any]],
+) -> "lazy_types.Optimizer":
+    """One optimizer of all param groups: a composite if several components update them.
+
+    Args:
+        components: for each param group, what updates it.
+        param_groups: the param groups, as torch takes them.
+        tensors: by component, settings that are tensors.
+    """
+    from optreg.composite import Composite, fit_for_a_composite, labels_of
+    from optreg.drives import at_start, drives
+
+    parts = [*dict.fromkeys(components)]
+    order = [parts.index(component) for component in components]
+    members: list[lazy_types.Optimizer] = []
+    for place, part in enumerate(parts):
+        own = [group for group, its in zip(param_groups, order, strict=True) if its == place]
+        settings = at_start(part.settings, drives(part.settings)) | dict(tensors.get(part, {}))
+        members.append(_made(part, partial(part.registration.implementation(), own, **settings)))
+    if len(members) == 1:
+        return members[0]
+    for part, member in zip(parts, members, strict=True):
+        _made(part, partial(fit_for_a_composite, member))
+    labels = labels_of([part.name for part in parts])
+    return Composite(dict(zip(labels, members, strict=True)), order)
 
 
 def _look_after(optimizer: "lazy_types.Optimizer", resumption: Any, model: "lazy_types.Model" = ()) -> None:

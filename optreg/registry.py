@@ -17,7 +17,7 @@ from optreg.criteria import CRITERIA
 from optreg.entries import Entries, Entry, Kind, normalised
 from optreg.errors import PluginError, PluginWarning, did_you_mean, plugin_code
 from optreg.records import CheckPlugin, OptimizerPlugin, Plugin, Registration, SchedulePlugin
-from optreg.spec import Spec
+from optreg.spec import FREEZE_STEPS, RULE_KEYS, Spec
 
 CHECKS = "optreg_checks"
 
@@ -289,7 +289,7 @@ def default_registry() -> Registry:
 def _check_fields(entry: Entry, what: str, part: Any) -> None:
     if not (isinstance(part, type) and is_dataclass(part)):
         raise PluginError(f"{entry.origin}: the {what} of '{entry.name}' is not a dataclass")
-    clash = sorted({"name", *CRITERIA} & {field.name for field in fields(part)})
+    clash = sorted({"name", FREEZE_STEPS, *CRITERIA, *RULE_KEYS} & {field.name for field in fields(part)})
     if clash:
         raise PluginError(
             f"{entry.origin}: '{entry.name}' has hyperparameters whose names are reserved in specs: {', '.join(clash)}"

@@ -1,21 +1,23 @@
 """Resumption: an optimizer that optreg built, compared with every checkpoint that it loads."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optreg.composite import Composite, places_of
 from optreg.differences import Difference, as_setting, copied, plain, refusal
 from optreg.driven import Driven, Groups
 from optreg.drives import Drive
 from optreg.errors import ResumeError
-from optreg.foreign import refuse_foreign
-from optreg.named_state import arranged, match
+from optreg.foreign import Part, refuse_foreign
+from optreg.named_state import Match, arranged, match
 from optreg.on_resume import OnResume
+from optreg.origins import Origin, restated
 from optreg.records import OptimizerPlugin, names
-from optreg.spec import Component, Rule, Spec
+from optreg.spec import Component, Spec
 from optreg.watching import Watch
 
 _PLACE = "_optreg_resumption"
@@ -29,21 +31,18 @@ class Resumption:
     none.
 
     Args:
-        component: the optimizer and its settings.
-        rules: for each param group, the rule that made it; None for the group of the others.
+        origins: for each param group, where its settings come from, and the component that updates it.
         on_resume: what to do with differences.
         drives: for each param group, what follows a schedule of its own once a scheduler is made.
     """
 
     def __init__(
         self,
-        component: Component,
-        rules: Sequence[Rule | None],
+        origins: Sequence[Origin],
         on_resume: OnResume,
         drives: Sequence[Sequence[Drive]] = (),
     ) -> None:
-        self.component = component
-        self.rules = tuple(rules)
+        self.origins = tuple(origins)
         self.on_resume = on_resume
         self.drives = drives
         self.stated: list[dict[str, Any]] = []
@@ -51,6 +50,8 @@ class Resumption:
         self.adopted: list[dict[str, Any]] = []
         """For each of them, the settings that were taken from a checkpoint."""
         self.driven = Driven()
+        self._components: dict[int, Component] = {}
+        """By the number of a member of the optimizer, what it was built from; a simple one is number 0."""
 
     @classmethod
     def of(cls, optimizer: Optimizer) -> "Resumption | None":
@@ -62,9 +63,11 @@ class Resumption:
         """Let every `load_state_dict` of the optimizer pass through here."""
         setattr(optimizer, _PLACE, self)
         if not self.stated:
-            known = [*names(self._plugin.reference), "maximize"]
+            of_groups = [origin.component for origin in self.origins]
+            self._components = dict(zip(places_of(optimizer), of_groups, strict=True))
             self.stated = [
-                {name: copied(group[name]) for name in known if name in group} for group in optimizer.param_groups
+                {name: copied(group[name]) for name in _settings_of(component) if name in group}
+                for group, component in zip(optimizer.param_groups, of_groups, strict=True)
             ]
             self.adopted = [{} for _ in self.stated]
         Watch.of(optimizer)
@@ -91,17 +94,15 @@ class Resumption:
         """The spec with the values that were taken from a checkpoint."""
         if not any(self.adopted) and not self.driven.adopted:
             return declared
-        optimizer, groups = _truth(declared.optimizer, declared.groups, self.rules, self.stated, self.adopted)
+        values = {
+            key: [as_setting({**own, **taken}[key]) for own, taken in zip(self.stated, self.adopted, strict=True)]
+            for key in dict.fromkeys(key for taken in self.adopted for key in taken)
+        }
+        optimizer, groups = restated(declared.optimizer, declared.groups, self.origins, values)
         scheduler = declared.scheduler
         if isinstance(scheduler, Component):
             scheduler = scheduler.changed(self.driven.adopted)
         return replace(declared, optimizer=optimizer, groups=groups, scheduler=scheduler)
-
-    @property
-    def _plugin(self) -> OptimizerPlugin:
-        plugin = self.component.registration.plugin
-        assert isinstance(plugin, OptimizerPlugin)
-        return plugin
 
     def _settle(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any] | None:
         """The checkpoint as this optimizer can load it: its own order, names, execution options and choices.
@@ -109,13 +110,19 @@ class Resumption:
         Raises:
             ResumeError: it belongs to another algorithm, or differs in a way that is refused.
         """
-        refuse_foreign(self.component, optimizer, state_dict)
         groups = optimizer.param_groups
-        matched = match(groups, state_dict, shaped=self._plugin.traits.elementwise)
+        components = [self._components[place] for place in places_of(optimizer)]
+        if not isinstance(optimizer, Composite):
+            numbered = [*enumerate(state_dict["param_groups"])]
+            refuse_foreign([Part(components[0], optimizer, numbered, [*state_dict["state"].values()])])
+        shaped = [_plugin(component).traits.elementwise for component in components]
+        matched = match(groups, state_dict, shaped=shaped)
         if matched is None:
             return None  # torch tells that the groups have other sizes
+        if isinstance(optimizer, Composite):
+            refuse_foreign([*self._parts(optimizer, matched, state_dict)])
         sources = matched.sources(state_dict["param_groups"])
-        changes, adopted, settings = self._settings(groups, sources)
+        changes, adopted, settings = self._settings(groups, components, sources)
         changed, values, schedule = self.driven.settle(self.on_resume.schedule, groups, sources)
         parameters = matched.complaints if self.on_resume.parameters == "refuse" else ()
         if parameters or settings or schedule:
@@ -125,16 +132,25 @@ class Resumption:
         changes = [{**one, **other} for one, other in zip(changes, changed, strict=True)]
         return arranged(matched, groups, optimizer.state, state_dict, changes)
 
+    def _parts(self, optimizer: Composite, matched: Match, state_dict: Mapping[str, Any]) -> Iterator[Part]:
+        """What of a checkpoint each member would load."""
+        places = optimizer.places
+        for number, member in enumerate(optimizer.members):
+            own = [index for index, place in enumerate(places) if place == number]
+            sources, states = matched.part(own)
+            saved = [(source, state_dict["param_groups"][source]) for source in sources]
+            yield Part(self._components[number], member, saved, states, whole=False)
+
     def _settings(
-        self, groups: Groups, sources: Sequence[Groups]
+        self, groups: Groups, components: Sequence[Component], sources: Sequence[Groups]
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[Difference]]:
         """For each group what changes in the checkpoint's entries, and what is adopted; and what is refused.
 
         Execution options stay as they are: a checkpoint says what is computed, not how.
         """
         changes = [
-            {key: group[key] for key in names(self._plugin.options) if key in group and key != "maximize"}
-            for group in groups
+            {key: group[key] for key in names(_plugin(component).options) if key in group and key != "maximize"}
+            for group, component in zip(groups, components, strict=True)
         ]
         adopted: list[dict[str, Any]] = [{} for _ in groups]
         differences: list[tuple[int, str, Any, Any]] = []
@@ -152,7 +168,7 @@ class Resumption:
                     adopted[index][key] = values[0]
                 else:
                     differences += [(index, key, theirs, plain(ours)) for theirs in differing]
-        return changes, adopted, _told(differences, self.rules, len(groups))
+        return changes, adopted, _told(differences, self.origins, len(groups))
 
     def _saved(self, key: str, ours: Any, sources: Groups, index: int) -> tuple[list[Any], list[Any]]:
         """The values of a setting in groups of the checkpoint, before a schedule changed it; and those that differ.
@@ -203,11 +219,22 @@ class Resumption:
                 for index, (saved_rate, rate) in enumerate(zip(theirs, ours, strict=True))
                 if saved_rate != rate
             ]
-            raise refusal({"settings": _told(differences, self.rules, len(ours))})
+            raise refusal({"settings": _told(differences, self.origins, len(ours))})
         if self.on_resume.settings == "checkpoint":
             self.adopted = [{**taken, "lr": rate} for taken, rate in zip(self.adopted, theirs, strict=False)]
             return theirs
         return ours
+
+
+def _plugin(component: Component) -> OptimizerPlugin:
+    plugin = component.registration.plugin
+    assert isinstance(plugin, OptimizerPlugin)
+    return plugin
+
+
+def _settings_of(component: Component) -> list[str]:
+    """The names of what a spec settles of an optimizer."""
+    return [*names(_plugin(component).reference), "maximize"]
 
 
 def _live(key: str, group: Mapping[str, Any]) -> Any:
@@ -225,37 +252,13 @@ def _with_rate(source: Mapping[str, Any], base_lr: Any) -> dict[str, Any]:
     return {"initial_lr": float(base_lr), "lr": rate if isinstance(source["lr"], Tensor) else float(rate)}
 
 
-def _told(
-    differences: Sequence[tuple[int, str, Any, Any]], rules: Sequence[Rule | None], groups: int
-) -> list[Difference]:
+def _told(differences: Sequence[tuple[int, str, Any, Any]], origins: Sequence[Origin], groups: int) -> list[Difference]:
     """Differences of settings in words; one for all groups where it is the same in all."""
     told: list[Difference] = []
     for index, key, theirs, ours in differences:
         everywhere = [other for other, name, *values in differences if name == key and values == [theirs, ours]]
-        rule = rules[index] if index < len(rules) else None
-        what = f"optimizer.{key}" if rule is None or len(everywhere) == groups else f"{key} in the group '{rule}'"
-        difference = Difference(what, theirs, ours)
+        is_general = index >= len(origins) or len(everywhere) == groups
+        difference = Difference(f"optimizer.{key}" if is_general else origins[index].told(key), theirs, ours)
         if difference not in told:
             told.append(difference)
     return told
-
-
-def _truth(
-    component: Component,
-    rules: Sequence[Rule],
-    of_groups: Sequence[Rule | None],
-    stated: Sequence[Mapping[str, Any]],
-    adopted: Sequence[Mapping[str, Any]],
-) -> tuple[Component, tuple[Rule, ...]]:
-    """The optimizer's section and the rules, with the values that groups took from a checkpoint."""
-    settings = component.settings
-    changed: dict[int, dict[str, Any]] = {}
-    for key in {key for taken in adopted for key in taken}:
-        values = [as_setting({**own, **taken}[key]) for own, taken in zip(stated, adopted, strict=True)]
-        if None in of_groups or all(value == values[0] for value in values):
-            settings[key] = values[of_groups.index(None)] if None in of_groups else values[0]
-        for rule, value in zip(of_groups, values, strict=True):
-            if rule is not None and (key in rule.settings or value != settings[key]):
-                changed.setdefault(rules.index(rule), {})[key] = value
-    new = (replace(rule, pairs=tuple({**rule.settings, **changed.get(i, {})}.items())) for i, rule in enumerate(rules))
-    return replace(component, pairs=tuple(settings.items())), tuple(new)

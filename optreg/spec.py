@@ -7,7 +7,7 @@ in. Only which parameters a rule matches depends on the model; `optreg.groups` f
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from optreg.clock import Clock
 from optreg.entries import Entry
@@ -193,13 +193,30 @@ class Timeline:
         return [phase.as_dict() for phase in self.phases if phase.component is not None]
 
 
+FOR_GOOD: Final = math.inf
+"""The number of updates during which `freeze: true` freezes parameters."""
+
+FREEZE_STEPS: Final = "freeze_steps"
+"""The key of a param group that holds the number of updates during which it is frozen."""
+
+RULE_KEYS: Final = ("not", "layers", "embeddings", "layer_decay", "lr_scale", "freeze", "optimizer")
+"""What a rule may state besides criteria and the settings of optimizers."""
+
+
 @dataclass(frozen=True)
 class Rule:
-    """Which parameters form a group, and the settings that differ there. All criteria must hold."""
+    """Which parameters it is for, and what is different for them. All criteria must hold."""
 
     criterion_pairs: Pairs
     """Keys of `optreg.criteria.CRITERIA`, each with items of which one must match the parameter."""
     pairs: Pairs = ()
+    """Settings of an optimizer, and `lr_scale`, `layer_decay`, `freeze` (a number of updates) and `optimizer`."""
+    excluded: tuple[Pairs, ...] = ()
+    """Criteria of parameters that the rule leaves out: those that match all of one item."""
+    layers: tuple[str, ...] = ()
+    """Patterns of names with the number of a layer in them; with them, a parameter must match one, or an embedding."""
+    embeddings: tuple[str, ...] = ()
+    """Globs on the names of the parameters that lie below all layers."""
     where: Position | None = field(default=None, compare=False)
 
     @property
@@ -209,15 +226,32 @@ class Rule:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The hyperparameters and execution options that the rule sets, by name."""
+        """What the rule sets, by name: hyperparameters, execution options, and what is not of an optimizer."""
         return dict(self.pairs)
 
+    @property
+    def optimizer(self) -> Component | None:
+        """The optimizer that the rule gives to its parameters."""
+        return self.settings.get("optimizer")
+
     def __str__(self) -> str:
-        return ", ".join(f"{key}: {', '.join(map(str, items))}" for key, items in self.criterion_pairs)
+        patterns: Pairs = (("layers", self.layers), ("embeddings", self.embeddings))
+        asked = [_said((*self.criterion_pairs, *(pair for pair in patterns if pair[1])))]
+        return ", ".join(asked + [f"not ({_said(pairs)})" for pairs in self.excluded])
 
     def as_dict(self) -> dict[str, Any]:
         """The rule as plain data."""
-        return _listed((*self.criterion_pairs, *self.pairs))
+        excluded = [_listed(pairs) for pairs in self.excluded]
+        patterns = {"layers": [*self.layers], "embeddings": [*self.embeddings]}
+        settings = _listed(self.pairs)
+        if settings.get("freeze") == FOR_GOOD:
+            settings["freeze"] = True
+        return {
+            **_listed(self.criterion_pairs),
+            **({"not": excluded} if excluded else {}),
+            **{key: items for key, items in patterns.items() if items},
+            **settings,
+        }
 
 
 @dataclass(frozen=True)
@@ -248,22 +282,38 @@ class Spec:
     @property
     def components(self) -> Iterator[Component]:
         """The optimizer and all schedules, each where it stands."""
-        yield self.optimizer
-        parts = [self.scheduler, *_timelines(self.optimizer.pairs)]
-        parts += [timeline for rule in self.groups for timeline in _timelines(rule.pairs)]
+        yield from self.optimizers
+        parts = [self.scheduler, *(timeline for pairs in self._settings for timeline in _timelines(pairs))]
         for part in parts:
             yield from part.components if isinstance(part, Timeline) else [part] if part else []
+
+    @property
+    def optimizers(self) -> tuple[Component, ...]:
+        """The optimizer, and those that rules give to their parameters."""
+        return (self.optimizer, *(rule.optimizer for rule in self.groups if rule.optimizer))
+
+    @property
+    def _settings(self) -> list[Pairs]:
+        """The settings of optimizers and of rules."""
+        return [*(component.pairs for component in self.optimizers), *(rule.pairs for rule in self.groups)]
+
+    @property
+    def scheduled(self) -> list[str]:
+        """The hyperparameters that follow schedules of their own, of an optimizer or in a rule."""
+        pairs = [pair for part in self._settings for pair in part]
+        return list(dict.fromkeys(key for key, value in pairs if any(_timelines(((key, value),)))))
 
     @property
     def open(self) -> frozenset[str]:
         """The facts that are needed to build it and are left to the trainer: of `horizon`, `batch` and `epoch`."""
         timelines = [self.scheduler] if isinstance(self.scheduler, Timeline) else []
-        parts = [self.optimizer.pairs, *(rule.pairs for rule in self.groups)]
+        parts = self._settings
         timelines += [timeline for pairs in parts for timeline in _timelines(pairs)]
         if isinstance(self.scheduler, Component):
             parts.append((("warmup_steps", self.scheduler.warmup_steps), *self.scheduler.pairs))
         needed = {fact for timeline in timelines for fact in timeline.open}
-        return frozenset(needed | {self.clock.lacks(value) for pairs in parts for value in _quantities(pairs)})
+        needed |= {self.clock.lacks(value) for pairs in parts for value in _quantities(pairs)}
+        return frozenset(needed - {""})
 
 
 def left_open(fact: str) -> Problem:
@@ -285,6 +335,11 @@ def _quantities(pairs: Pairs) -> Iterator[Quantity]:
     """The quantities among settings, which wait for facts."""
     for _, value in pairs:
         yield from (item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Quantity))
+
+
+def _said(pairs: Pairs) -> str:
+    """Criteria in words."""
+    return ", ".join(f"{key}: {', '.join(map(str, items))}" for key, items in pairs)
 
 
 def _listed(pairs: Pairs) -> dict[str, Any]:

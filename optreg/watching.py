@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optreg.composite import members_of, places_of
 from optreg.errors import ResumeWarning, warn_caller
 from optreg.pace import Pace
 from optreg.torch_internals import has_stepped, makes_state
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from torch.optim.lr_scheduler import LRScheduler as _Scheduler
 else:
     _Scheduler = object  # so that a class of torch can come after it
@@ -43,7 +46,8 @@ class Watch:
         self.doubt: str | None = None
         """What seems to be wrong with the scheduler that was made last, told at the next update."""
         self._begun = False
-        self._rehearsed = False
+        self._rehearsed: Set[int] | None = None
+        """Once torch's distributed functions have made state, the ids of the parameters that had state before."""
         try:
             optimizer.register_load_state_dict_post_hook(self._note_optimizer)
             optimizer.register_step_pre_hook(self._before_update)
@@ -85,7 +89,7 @@ class Watch:
     def _note_optimizer(self, optimizer: Optimizer) -> None:
         """The optimizer loaded a checkpoint. If the scheduler, loaded before, settled other rates, they hold."""
         self.optimizer_loaded = True
-        self._rehearsed = False
+        self._rehearsed = None
         if self.scheduler_loaded:
             for scheduler in self._alive():
                 scheduler.settle_rates()
@@ -95,12 +99,13 @@ class Watch:
         compiling = torch.compiler.is_compiling()  # a traced step that changed this would be compiled anew
         if not (self._begun or compiling):
             if makes_state():
-                self._rehearsed = True
+                self._rehearsed = frozenset(map(id, optimizer.state))
                 return
             self._begun = True
-            if self._rehearsed:
-                self._rehearsed = False
-                optimizer.state.clear()
+            if self._rehearsed is not None:
+                for param in [param for param in optimizer.state if id(param) not in self._rehearsed]:
+                    del optimizer.state[param]
+                self._rehearsed = None
         for scheduler in self._alive():
             scheduler.before_update()
         if compiling or not (self.optimizer_loaded or self.scheduler_loaded or self.doubt):
@@ -117,12 +122,19 @@ class Watch:
 
     def _after_saving(self, optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any] | None:
         """After a rehearsal alone, the checkpoint of a class whose state starts at zero says that it has not begun."""
-        if not self._rehearsed or not hasattr(optimizer, "state_names"):
+        if self._rehearsed is None:
             return None
-        fresh = {
-            param: {key: _zero(value) for key, value in state.items()} for param, state in state_dict["state"].items()
+        beginning = {
+            param
+            for place, group in zip(places_of(optimizer), state_dict["param_groups"], strict=False)
+            if hasattr(members_of(optimizer)[place], "state_names")
+            for param in group["params"]
         }
-        return {**state_dict, "state": fresh}
+        states = {
+            param: {key: _zero(value) for key, value in state.items()} if param in beginning else state
+            for param, state in state_dict["state"].items()
+        }
+        return {**state_dict, "state": states}
 
     def _alive(self) -> list["Watched"]:
         return [scheduler for each in self._schedulers if (scheduler := each()) is not None]

@@ -207,7 +207,9 @@ def test_distributed_state_dicts_load_in_another_order_too(name, full, flat):
         new, run.optimizer, get_optimizer_state_dict(old, one.optimizer, options=options), options=options
     )
     assert_same_states(states(run, new), states(one, old))
-    assert run.optimizer.param_groups[1]["param_names"] == ["b.bias", "a.bias"]
+    assert [group["param_names"] for group in run.optimizer.param_groups] == [
+        ["b.weight"], ["b.bias"], ["a.bias"], ["a.weight"],
+    ]  # fmt: skip
 
 
 def test_copies_and_pickles_of_a_run_look_after_their_checkpoints():
@@ -275,7 +277,7 @@ def test_changed_settings_are_told_as_values_and_by_group():
     assert told[1:4] == [
         "  optimizer.lr: 0.1 in the checkpoint, 0.2 in the spec",
         "  optimizer.betas: [0.9, 0.99] in the checkpoint, [0.8, 0.99] in the spec",
-        "  weight_decay in the group 'match: *.bias': 0.0 in the checkpoint, 0.125 in the spec",
+        "  weight_decay of the rule 'match: *.bias': 0.0 in the checkpoint, 0.125 in the spec",
     ]
 
 
@@ -305,6 +307,50 @@ def test_settings_of_the_spec_or_of_the_checkpoint_hold_and_run_spec_tells_the_t
     assert run.spec.groups[0].settings == {"weight_decay": 0.0}
     again = optreg.build(run.spec, Net("a"), on_resume={"settings": "refuse"})
     load(again, saved(run))
+
+
+RULES = [{"match": "*.bias", "weight_decay": 0.0}, {"match": "a.*", "lr": 0.5}]
+
+
+def test_settings_of_rules_that_combine_are_told_once_with_the_rule_that_states_them():
+    one = started(spec(lr=0.25, groups=RULES), Net("a", "b"))
+    changed = [{**RULES[0], "weight_decay": 0.125}, {**RULES[1], "lr": 1.0}]
+    with pytest.raises(ResumeError) as error:
+        load(optreg.build(spec(lr=0.25, groups=changed), Net("a", "b")), saved(one))
+    assert str(error.value).splitlines()[1:3] == [
+        "  weight_decay of the rule 'match: *.bias': 0.0 in the checkpoint, 0.125 in the spec",
+        "  lr of the rule 'match: a.*': 0.5 in the checkpoint, 1.0 in the spec",
+    ]
+
+
+def test_what_a_checkpoint_brings_stands_in_the_rule_that_states_it():
+    one = started(spec(lr=0.25, groups=RULES), Net("a", "b"))
+    changed = [{**RULES[0], "weight_decay": 0.125}, {**RULES[1], "lr": 1.0}]
+    run = optreg.build(spec(lr=0.25, groups=changed), Net("a", "b"), on_resume={"settings": "checkpoint"})
+    load(run, saved(one))
+    assert run.spec.as_dict()["groups"] == optreg.load_spec(spec(groups=RULES)).as_dict()["groups"]
+    load(optreg.build(run.spec, Net("a", "b"), on_resume={"settings": "refuse"}), saved(run))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_no_rule_of_the_spec_can_state_is_stated_by_rules_of_its_own(named):
+    def parameters():
+        model = Net("a", "b")
+        return model if named else model.parameters()
+
+    groups = [{"ndim": 1, "weight_decay": 0.0}, {"ndim": [1, 2], "lr": 0.5}]
+    one = optreg.build(spec(groups=groups), parameters())
+    one.optimizer.param_groups[0]["eps"] = 0.25  # of the group of matrices alone, by hand
+    run = optreg.build(spec(groups=groups), parameters(), on_resume={"settings": "checkpoint"})
+    load(run, saved(one))
+    assert [group["eps"] for group in run.optimizer.param_groups] == [0.25, 1e-8]
+    again = optreg.build(run.spec, parameters(), on_resume={"settings": "refuse"})
+    load(again, saved(run))
+    settings = [
+        sorted((group["lr"], group["weight_decay"], group["eps"]) for group in each.optimizer.param_groups)
+        for each in (again, run)
+    ]
+    assert settings[0] == settings[1] == [(0.5, 0.0, 0.25), (0.5, 0.01, 1e-8)]
 
 
 def test_execution_options_stay_as_they_are():
@@ -626,7 +672,7 @@ def test_a_run_saves_and_loads_as_a_whole():
 def test_a_scheduler_of_other_groups_is_loaded_after_the_optimizer():
     for scheduler in ({"name": "cosine", "total_steps": 9}, {"name": "torch.StepLR", "step_size": 2}):
         one = started(spec(scheduler=scheduler), Net("a"))
-        run = optreg.build(spec(scheduler=scheduler, groups=[{"match": "*.bias"}]), Net("a"))
+        run = optreg.build(spec(scheduler=scheduler, groups=[{"match": "*.bias", "weight_decay": 0.01}]), Net("a"))
         with pytest.raises(ResumeError, match="load the optimizer's state_dict before the scheduler's"):
             load(run, saved(one), "scheduler")
         load(run, saved(one))

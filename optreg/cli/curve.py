@@ -132,7 +132,18 @@ class Curve:
             if name.endswith("_steps") or name in counted:
                 values = value if isinstance(value, list) else [value]
                 found[name] = [item for item in values if type(item) is int and item >= 0]
+        for name in self._tail:
+            last = found.get(self._horizon) or [0]
+            begins = [last[0] - item for item in found.pop(name, []) if 0 < item <= last[0]]
+            if begins:
+                found[f"{name} begin"] = begins
         return found
+
+    @property
+    def _tail(self) -> tuple[str, ...]:
+        """The settings that count updates back from the end."""
+        plugin = self.follows.registration.plugin if isinstance(self.follows, Component) else None
+        return plugin.traits.tail if isinstance(plugin, SchedulePlugin) else ()
 
 
 def _joints(timeline: Timeline) -> dict[str, list[int]]:

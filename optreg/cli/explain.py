@@ -128,10 +128,10 @@ def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     from optreg.groups import fitting, partition
 
     rows: list[tuple[object, ...]] = []
-    for group in fitting(partition(model, spec.groups), spec.optimizer):
+    for group in fitting(partition(model, spec.groups, spec.optimizer)):
         trained = [member.param for member in group.members if member.param.requires_grad]
-        settings = ", ".join(f"{key}={value}" for key, value in group.rule.settings.items()) if group.rule else ""
-        rows.append((group.rule or REST, *_sizes(trained), settings or "(the defaults)"))
+        settings = ", ".join(f"{key}={value}" for key, value in group.pairs)
+        rows.append((group, *_sizes(trained), settings or "(the defaults)"))
     frozen = [param for param in model.parameters() if not param.requires_grad]
     if frozen:
         rows.append(("(frozen)", *_sizes(frozen), "not trained"))

@@ -213,7 +213,14 @@ def _of_component(component: Component) -> Iterator[Stretch]:
     if warmup:
         start = f"from {component.warmup_from.said if component.warmup_from else 0} to 100%"
         yield Stretch("lr", "warm-up", 0, warmup, start)
-    yield Stretch("lr", component.name, warmup, end)
+    back = {name: settings[name] for name in plugin.traits.tail if settings.get(name)}
+    if end is None or not back:
+        yield Stretch("lr", component.name, warmup, end)
+        return
+    begin = max(warmup, end - max(back.values()))
+    if begin > warmup:
+        yield Stretch("lr", component.name, warmup, begin)
+    yield Stretch("lr", f"{component.name}, {' and '.join(back)}", begin, end)
 
 
 def first_and_last(spec: Spec, stretch: Stretch) -> list[str]:

@@ -65,7 +65,7 @@ def make_schema(registry: Registry, *, limit: float = LIMIT) -> dict[str, Any]:
             "optimizer": _section(optimizers),
             "groups": {
                 "type": "array",
-                "description": "Rules of param groups; the first that matches a parameter wins.",
+                "description": "Rules of param groups; of each setting, the first that matches and states it wins.",
                 "items": {"type": "object", "anyOf": [{"required": [name]} for name in CRITERIA]},
             },
             "scheduler": _section(schedulers),

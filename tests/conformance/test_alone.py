@@ -96,6 +96,8 @@ def judged(target):
         "peculiar:Curved",
         "peculiar:Compiles",
         "peculiar:cosine",
+        "composites:TwoAdamW",
+        "composites:MuonAndAdamW",
     ],
 )
 def test_a_right_class_passes_alone(name):

@@ -45,6 +45,7 @@ OTHERS = [
     Target("styles:configured", "adamw"),
     Target("styles:LateMaximum", "torch.Adam"),
     Target("styles:SumsFromTheConstructor", "torch.Adagrad"),
+    Target("composites:TwoAdamW", "adamw"),
     Target("variants:InFloat32", "adamw", traits=(("arithmetic", "float32"),)),
     Target("right:lambda_warmup_cosine", "warmup_cosine", STEPS, (("min_lr_ratio", 0.0),)),
     Target("broken.textbook:AdamW", "adamw"),

@@ -73,7 +73,7 @@ def test_groups_do_not_depend_on_what_is_frozen(name):
         ]
 
     assert shape(frozen()) == shape(Net())
-    assert len(shape(Net())) == 3
+    assert len(shape(Net())) == 4
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -117,7 +117,7 @@ def test_a_frozen_parameter_that_the_optimizer_does_not_take_is_left_out_and_one
         optreg.build(data, model)
     assert str(caught.value) == (
         "optimizer: torch.Muon takes real parameters of 2 dimensions, but 'head.bias' has 1; "
-        "freeze them, or pass the named parameters that it takes in place of the model"
+        "freeze them, or give them another optimizer by a rule: {match: ..., optimizer: {name: ...}}"
     )
 
 

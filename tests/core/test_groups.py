@@ -1,4 +1,6 @@
-"""Param groups: ordered rules, every parameter exactly once."""
+"""Param groups: rules that combine, every parameter exactly once."""
+
+import itertools
 
 import pytest
 import torch
@@ -11,10 +13,18 @@ from optreg import Position, SpecError
 from optreg.groups import partition
 from optreg.spec import Rule
 
+ADAMW = optreg.load_spec({"optimizer": {"name": "adamw"}}).optimizer
+
+rates = itertools.count(1)
+
 
 def asking(where=None, **criteria):
-    """A rule that sets nothing."""
-    return Rule(tuple(criteria.items()), where=where)
+    """A rule that sets a rate like no other rule's."""
+    return Rule(tuple(criteria.items()), (("lr", 1 / next(rates)),), where=where)
+
+
+def setting(criteria, **settings):
+    return Rule(tuple(criteria.items()), tuple(settings.items()))
 
 
 class Block(nn.Module):
@@ -33,14 +43,15 @@ class Small(nn.Module):
 
 
 def grouped(model, *rules):
-    """The names in each group, with the number of its rule."""
-    numbers = {id(rule): number for number, rule in enumerate(rules)} | {id(None): None}
-    return {numbers[id(group.rule)]: [m.name for m in group.members] for group in partition(model, rules)}
+    """The names in each group, with the number of the rule that sets its rate."""
+    numbers = {rule.settings["lr"]: number for number, rule in enumerate(rules)}
+    groups = partition(model, rules, ADAMW)
+    return {numbers.get(group.settings.get("lr")): [m.name for m in group.members] for group in groups}
 
 
 def refused(model, *rules):
     with pytest.raises(SpecError) as caught:
-        partition(model, rules)
+        partition(model, rules, ADAMW)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -70,7 +81,7 @@ def test_a_type_also_matches_subclasses():
     assert grouped(nn.Sequential(nn.Linear(2, 2), MyNorm(2)), asking(type=("LayerNorm",)))[0] == ["1.weight", "1.bias"]
 
 
-def test_the_first_match_wins_and_the_unmatched_come_first():
+def test_of_one_setting_the_first_match_wins_and_the_unmatched_come_first():
     rules = asking(match=("*.bias",)), asking(ndim=(1,)), asking(match=("head.*",))
     assert list(grouped(Small(), *rules).items()) == [
         (None, ["embed.weight", "block.linear.weight"]),
@@ -88,9 +99,9 @@ def test_a_rule_that_matches_nothing_is_an_error_with_its_place_and_examples():
     assert "'block.linear.weight'" in refused(Small(), asking(match=("*linear.wieght",)))[0]
 
 
-def test_a_rule_whose_parameters_are_all_taken_is_an_error():
+def test_a_rule_of_which_no_setting_reaches_a_parameter_is_an_error():
     (problem,) = refused(Small(), asking(ndim=(1,)), asking(match=("*.bias",)))
-    message = "matches 2 parameters, but earlier rules take them all; move it up or remove it"
+    message = "matches 2 parameters, but earlier rules already set lr there; move it up or remove it"
     assert problem == f"the rule 'match: *.bias' {message}"
 
 
@@ -110,9 +121,85 @@ def test_a_tied_parameter_is_in_one_group_once_and_a_rule_may_use_any_of_its_nam
 def test_rules_that_disagree_about_a_tied_parameter_are_an_error():
     rules = asking(match=("embed.*",)), asking(match=("head.*",), where=Position("run.yaml", 9, 5))
     problem = refused(tied(), *rules)[0]
-    assert problem.startswith("run.yaml:9:5: a tied parameter has several names and rules disagree about it: ")
+    assert problem.startswith("run.yaml:9:5: a tied parameter has several names and rules disagree about its lr: ")
     assert "'embed.weight' matches rule 1 (match: embed.*), 'head.weight' matches rule 2 (match: head.*)" in problem
     assert grouped(tied(), asking(match=("embed.*", "head.*")), asking(ndim=(1,)))[0] == ["embed.weight"]
+
+
+def test_rules_combine_setting_by_setting_in_any_order():
+    decay = setting({"match": ("*.bias", "*norm*")}, weight_decay=0.0)
+    slow = setting({"match": ("block.*",)}, lr=0.5)
+    for rules in ((decay, slow), (slow, decay)):
+        found = {
+            tuple(member.name for member in group.members): group.settings for group in partition(Small(), rules, ADAMW)
+        }
+        assert found == {
+            ("embed.weight", "head.weight"): {},
+            ("block.norm.weight", "block.norm.bias", "block.linear.bias"): {"weight_decay": 0.0, "lr": 0.5},
+            ("block.linear.weight",): {"lr": 0.5},
+        }
+
+
+def test_each_setting_comes_from_the_first_rule_that_states_it():
+    rules = (
+        setting({"match": ("*.bias",)}, weight_decay=0.0),
+        setting({"ndim": (1,)}, weight_decay=0.5, lr=0.25),
+        setting({"match": ("*",)}, lr=0.125, eps=0.0625),
+    )
+    biases, norm, others = partition(Small(), rules, ADAMW)
+    assert others.settings == {"lr": 0.125, "eps": 0.0625}
+    assert biases.settings == {"weight_decay": 0.0, "lr": 0.25, "eps": 0.0625}
+    assert norm.settings == {"weight_decay": 0.5, "lr": 0.25, "eps": 0.0625}
+    assert biases.rules == {"weight_decay": (rules[0],), "lr": (rules[1],), "eps": (rules[2],)}
+
+
+def test_parameters_with_equal_settings_are_one_group_whichever_rules_gave_them():
+    rules = (
+        setting({"match": ("*.bias",)}, weight_decay=0.0),
+        setting({"match": ("head.*",)}, lr=0.5),
+        setting({"type": ("LayerNorm",)}, weight_decay=0.0),
+    )
+    rest, plain, head = partition(Small(), rules, ADAMW)
+    assert [member.name for member in plain.members] == ["block.norm.weight", "block.norm.bias", "block.linear.bias"]
+    assert plain.rules == {"weight_decay": (rules[0], rules[2])}
+    assert str(plain) == "match: *.bias; type: LayerNorm"
+    assert [member.name for member in rest.members] == ["embed.weight", "block.linear.weight"]
+    assert [member.name for member in head.members] == ["head.weight"]
+
+
+def test_groups_stand_in_the_order_of_the_rules_that_made_them():
+    rules = (
+        setting({"match": ("head.*",)}, lr=0.5),
+        setting({"match": ("*.weight",)}, weight_decay=0.25),
+        setting({"match": ("*norm*",)}, eps=0.5),
+    )
+    groups = partition(Small(), rules, ADAMW)
+    made_by = [sorted({rules.index(rule) for given in group.rules.values() for rule in given}) for group in groups]
+    assert made_by == [[], [0, 1], [1], [1, 2], [2]]
+
+
+def test_rules_that_combine_reach_the_optimizer():
+    model = Small()
+    rules = [{"match": "block.*", "lr": 0.5}, {"ndim": 1, "weight_decay": 0.0}]
+    optimizer = optreg.optimizer("adamw", model, lr=0.1, weight_decay=0.25, groups=rules)
+    assert [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [
+        (0.1, 0.25), (0.5, 0.25), (0.5, 0.0),
+    ]  # fmt: skip
+
+
+def test_a_rule_that_sets_nothing_is_an_error():
+    (problem,) = refused(Small(), setting({"match": ("head.*",)}))
+    assert problem == "the rule 'match: head.*' sets nothing; add a setting, such as 'weight_decay: 0'"
+    with pytest.raises(SpecError, match=r"groups\.0: the rule sets nothing; add a setting"):
+        optreg.optimizer("adamw", Small(), groups=[{"ndim": 1}])
+
+
+def test_rules_that_set_different_things_or_the_same_agree_about_a_tied_parameter():
+    embed, head = {"match": ("embed.*",)}, {"match": ("head.*",)}
+    rules = setting(embed, lr=0.5), setting(head, weight_decay=0.0)
+    assert partition(tied(), rules, ADAMW)[1].settings == {"lr": 0.5, "weight_decay": 0.0}
+    rules = setting(embed, lr=0.5), setting(head, lr=0.5, eps=0.25)
+    assert partition(tied(), rules, ADAMW)[1].settings == {"lr": 0.5, "eps": 0.25}
 
 
 def test_frozen_parameters_are_in_the_groups_that_the_rules_give_them():
@@ -143,7 +230,7 @@ def test_a_model_with_nothing_to_train_is_an_error():
 def test_named_parameters_and_bare_ones_will_do():
     model = Small()
     assert grouped(model.named_parameters(), asking(match=("*.bias",))) == grouped(model, asking(match=("*.bias",)))
-    groups = partition(model.parameters(), [asking(ndim=(1,))])
+    groups = partition(model.parameters(), [asking(ndim=(1,))], ADAMW)
     assert [len(group.members) for group in groups] == [3, 3]
     assert all(isinstance(param, nn.Parameter) for param in groups[0].as_param_group()["params"])
 
@@ -182,7 +269,7 @@ def test_every_parameter_is_in_exactly_one_group_frozen_or_not(chosen, tie, froz
     for index, param in enumerate(model.parameters()):
         param.requires_grad_(index not in frozen)
     try:
-        groups = partition(model, chosen)
+        groups = partition(model, chosen, ADAMW)
     except SpecError:
         return
     found = [id(member.param) for group in groups for member in group.members]
@@ -203,7 +290,7 @@ def test_every_parameter_is_in_exactly_one_group_frozen_or_not(chosen, tie, froz
 )
 def test_what_is_no_model_is_told_so(model, message):
     with pytest.raises(TypeError, match=f"a model is a module, named parameters or parameters.*{message}"):
-        partition(model, [])
+        partition(model, [], ADAMW)
 
 
 class Twice(nn.Module):
@@ -216,7 +303,7 @@ class Twice(nn.Module):
 
 
 def test_a_module_under_two_names_gives_each_of_its_parameters_two():
-    (group,) = partition(Twice(), [])
+    (group,) = partition(Twice(), [], ADAMW)
     assert [member.names for member in group.members] == [
         ["scale"],
         ["first.0.weight", "second.0.weight"],
@@ -242,14 +329,14 @@ def test_every_tied_parameter_that_rules_disagree_about_is_told():
 
 def test_pairs_that_give_a_parameter_two_names_hold_it_once():
     weight, bias = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
-    rest, chosen = partition([("a", weight), ("b", bias), ("c", weight)], [asking(match=("c",))])
+    rest, chosen = partition([("a", weight), ("b", bias), ("c", weight)], [asking(match=("c",))], ADAMW)
     assert [member.name for member in rest.members] == ["b"]
     assert [member.names for member in chosen.members] == [["a", "c"]]
 
 
 def test_a_parameter_given_twice_without_names_is_held_once():
     weight = nn.Parameter(torch.ones(2))
-    (group,) = partition(iter([weight, weight]), [])
+    (group,) = partition(iter([weight, weight]), [], ADAMW)
     assert [id(param) for param in group.as_param_group()["params"]] == [id(weight)]
 
 

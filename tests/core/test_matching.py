@@ -14,6 +14,8 @@ from optreg.matching import Matching
 from optreg.spec import Rule
 
 TENSOR = torch.ones(2)
+ADAMW = optreg.load_spec({"optimizer": {"name": "adamw"}}).optimizer
+LR = (("lr", 0.5),)
 
 words = st.text("ab.*?[]!", min_size=1, max_size=5)
 asked = st.fixed_dictionaries(
@@ -46,9 +48,10 @@ def test_thousands_of_rules_are_not_each_tried_on_thousands_of_parameters(monkey
     monkeypatch.setattr("optreg.matching.matcher", counted)
     layers = 300
     model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(layers)))
-    rules = [Rule((("match", (form.format(n, kind),)),)) for n in range(layers) for kind in ("weight", "bias")]
-    rules.sort(key=lambda rule: len(rule.criteria["match"][0]), reverse=True)  # `*12.bias` before `*2.bias`
-    assert len(partition(model, rules)) == 2 * layers
+    asked = [form.format(n, kind) for n in range(layers) for kind in ("weight", "bias")]
+    asked.sort(key=len, reverse=True)  # `*12.bias` before `*2.bias`
+    rules = [Rule((("match", (glob,)),), (("lr", float(n)),)) for n, glob in enumerate(asked)]
+    assert len(partition(model, rules, ADAMW)) == 2 * layers
     assert tries <= 3 * 2 * layers  # `2.bias`, `12.bias` and `112.bias` for one name; all would be 600 times 600
 
 
@@ -58,9 +61,9 @@ ENDLESS = "^(?:[a-z]|[a-z]{2})+$"
 @pytest.mark.timeout(60)  # without a bound, it takes hours
 def test_a_pattern_that_would_never_end_is_refused_at_its_place_with_the_remedy(monkeypatch):
     monkeypatch.setattr(criteria, "PATIENCE", 0.2)
-    rule = Rule((("regex", (ENDLESS,)),), where=Position("run.yaml", 4, 5))
+    rule = Rule((("regex", (ENDLESS,)),), LR, where=Position("run.yaml", 4, 5))
     with pytest.raises(SpecError) as caught:
-        partition([("a" * 40 + "1", nn.Parameter(torch.ones(2)))], [rule])
+        partition([("a" * 40 + "1", nn.Parameter(torch.ones(2)))], [rule], ADAMW)
     assert str(caught.value) == (
         f"run.yaml:4:5: the rule 'regex: {ENDLESS}' takes too long on the name '{'a' * 40}1': one part of its regular "
         "expression repeats what another part already repeats, as in '(a+)+'; write each repetition once, or use 'match'"
@@ -72,13 +75,13 @@ def test_the_patience_is_for_all_names_of_a_rule_together(monkeypatch):
     names = ["a" * 22 + f"{place}." for place in range(1000)]  # each takes some milliseconds
     pairs = [(name, nn.Parameter(torch.ones(2))) for name in names]
     with pytest.raises(SpecError, match="takes too long"):
-        partition(pairs, [Rule((("regex", (ENDLESS,)),))])
+        partition(pairs, [Rule((("regex", (ENDLESS,)),), LR)], ADAMW)
 
 
 def test_a_pattern_means_what_it_means_in_python():
     spec = {
         "optimizer": {"name": "adamw"},
-        "groups": [{"regex": "(?P<a>b)(?P<a>c)"}],
+        "groups": [{"regex": "(?P<a>b)(?P<a>c)", "lr": 0.5}],
         "scheduler": {"name": "constant"},
     }
     with pytest.raises(SpecError, match="is not a regular expression: redefinition of group name 'a'"):

@@ -36,7 +36,7 @@ def test_a_joint_condition_is_checked_with_what_the_rule_inherits(optimizer):
 
 def test_a_mistake_in_the_defaults_is_not_told_again_for_every_rule(optimizer):
     optimizer("joint", JOINT)
-    assert told({"name": "joint", "low": 3}, {"match": "*", "low": 0.5}, {"ndim": 1}) == [
+    assert told({"name": "joint", "low": 3}, {"match": "*", "low": 0.5}, {"ndim": 1, "high": 0.75}) == [
         "optimizer: joint: low (3) must not be more than high (1.0)"
     ]
     assert told({"name": "joint", "low": "3"}, {"match": "*", "high": -0.5}) == [
@@ -46,7 +46,7 @@ def test_a_mistake_in_the_defaults_is_not_told_again_for_every_rule(optimizer):
 
 
 def test_rules_are_read_even_where_the_optimizer_is_not_known():
-    problems = told({"name": "lyon"}, {"ndim": "1", "lr": -1}, {"regex": "["}, {"lr": 1})
+    problems = told({"name": "lyon"}, {"ndim": "1", "lr": -1}, {"regex": "[", "lr": 1}, {"lr": 1})
     assert [problem.split(":")[0] for problem in problems] == [
         "optimizer.name", "groups.0.ndim", "groups.1.regex", "groups.2",
     ]  # fmt: skip

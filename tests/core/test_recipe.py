@@ -90,7 +90,7 @@ def test_wrong_python_calls_are_told_like_wrong_specs(model):
 
 
 def test_what_does_not_fit_the_model_is_told_when_the_model_comes(model):
-    recipe = optreg.build({**SPEC, "groups": [{"match": "*norm*"}]})
+    recipe = optreg.build({**SPEC, "groups": [{"match": "*norm*", "lr": 0.5}]})
     with pytest.raises(SpecError, match=r"^the rule 'match: \*norm\*' \(number 1\) matches no parameter"):
         recipe(model)
 

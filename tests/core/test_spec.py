@@ -185,7 +185,7 @@ def test_in_a_rule_too_a_whole_number_may_be_written_as_a_float():
 
 def test_overrides_make_what_is_not_there():
     assert load_spec({"optimizer": {"name": "lion"}}, "scheduler.name=constant").scheduler.name == "constant"
-    assert load_spec(DATA, {"groups": [{"ndim": 1}]}).groups[0].criteria == {"ndim": (1,)}
+    assert load_spec(DATA, {"groups": [{"ndim": 1, "lr": 0.5}]}).groups[0].criteria == {"ndim": (1,)}
 
 
 @pytest.mark.parametrize(

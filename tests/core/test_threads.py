@@ -70,7 +70,7 @@ def test_threads_that_load_good_and_broken_plugins_at_once_do_not_disturb_each_o
 def test_each_build_is_told_once(site):
     code = "import optreg\nseen = []\n\n@optreg.hookimpl\ndef optreg_built(optimizer):\n    seen.append(optimizer)\n"
     site.install("observer", code, group="optreg.hooks", names=["observer"])
-    spec = {"optimizer": {"name": "lion"}, "groups": [{"match": "bias"}], "scheduler": {"name": "constant"}}
+    spec = {"optimizer": {"name": "lion"}, "groups": [{"match": "bias", "lr": 0.5}], "scheduler": {"name": "constant"}}
     built = in_threads(lambda _: optreg.build(spec, torch.nn.Linear(2, 2)).optimizer, repeat=5)
     import observer
 

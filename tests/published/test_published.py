@@ -17,7 +17,7 @@ from published_models import MODELS, stand_in
 
 import optreg
 
-FOLDER = Path(__file__).parents[1] / "specs" / "published"
+FOLDER = Path(__file__).parents[2] / "specs" / "published"
 
 EXACT = 1e-12
 """Relative: a value is some ten operations in float64, each of which rounds by 1.1e-16. Zeros are exact."""
@@ -308,19 +308,21 @@ RECIPES = {
     "llama-3-405b": Recipe(
         "llama",
         [
-            # the last 40M tokens at 16M an update: 2.5, so 3 updates
+            # 252M / 4M = 63 updates; (2.87T - 252M) / 8M = 358,718.5, so 358,719, after which 2,870,004M are consumed;
+            # (15,599,960M - 2,870,004M) / 16M = 795,622.25: the cosine is cut at 63 + 358,719 + 795,623 = 1,154,405;
+            # (15.6T - 2,870,004M) / 16M = 795,624.75: the end is 1,154,407
             *lr(
                 Q,
                 {
                     0: 0.0,
                     4_000: 4e-5,
                     8_000: 8e-5,
-                    306_000: 8e-7 + 7.92e-5 * QUARTER,
-                    604_000: 4.04e-5,
-                    1_200_000: 8e-7,
-                    1_200_001: 8e-7 * 2 / 3,
-                    1_200_002: 8e-7 / 3,
-                    1_200_003: 0.0,
+                    308_000: 8e-7 + 7.92e-5 * QUARTER,
+                    608_000: 4.04e-5,
+                    1_154_404: 8e-7 + 7.92e-5 * (1 + cos(pi * 1_146_404 / 1_200_000)) / 2,
+                    1_154_405: 8e-7 + 7.92e-5 * (1 + cos(pi * 1_146_405 / 1_200_000)) / 2,
+                    1_154_406: (8e-7 + 7.92e-5 * (1 + cos(pi * 1_146_405 / 1_200_000)) / 2) / 2,
+                    1_154_407: 0.0,
                     1_300_000: 0.0,
                 },
             ),
@@ -352,6 +354,41 @@ RECIPES = {
             *lr("cls_token", {6_255: 4e-3 * 0.75**25}),
             *has("head.weight", "patch_embed.proj.weight", weight_decay=0.05, betas=(0.9, 0.999)),
             *has("pos_embed", "cls_token", "fc_norm.weight", "blocks.0.attn.qkv.bias", weight_decay=0),
+        ],
+    ),
+    "marin-8b": Recipe(
+        "llama",
+        [
+            # an inverse decay to a tenth: at the part x of it the rate is divided by 1 - x + 10 x: half way by 5.5
+            *lr(
+                Q,
+                {
+                    0: 0.0,
+                    500: 5e-4,
+                    1_000: 1e-3,
+                    9_000: 1e-3,
+                    9_500: 1e-3 / 5.5,
+                    9_999: 1e-3 / 9.991,
+                    10_000: 1e-3,
+                    199_999: 1e-3 / 9.991,
+                    200_000: 1e-3,
+                    218_000: 1e-3,
+                    219_000: 1e-3 / 5.5,
+                    220_000: 1e-3,
+                    659_999: 1e-3 / 9.9955,
+                    660_000: 1.7e-3,
+                    740_500: 1.7e-3,
+                    780_250: 9.35e-4,  # (1.7e-3 + 1.7e-4) / 2
+                    820_000: 1.7e-4,
+                    821_000: 9.35e-4,
+                    822_000: 1.7e-3,
+                    1_320_000: 1.7e-3,
+                    1_360_000: 8.585e-4,  # (1.7e-3 + 1.7e-5) / 2
+                    1_400_000: 1.7e-5,
+                },
+            ),
+            *has(Q, "lm_head.weight", weight_decay=0.05, betas=(0.9, 0.95), eps=1e-8),
+            *has("model.embed_tokens.weight", "model.layers.1.input_layernorm.weight", "model.norm.weight", weight_decay=0),
         ],
     ),
     "minicpm": Recipe(
@@ -511,7 +548,7 @@ RECIPES = {
     "olmo-3-7b": Recipe(
         "olmo-core",
         [
-            # 5T / (512 x 8192) = 1,192,092.9; update t takes its rate after t + 1 updates; 597,045 is the last of part 1
+            # 5T / (512 x 8192) = 1,192,092.9; update t takes its rate after t + 1 updates; 597,045 is the last, half way
             *lr(
                 "blocks.0.attention.w_q.weight",
                 {
@@ -596,7 +633,7 @@ RECIPES = {
                     2_000: 2e-4,
                     4_248_000: 2e-4,
                     4_484_000: 1e-4,
-                    4_719_999: 2e-4 / 472_000,
+                    4_672_800: 2e-5,  # a tenth is left
                     4_720_000: 0.0,
                 },
             ),
@@ -697,6 +734,11 @@ def test_a_recipe_has_the_values_that_its_source_states(name: str) -> None:
             found = groups[id(parameters[parameter])][key]
             wanted = pytest.approx(value, rel=EXACT, abs=0) if isinstance(value, float) else value
             assert found == wanted, f"{key} of {parameter} at update {step:,}"
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_recipe_is_valid_before_the_trainer_says_anything(name: str) -> None:
+    optreg.load_spec(FOLDER / f"{name}.yaml")
 
 
 @pytest.mark.parametrize("name", SPECS)
