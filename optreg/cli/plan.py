@@ -78,7 +78,7 @@ def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, An
     started = at_start(settings, driven)
     values: dict[str, Callable[[int], Any]] = {key: _constant(value) for key, value in started.items()}
     scheduled: dict[str, Component | Timeline] = {}
-    for key in {drive.key for drive in driven}:
+    for key in dict.fromkeys(drive.key for drive in driven):
         of_key = [drive for drive in driven if drive.key == key]
         values[key] = _moving(started[key], of_key)
         value = settings[key]
