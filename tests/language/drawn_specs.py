@@ -6,7 +6,6 @@ import random
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-
 import optreg
 from optreg.conventions import CONVENTIONS
 from optreg.entries import Kind
