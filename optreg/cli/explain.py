@@ -13,9 +13,10 @@ import yaml
 
 from optreg.cli.curve import REST, Curve, StepError, curve
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
-from optreg.cli.plan import GroupPlan, first_and_last, places, plan, point, short, stretches, units
+from optreg.cli.plan import GroupPlan, first_and_last, places, plan, plan_of, point, short, stretches, units
 from optreg.clock import OpenError
 from optreg.errors import SpecError
+from optreg.groups import Group, fitting, partition
 from optreg.loading import load_spec
 from optreg.spec import Spec, left_open
 
@@ -41,7 +42,7 @@ def command(spec: str, overrides: tuple[str, ...], model: str | None, points: tu
     with plugins_print_to_stderr():
         resolved = load_spec(spec, overrides)
     if points:
-        _tell_points(resolved, points, as_json=as_json)
+        _tell_points(resolved, points, model, as_json=as_json)
         return
     with plugins_print_to_stderr():
         rates = curve(resolved)
@@ -70,11 +71,11 @@ def command(spec: str, overrides: tuple[str, ...], model: str | None, points: tu
         table(("group", "tensors", "parameters", "settings"), groups)
 
 
-def _tell_points(spec: Spec, points: Sequence[str], *, as_json: bool) -> None:
+def _tell_points(spec: Spec, points: Sequence[str], model: str | None, *, as_json: bool) -> None:
     """Print every hyperparameter of every group at points of the run."""
     updates = [_update(spec, text) for text in points]
     with plugins_print_to_stderr():
-        groups = plan(spec)
+        groups = plan_of(spec, _partition(spec, _load_model(model))) if model else plan(spec)
         told = [{**places(spec.clock, t), "groups": [_values(group, t) for group in groups]} for t in updates]
     if as_json:
         click.echo(json.dumps({"at": told}, indent=2))
@@ -135,10 +136,8 @@ def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
 
 def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     """The param groups of a model as rows: rule, tensors and parameters that are trained, settings."""
-    from optreg.groups import fitting, partition
-
     rows: list[tuple[object, ...]] = []
-    for group in fitting(partition(model, spec.groups, spec.optimizer)):
+    for group in _partition(spec, model):
         trained = [member.param for member in group.members if member.param.requires_grad]
         settings = ", ".join(f"{key}={value}" for key, value in group.pairs)
         rows.append((group, *_sizes(trained), settings or "(the defaults)"))
@@ -146,6 +145,10 @@ def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     if frozen:
         rows.append(("(frozen)", *_sizes(frozen), "not trained"))
     return rows
+
+
+def _partition(spec: Spec, model: Any) -> list[Group]:
+    return fitting(partition(model, spec.groups, spec.optimizer))
 
 
 def _sizes(params: list[Any]) -> tuple[object, ...]:

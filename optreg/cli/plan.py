@@ -1,6 +1,6 @@
 """The plan of a spec: the value of every hyperparameter of every group at any update, without a model."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -9,9 +9,10 @@ from optreg.cli.curve import Curve, StepError, curve, factor, refuse_open
 from optreg.clock import Clock
 from optreg.drives import at_start, drives
 from optreg.errors import plugin_code, raised
+from optreg.groups import Group
 from optreg.hyperparameters import names
 from optreg.quantities import Unit, quantity
-from optreg.spec import Component, Spec, Timeline
+from optreg.spec import FREEZE_STEPS, Component, Rule, Spec, Timeline
 
 DEFAULT = "default"
 """The group of the parameters that no rule changes."""
@@ -54,13 +55,35 @@ class GroupPlan:
 def plan(spec: Spec) -> list[GroupPlan]:
     """The default group, and one for each rule as if no other rule touched its parameters.
 
+    How many layers there are is not known without a model: a rate that decays by layer is that of the parameters above
+    all layers.
+
     Raises:
         SpecError: the spec leaves to the trainer what its schedules need.
         PluginError: a schedule cannot be built.
     """
     refuse_open(spec)
-    rules = [(str(rule), rule.settings) for rule in spec.groups]
-    return [group_plan(spec, name, spec.optimizer, own) for name, own in [(DEFAULT, {}), *rules]]
+    return [group_plan(spec, DEFAULT, spec.optimizer, {}), *(_of_rule(spec, rule) for rule in spec.groups)]
+
+
+def _of_rule(spec: Spec, rule: Rule) -> GroupPlan:
+    """The plan of the parameters that a rule matches, if no other does."""
+    component, own = rule.optimizer or spec.optimizer, rule.settings
+    frozen = own.get("freeze", 0)
+    rate, scale = own.get("lr", component.settings.get("lr")), own.get("lr_scale", 1)
+    if rate is not None and scale != 1:
+        own["lr"] = rate.scaled(scale) if isinstance(rate, Timeline) else rate * scale
+    return group_plan(spec, str(rule), component, {**own, FREEZE_STEPS: frozen})
+
+
+def plan_of(spec: Spec, groups: Sequence[Group]) -> list[GroupPlan]:
+    """The plan of the param groups of a model; errors as in `plan`."""
+    refuse_open(spec)
+    return [group_plan(spec, _name(group), group.component, group.settings) for group in groups]
+
+
+def _name(group: Group) -> str:
+    return str(group) if group.rules else DEFAULT
 
 
 def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, Any]) -> GroupPlan:
@@ -86,7 +109,14 @@ def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, An
     if "lr" in started and "lr" not in scheduled and spec.scheduler is not None:
         values["lr"] = factor(spec, float(started["lr"]))
         scheduled["lr"] = spec.scheduler
+    if frozen := own.get(FREEZE_STEPS):
+        values["lr"] = _frozen(values["lr"], frozen)
     return GroupPlan(name, component.name, values, scheduled)
+
+
+def _frozen(rate: Callable[[int], Any], steps: float) -> Callable[[int], Any]:
+    """The rate of parameters that are frozen in the first updates."""
+    return lambda t: 0.0 if t < steps else rate(t)
 
 
 def _known(component: Component) -> list[str]:
