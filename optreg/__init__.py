@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from optreg.pointwise import Pointwise
     from optreg.protocols import (
         ConstantGradientReference,
+        MetricReference,
         OptimizerReference,
         RateReference,
         Schedule,
@@ -63,7 +64,8 @@ _HOMES = {
     "optreg.on_resume": ("OnResume",),
     "optreg.pointwise": ("Pointwise",),
     "optreg.protocols": (
-        "ConstantGradientReference", "OptimizerReference", "RateReference", "Schedule", "ScheduleReference",
+        "ConstantGradientReference", "MetricReference", "OptimizerReference", "RateReference", "Schedule",
+        "ScheduleReference",
     ),
     "optreg.pure_schedule": ("PureSchedule",),
     "optreg.quantities": ("Quantity", "Size", "Unit"),
@@ -79,13 +81,14 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "CheckPlugin", "Clock", "Component", "ConstantGradientReference", "Decay", "Entry", "Fraction",
-    "FusedPointwiseOptions", "Kind", "Level", "NoOptions", "NonNegative", "OnResume", "OptimizerPlugin",
-    "OptimizerReference", "OptimizerTraits", "OptregError", "Phase", "PluginError", "PluginWarning", "Point",
-    "Pointwise", "PointwiseOptions", "Position", "Positive", "PositiveSteps", "Problem", "PureSchedule", "Quantity",
-    "RateReference", "Recipe", "Registration", "Registry", "ResumeError", "ResumeWarning", "Rule", "Run", "Schedule",
-    "ScheduleLR", "SchedulePlugin", "ScheduleReference", "ScheduleTraits", "Size", "Spec", "SpecError", "Stage",
-    "StepWarning", "Steps", "Timeline", "Unit", "UnknownPluginError", "__version__", "build", "check_hyperparameters",
-    "default_registry", "hookimpl", "load_spec", "optimizer", "scheduler",
+    "FusedPointwiseOptions", "Kind", "Level", "MetricReference", "NoOptions", "NonNegative", "OnResume",
+    "OptimizerPlugin", "OptimizerReference", "OptimizerTraits", "OptregError", "Phase", "PluginError",
+    "PluginWarning", "Point", "Pointwise", "PointwiseOptions", "Position", "Positive", "PositiveSteps", "Problem",
+    "PureSchedule", "Quantity", "RateReference", "Recipe", "Registration", "Registry", "ResumeError",
+    "ResumeWarning", "Rule", "Run", "Schedule", "ScheduleLR", "SchedulePlugin", "ScheduleReference",
+    "ScheduleTraits", "Size", "Spec", "SpecError", "Stage", "StepWarning", "Steps", "Timeline", "Unit",
+    "UnknownPluginError", "__version__", "build", "check_hyperparameters", "default_registry", "hookimpl",
+    "load_spec", "optimizer", "scheduler",
 ]  # fmt: skip
 
 

@@ -12,11 +12,11 @@ from optreg.clock import FACTS, Clock
 from optreg.clock_sections import check_clock
 from optreg.conventions import CONVENTIONS
 from optreg.entries import Kind
-from optreg.errors import Path, Problem, did_you_mean
+from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.hyperparameters import complaints, names
-from optreg.multipliers import last_step, no_warmup, shortened
+from optreg.multipliers import last_step, no_drives, no_warmup, shortened
 from optreg.on_resume import OnResume
-from optreg.phase_sections import Driven, are_phases, level, timeline, whole_of, with_timelines
+from optreg.phase_sections import Driven, are_phases, level, timeline, with_timelines, with_whole
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
 from optreg.rule_sections import rules_of, with_own_rate
@@ -56,7 +56,7 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
         problems.append(document.problem(("extends",), message))
     clock, in_clock = check_clock(document)
     if clock.horizon is None and "horizon" not in clock.open:
-        clock = replace(clock, horizon=whole_of(document, registry, clock))
+        clock = with_whole(document, registry, clock)
     optimizer, in_optimizer = check_component(document, Kind.OPTIMIZER, registry, clock)
     rules, in_rules = check_rules(document, optimizer, registry, clock)
     scheduler, in_scheduler = check_scheduler(document, registry, clock, optimizer)
@@ -64,13 +64,23 @@ def check_spec(document: Document, registry: Registry) -> tuple[Spec | None, lis
     problems += [*in_clock, *in_optimizer, *in_rules, *in_scheduler, *in_choices]
     if optimizer is None or problems:
         return None, problems
-    overriding = [
-        document.problem(("groups", index, key if key in rule.settings else where), told)
-        for index, rule in enumerate(rules)
-        for own, where in [with_own_rate(rule, optimizer)]
-        for key, told in (overridden(scheduler, optimizer.settings, own) if isinstance(scheduler, Component) else ())
-    ]
-    return Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes")), overriding
+    spec = Spec(optimizer, scheduler, rules, on_resume, clock, notes=document.data.get("notes"))
+    return spec, list(_overriding(document, spec))
+
+
+def _overriding(document: Document, spec: Spec) -> Iterator[Problem]:
+    """What the schedule would set against the spec's own words."""
+    schedule = spec.scheduler
+    if not isinstance(schedule, Component):
+        return
+    plugin = schedule.registration.plugin
+    if isinstance(plugin, SchedulePlugin) and plugin.traits.pure is False and spec.scheduled:
+        yield document.problem((Kind.SCHEDULER.value, "name"), no_drives(schedule.name, spec.scheduled))
+        return
+    for index, rule in enumerate(spec.groups):
+        own, where = with_own_rate(rule, spec.optimizer)
+        for key, told in overridden(schedule, spec.optimizer.settings, own):
+            yield document.problem(("groups", index, key if key in rule.settings else where), told)
 
 
 def check_component(
@@ -170,7 +180,7 @@ def _ways_to_begin(
             component = replace(component, convention=value)
             if not isinstance(value, str) or value not in CONVENTIONS:
                 near = did_you_mean(str(value), [*CONVENTIONS])
-                problems.append(document.problem(place, f"there is no convention {value!r}{near}"))
+                problems.append(document.problem(place, f"there is no convention {shown(value)}{near}"))
         elif not plugin.takes_warmup:
             problems.append(
                 document.problem(place, f"{name} warms up from 0 by a formula of its own; leave {key} out", key=True)

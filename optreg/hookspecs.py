@@ -43,5 +43,6 @@ def optreg_checks() -> Iterable[CheckPlugin]:
 def optreg_built(spec: Spec, optimizer: "lazy_types.Optimizer", scheduler: "lazy_types.LRScheduler") -> None:
     """Observe what `optreg.build` has just built, for instance to log it. The result is ignored.
 
-    `spec.scheduler` is None if the spec names no schedule; the scheduler then keeps all rates constant.
+    `spec.scheduler` is None if the spec names no schedule; the scheduler then keeps all rates constant. It is an
+    `optreg.Timeline` if the spec has a list of phases.
     """

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -14,7 +13,7 @@ from optreg.errors import Problem, SpecError
 from optreg.extending import extended
 from optreg.on_resume import OnResume
 from optreg.overrides import Overrides, override
-from optreg.phase_sections import whole_of
+from optreg.phase_sections import with_whole
 from optreg.registry import Registry, default_registry
 from optreg.spec import Component, Rule, Spec
 from optreg.yaml_reader import Document, read_file, read_mapping
@@ -69,7 +68,7 @@ def load_component(
     document = read_mapping({kind.value: {"name": name, **settings}, "groups": groups, "on_resume": on_resume})
     registry, clock = default_registry(), Clock()
     if kind is Kind.SCHEDULER:
-        clock = replace(clock, horizon=whole_of(document, registry, clock))
+        clock = with_whole(document, registry, clock)
     component, problems = check_component(document, kind, registry, clock)
     rules, in_rules = check_rules(document, component, registry, clock)
     choices, in_choices = check_on_resume(document)

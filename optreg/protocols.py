@@ -84,6 +84,22 @@ class RateReference(Protocol):
         ...
 
 
+class MetricReference(Protocol):
+    """The rule of a schedule that is driven by a metric, in arbitrary precision."""
+
+    def rates(self, base_lr: float, mp: Any) -> Generator[Any, float, None]:
+        """Run the rule on one param group: send a metric, receive the learning rate after it.
+
+        Args:
+            base_lr: the optimizer's learning rate before the schedule.
+            mp: the mpmath context whose functions and precision are used.
+
+        Yields:
+            First `base_lr`, then, for each metric sent, the learning rate after it, numbers of `mp`.
+        """
+        ...
+
+
 class Schedule(Protocol):
     """A pure function of the step, without clock, memory or torch."""
 

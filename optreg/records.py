@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from optreg.entries import Entry
 from optreg.errors import plugin_code
-from optreg.protocols import OptimizerReference, RateReference, ScheduleReference
+from optreg.protocols import MetricReference, OptimizerReference, RateReference, ScheduleReference
 from optreg.traits import OptimizerTraits, ScheduleTraits
 
 
@@ -58,13 +58,14 @@ class SchedulePlugin:
         reference: a dataclass. Its typed, bounded fields are the hyperparameters; its docstring is what `optreg show`
             prints; its method `multiplier(t, mp)` is the formula, written with the functions of the mpmath context
             `mp` (`optreg.ScheduleReference`). If the rate is not a multiple of the base learning rate, it has
-            `rate(base_lr, t, mp)` instead (`optreg.RateReference`).
+            `rate(base_lr, t, mp)` instead (`optreg.RateReference`); if it is driven by a metric, `rates(base_lr, mp)`
+            (`optreg.MetricReference`).
         traits: what the schedule declares where schedules may differ; conformance checks verify it.
     """
 
     name: str
     implementation: str
-    reference: type[ScheduleReference] | type[RateReference]
+    reference: type[ScheduleReference] | type[RateReference] | type[MetricReference]
     traits: ScheduleTraits = field(default_factory=ScheduleTraits)
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 from optreg.clock import Clock, OpenError
 from optreg.criteria import CRITERIA, TEXTS, Criterion
-from optreg.errors import Path, Problem, did_you_mean
+from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.layers import PLACE, fault
 from optreg.origins import SCALES
 from optreg.phase_sections import with_timelines
@@ -214,9 +214,8 @@ class _Reader:
             if value is FAULTY:
                 continue
             is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            said = list(value) if isinstance(value, tuple) else value
             if not is_number or not (0 <= value <= largest) or (key == "layer_decay" and value == 0):
-                self.problem((key,), f"'{key}' must be a number, {words}, such as {_EXAMPLES[key]}, not {said!r}")
+                self.problem((key,), f"'{key}' must be a number, {words}, such as {_EXAMPLES[key]}, not {shown(value)}")
                 continue
             if optimizers and not any("lr" in own_names(each.registration.plugin) for each in optimizers):
                 self.problem(

@@ -70,6 +70,9 @@ class ScheduleTraits:
             it is refused), or the `"constructor"`'s, as in torch's LambdaLR. None: the checkpoint's, if it has them.
         pure: the implementation is a function of the step, which a warm-up can precede, or, if False, an LRScheduler.
             None: found out when it is built.
+        driven_by: the rate follows from the number of the `"step"`, or from a `"metric"`, such as a validation loss,
+            that each step is called with. The latter is an LRScheduler (`pure=False`), and its reference has the
+            method `rates` (`optreg.MetricReference`).
         levels: a curve that goes from one level to another, without turning back, can be told the levels in a phase, by
             `from` and `to`. It names here the hyperparameters that only set levels, whose place these take: of the last
             one, `("min_lr_ratio",)`, or of the first and the last, `("start_factor", "end_factor")`; or none, `()`.
@@ -83,4 +86,5 @@ class ScheduleTraits:
     tail: tuple[str, ...] = ()
     resume: Literal["checkpoint", "constructor"] | None = "checkpoint"
     pure: bool | None = None
+    driven_by: Literal["step", "metric"] = "step"
     levels: tuple[str, ...] | None = None

@@ -24,7 +24,7 @@ from optreg import Kind
 from optreg_plugins.lion import reference
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md"), *ROOT.glob("specs/*/*.md")]
 OWN_FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()} - {".venv", "out"}
 
 PAPERS = {

@@ -258,6 +258,7 @@ def check_a_tensor_rate_stays_the_same_tensor(subject: ScheduleSubject) -> None:
             subject.assert_true(group["lr"] is tensor, f"the learning rate of group {index} is another tensor now")
 
 
+_unless_fed = unless(lambda subject: not subject.fed, "its steps take a metric, which torch's SequentialLR has not")
 _unless_it_drives_more = unless(lambda subject: subject.traits.drives, "it drives only the learning rate")
 
 
@@ -283,7 +284,7 @@ def check_what_is_driven_besides_the_rate(subject: ScheduleSubject) -> None:
                     subject.assert_close(value, expected, 1e-12, f"{key} under {in_words(settings)}", step=t)
 
 
-@check("L17", Tier.SHOULD, hint="it continues from the current rate, instead of starting at f(0)")
+@check("L17", Tier.SHOULD, needs=_unless_fed, hint="it continues from the current rate, instead of starting at f(0)")
 def check_it_is_a_part_of_a_sequence(subject: ScheduleSubject) -> None:
     """As the second part of torch's SequentialLR it starts at f(0) at the joint, at step 0 or later."""
     settings, compared = subject.ordinary(), False
@@ -355,6 +356,8 @@ def check_a_scheduler_at_large_steps(subject: ScheduleSubject) -> None:
     """A scheduler whose checkpoint says that it is at a large step, or at an earlier one again, follows the formula."""
     if subject.pure:
         raise NotApplicable("it is a pure schedule, which L19 asks at large steps")
+    if subject.fed:
+        raise NotApplicable("what it does depends on all metrics so far, and on no count of steps")
     for settings, steps in _long(subject):
         for t in steps:
             run = SchedulerRun(subject, settings).run(4)

@@ -16,13 +16,14 @@ from optreg.conformance.subjects.subject import ScheduleSubject
 def check_reference_uses_every_hyperparameter(subject: ScheduleSubject) -> None:
     """Every hyperparameter of the formula affects some multiplier."""
     settings = subject.ordinary()
-    steps = range(span(settings) + BEYOND)
+    steps = range(subject.reach(settings, BEYOND) if subject.fed else span(settings) + BEYOND)
 
     def curve(**changed: Any) -> list[Any]:
         complete = {**settings, **changed}
         reference = subject.reference(**complete)
         driven = [getattr(reference, key)(t, fifty_digits()) for key in subject.traits.drives for t in steps]
-        return [*(subject.formula(complete, t) for t in steps), *driven]
+        bases = (1.0, 0.07) if subject.fed else (1.0,)  # limits in units of the rate matter to some rates only
+        return [*(subject.rate(complete, base_lr, t) for base_lr in bases for t in steps), *driven]
 
     plain = curve()
     subject.assert_true(all(map(math.isfinite, plain)), "the formula is not finite")

@@ -3,11 +3,13 @@
 import contextlib
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from optreg.conformance.explain.programs import differs, executed, printing, raises, repeated, silence, with_imports
 from optreg.conformance.harness.code import importing, literal, on_device
-from optreg.conformance.harness.recording import Making, SchedulerEvidence, SchedulerRecording
+from optreg.conformance.harness.recording import Feeding, Making, SchedulerEvidence, SchedulerRecording
 from optreg.conformance.harness.scheduler_run import STEP, group_options
+from optreg.conformance.subjects.metrics import code
 
 
 def smallest(evidence: SchedulerEvidence) -> str | None:
@@ -37,7 +39,9 @@ def rates_from(recording: SchedulerRecording, t: int, steps: int) -> dict[int, f
         namespace = executed(program)
         for step in range(steps + 1):
             if step:
-                exec(STEP, namespace)
+                exec(
+                    f"optimizer.step()\nscheduler.step({code(t + step)})" if recording.subject.fed else STEP, namespace
+                )
             rates[t + step] = float(namespace["optimizer"].param_groups[0]["lr"])
     return rates
 
@@ -52,10 +56,24 @@ def _lines(recording: SchedulerRecording, groups: Sequence[int]) -> list[str]:
     lines = [importing(recording.subject)]
     if recording.subject.pure:
         lines.append("from optreg import ScheduleLR")
-    for line, repeats in groupby(recording.lines):
+    for line, repeats in groupby(recording.lines, _alike):
+        if isinstance(line, tuple):
+            lines += _feeding(line[1], [each.metric for each in repeats if isinstance(each, Feeding)])
+            continue
         body = [_making(recording, groups, line)] if isinstance(line, Making) else line.splitlines()
         lines += repeated(body, len(list(repeats)))
     return lines
+
+
+def _alike(line: str | Making | Feeding) -> Any:
+    """What lines have in common that are one loop."""
+    return (Feeding, line.update) if isinstance(line, Feeding) else line
+
+
+def _feeding(update: bool, metrics: Sequence[str]) -> list[str]:
+    """The lines of steps that take these metrics, after an update each, or without."""
+    before = ["    optimizer.step()"] if update else []
+    return [f"for metric in [{', '.join(metrics)}]:", *before, "    scheduler.step(metric)"]
 
 
 def _making(recording: SchedulerRecording, groups: Sequence[int], making: Making) -> str:

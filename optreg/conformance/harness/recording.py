@@ -71,6 +71,14 @@ class Making:
 
 
 @dataclass(frozen=True)
+class Feeding:
+    """A step of a scheduler that takes a metric, after an update unless that was left out; the metric is code."""
+
+    metric: str
+    update: bool
+
+
+@dataclass(frozen=True)
 class SchedulerRecording:
     """What was done to a scheduler and to the optimizer that it drives."""
 
@@ -81,8 +89,8 @@ class SchedulerRecording:
     """The groups hold their learning rate in a tensor."""
     resumed_at: int | None = None
     """The step at which the run was interrupted and resumed, if it was."""
-    lines: list["str | Making"] = field(default_factory=list)
-    """What was done, as code, or the construction of an optimizer."""
+    lines: list["str | Making | Feeding"] = field(default_factory=list)
+    """What was done, as code, or the construction of an optimizer, or a step that takes a metric."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from torch.nn import Parameter
 
 from optreg.conformance.harness.code import call, on_device
 from optreg.conformance.harness.counts import changed
-from optreg.conformance.harness.recording import Making, SchedulerEvidence, SchedulerRecording, Shown
+from optreg.conformance.harness.recording import Feeding, Making, SchedulerEvidence, SchedulerRecording, Shown
 from optreg.conformance.results.tolerance import SCHEDULE_ATOL, SCHEDULE_RTOL, rounding
 from optreg.conformance.results.verdict import Failed, NotApplicable
+from optreg.conformance.subjects.metrics import code as metric_code
 from optreg.conformance.subjects.settings import in_words
 from optreg.conformance.subjects.subject import ScheduleSubject
 
@@ -74,13 +75,13 @@ class SchedulerRun:
         """Each group's base learning rate."""
         return self.recording.base_lrs
 
-    def note(self, code: str) -> None:
-        """Record something that was done, as code."""
+    def note(self, code: str | Feeding) -> None:
+        """Record something that was done, as code or as a step that takes a metric."""
         self.recording.lines.append(code)
 
     def step(self) -> None:
         """One update, and the scheduler's step after it."""
-        self._do(STEP, self.t + 1, self.optimizer.step, self.scheduler.step)
+        self._do(self._step(self.t + 1, STEP), self.t + 1, self.optimizer.step, self._advance)
 
     def jump(self, t: int) -> None:
         """Set the scheduler to step t."""
@@ -92,9 +93,21 @@ class SchedulerRun:
 
     def advance(self) -> None:
         """The scheduler's step, without an update."""
-        self._do("scheduler.step()", self.t + 1, self.scheduler.step)
+        self._do(self._step(self.t + 1, "scheduler.step()"), self.t + 1, self._advance)
 
-    def _do(self, code: str, t: int, *acts: Callable[[], object]) -> None:
+    def feed(self, metric: Any, code: str) -> None:
+        """One update, and the scheduler's step after it with a metric, which `code` makes."""
+        line = Feeding(code, update=True)
+        self._do(line, self.t + 1, self.optimizer.step, lambda: self.scheduler.step(metric))
+
+    def _advance(self) -> None:
+        self.subject.advance(self.scheduler, self.t + 1)
+
+    def _step(self, n: int, code: str) -> str | Feeding:
+        """Step number n as it is recorded, with its metric if it takes one."""
+        return Feeding(metric_code(n), update=code == STEP) if self.subject.fed else code
+
+    def _do(self, code: str | Feeding, t: int, *acts: Callable[[], object]) -> None:
         activity, before = self.subject.activity, self.rates
         activity.recording = self.recording
         self.note(code)
@@ -220,7 +233,8 @@ class SchedulerRun:
         fresh.optimizer = make_optimizer(self.subject, self.base_lrs)
         fresh.optimizer.load_state_dict(copy.deepcopy(saved))
         making = Making(self.base_lrs)
-        lines: list[str | Making] = [making, _construction(self.subject, self.settings), *[STEP] * steps]
+        made = [self._step(n, STEP) for n in range(1, steps + 1)]
+        lines: list[str | Making | Feeding] = [making, _construction(self.subject, self.settings), *made]
         lines += ["saved = copy.deepcopy(optimizer.state_dict())", making, "optimizer.load_state_dict(saved)"]
         lines += [_construction(self.subject, self.settings, last_epoch)]
         fresh._keep(replace(self.recording, lines=lines))

@@ -88,9 +88,9 @@ def _record(target: Target) -> tuple[Registration[Any] | None, OptimizerPlugin |
     reference = _dataclass(target.reference)
     if hasattr(reference, "trajectory"):
         return None, OptimizerPlugin(name=target.name, implementation=target.name, reference=reference)
-    if hasattr(reference, "multiplier") or hasattr(reference, "rate"):
+    if any(hasattr(reference, method) for method in ("multiplier", "rate", "rates")):
         end = "total_steps" if "total_steps" in names(reference) else None
-        traits = ScheduleTraits(end=end)
+        traits = ScheduleTraits(end=end, driven_by="metric" if hasattr(reference, "rates") else "step")
         return None, SchedulePlugin(name=target.name, implementation=target.name, reference=reference, traits=traits)
     raise CannotBeJudged(
         f"--reference {target.reference} has no method `trajectory(theta)`, as an optimizer's reference has, and no "

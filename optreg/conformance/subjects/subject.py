@@ -11,6 +11,7 @@ from optreg.conformance.results.activity import Activity
 from optreg.conformance.results.assertions import Assertions
 from optreg.conformance.subjects.digits import fifty_digits
 from optreg.conformance.subjects.forms import Form
+from optreg.conformance.subjects.metrics import metric
 from optreg.conformance.subjects.naming import Names, Signature, takes_an_optimizer
 from optreg.conformance.subjects.schedule_settings import span, typical
 from optreg.conformance.subjects.settings import hostile_settings, perturbed, reachable, switches
@@ -269,12 +270,21 @@ class ScheduleSubject(Subject):
 
     traits: ScheduleTraits = field(default_factory=ScheduleTraits)
     plain: dict[str, Callable[[int], float]] = field(default_factory=dict)
-    """The rates of plain runs that were made already, by settings and base rate."""
+    """The rates of plain runs, or of a rule that metrics drive, that were made already, by settings and base rate."""
 
     @property
     def pure(self) -> bool:
         """Whether it constructs a function of the step; otherwise its first argument is an optimizer."""
         return not takes_an_optimizer(self.implementation, names(self.reference), self.naming.arguments)
+
+    @property
+    def fed(self) -> bool:
+        """Whether each step takes a metric."""
+        return self.traits.driven_by == "metric"
+
+    def advance(self, scheduler: Any, n: int) -> None:
+        """Make the scheduler's step number n = 1, 2, 3, ..., with a metric if it is driven by one."""
+        scheduler.step(metric(n)) if self.fed else scheduler.step()
 
     def make(self, optimizer: Any, last_epoch: int = -1, **settings: Any) -> Any:
         """Construct the scheduler on an optimizer."""
@@ -296,25 +306,43 @@ class ScheduleSubject(Subject):
         return settings.get(self.traits.end) if self.traits.end else None
 
     def reach(self, settings: Mapping[str, Any], beyond: int = 5) -> int:
-        """How many steps it follows the formula: to some steps beyond its end, or only to it."""
+        """How many steps it follows the formula: to some steps beyond its end, or only to it.
+
+        Where metrics drive it, these are as many as show several reductions.
+        """
+        if self.fed:
+            return 2 * span(settings) + 40
         end = self.last_step(settings)
         return end if end is not None and self.traits.after in {"raise", "cycle"} else span(settings) + beyond
 
     def rate(self, settings: Mapping[str, Any], base_lr: float, t: int) -> float:
         """The reference's learning rate at step t, computed at 50 digits and rounded once.
 
-        A reference defines the multiplier of the base learning rate, or the rate itself if it is not a multiple. Of a
-        schedule that is judged alone, it is the rate of a plain run.
+        A reference defines the multiplier of the base learning rate, or the rate itself if it is not a multiple, or
+        what metrics do to it: then it is the rate after t of them. Of a schedule that is judged alone, it is the rate
+        of a plain run.
         """
-        if self.alone:
+        if self.alone or self.fed:
             key = repr((sorted(settings.items()), base_lr))
             if key not in self.plain:
-                self.plain[key] = self._plain_rates(settings, base_lr)
+                self.plain[key] = (self._plain_rates if self.alone else self._fed_rates)(settings, base_lr)
             return self.plain[key](t)
         reference, digits = self.reference(**settings), fifty_digits()
         if hasattr(reference, "rate"):
             return float(reference.rate(base_lr, t, digits))
         return float(digits.mpf(base_lr) * reference.multiplier(t, digits))
+
+    def _fed_rates(self, settings: Mapping[str, Any], base_lr: float) -> Callable[[int], float]:
+        """The rate after any number of metrics, by the reference's rule."""
+        rule = self.reference(**settings).rates(base_lr, fifty_digits())
+        rates = [float(next(rule))]
+
+        def rate(t: int) -> float:
+            while len(rates) <= t:
+                rates.append(float(rule.send(metric(len(rates)))))
+            return rates[t]
+
+        return rate
 
     def _plain_rates(self, settings: Mapping[str, Any], base_lr: float) -> Callable[[int], float]:
         """The learning rate of one group at any step: by a new function for each, or by a run through all of them."""

@@ -70,7 +70,7 @@ class CosineRestarts:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
         r, cycle, s, L = mp.mpf(self.min_lr_ratio), 0, t, self.period
         if self.growth == 1:
-            cycle, s = divmod(t, L)
+            cycle, s = t // L, t % L
         else:
             while s >= L:
                 cycle, s, L = cycle + 1, s - L, L * self.growth
@@ -157,6 +157,28 @@ class MultiStep:
     def multiplier(self, t: int, mp: Any) -> Any:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
         return mp.mpf(self.gamma) ** sum(milestone <= t for milestone in self.milestones)
+
+
+@dataclass
+class OneMinusSqrt:
+    """Fall from the base learning rate to a floor, fast at first, as one minus the square root of the time.
+
+    The cooldown of Haegele et al. 2024, arXiv:2405.18392, section 3.2, by itself; `wsd` has it after a warm-up and a
+    level. With T = total_steps, r = min_lr_ratio:
+
+        0 <= t <= T   f(t) = r + (1 - r) (1 - sqrt(t / T))
+        t > T         f(t) = r
+
+    f(0) = 1, f(T) = r, and r from then on.
+    """
+
+    total_steps: PositiveSteps
+    min_lr_ratio: Fraction = 0.0
+
+    def multiplier(self, t: int, mp: Any) -> Any:
+        """f(t), with the functions and the precision of the mpmath context `mp`."""
+        T, r = self.total_steps, mp.mpf(self.min_lr_ratio)
+        return r if t >= T else r + (1 - r) * (1 - mp.sqrt(mp.mpf(t) / T))
 
 
 @dataclass

@@ -134,6 +134,23 @@ class MultiStep(optreg.PureSchedule):
         return math.pow(gamma, len(passed))
 
 
+class OneMinusSqrt(optreg.PureSchedule):
+    """Down along one minus a square root, then level: 1 at t = 0, r from t = T on.
+
+    Args:
+        total_steps: T, updates until the floor, >= 1.
+        min_lr_ratio: r, the floor as a fraction of the base learning rate.
+    """
+
+    reference = papers.OneMinusSqrt
+
+    @staticmethod
+    def multiplier(t: int, *, total_steps: int, min_lr_ratio: float) -> float:
+        """The curve up to its end; 1 - sqrt(x) as (1 - x) / (1 + sqrt(x)), which loses no digits near it."""
+        T, r = total_steps, min_lr_ratio
+        return r if t >= T else r + (1 - r) * ((T - t) / T / (1 + math.sqrt(t / T)))
+
+
 class Polynomial(optreg.PureSchedule):
     """Down along a power of the remaining time, then level: 1 at t = 0, r from t = T on.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optreg import Fraction, Positive, PositiveSteps, Steps
-from optreg_plugins.schedules.stages.reference import Decay, decayed, refuse_no_floor
+from optreg_plugins.schedules.stages.reference import Decay, decayed, lacks_a_floor, no_floor, no_room
 
 
 @dataclass
@@ -37,10 +37,14 @@ class InverseSqrt:
     min_lr_ratio: Fraction = 0.0
 
     def __post_init__(self) -> None:
-        refuse_no_room(
-            self.total_steps,
-            {name: getattr(self, name) for name in ("warmup_steps", "hold_steps", "cooldown_steps")},
-        )
+        W, h, C, T = self.warmup_steps, self.hold_steps, self.cooldown_steps, self.total_steps
+        if T is None and C:
+            raise ValueError(f"cooldown_steps ({C}) lead to the end, which is not stated; add total_steps")
+        if T is not None and W + h + C > T:
+            raise ValueError(
+                f"warmup_steps ({W}), hold_steps ({h}) and cooldown_steps ({C}) must not be more than total_steps "
+                f"({T}) together"
+            )
 
     def multiplier(self, t: int, mp: Any) -> Any:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
@@ -85,8 +89,13 @@ class Power:
     min_lr_ratio: Fraction = 0.0
 
     def __post_init__(self) -> None:
-        refuse_no_room(self.total_steps, {name: getattr(self, name) for name in ("warmup_steps", "decay_steps")})
-        refuse_no_floor(self.decay, self.min_lr_ratio)
+        W, D, T = self.warmup_steps, self.decay_steps, self.total_steps
+        if T is None and D:
+            raise ValueError(f"decay_steps ({D}) lead to the end, which is not stated; add total_steps")
+        if T is not None and W + D > T:
+            raise ValueError(no_room(W, D, T))
+        if lacks_a_floor(self.decay, self.min_lr_ratio):
+            raise ValueError(no_floor(self.decay))
 
     def multiplier(self, t: int, mp: Any) -> Any:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
@@ -102,13 +111,3 @@ class Power:
     def _law(self, t: int, r: Any, mp: Any) -> Any:
         """g(t)."""
         return mp.mpf(1) if t <= self.timescale else max(r, (mp.mpf(t) / self.timescale) ** -mp.mpf(self.exponent))
-
-
-def refuse_no_room(total_steps: int | None, phases: dict[str, int]) -> None:
-    """Raise if the phases, the last of which leads to the end, do not fit before it, or if there is no end."""
-    last = list(phases)[-1]
-    if total_steps is None and phases[last]:
-        raise ValueError(f"{last} ({phases[last]}) lead to the end, which is not stated; add total_steps")
-    if total_steps is not None and sum(phases.values()) > total_steps:
-        listed = " and ".join(f"{name} ({value})" for name, value in phases.items())
-        raise ValueError(f"{listed} must not be more than total_steps ({total_steps}) together")

@@ -1,6 +1,5 @@
 """The formulas of schedules in stages, in arbitrary precision: a warm-up, a level, a decay."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -25,23 +24,34 @@ def decayed(decay: Decay, a: Any, r: Any, x: Any, mp: Any) -> Any:
         return a ** (1 - x) * r**x
     if decay == "inverse":
         return 1 / ((1 - x) / a + x / r)
-    shapes = {"linear": 1 - x, "cosine": (1 + mp.cos(mp.pi * x)) / 2, "1-sqrt": 1 - mp.sqrt(x)}
-    return r + (a - r) * shapes[decay]
+    if decay == "cosine":
+        return r + (a - r) * (1 + mp.cos(mp.pi * x)) / 2
+    return r + (a - r) * (1 - (mp.sqrt(x) if decay == "1-sqrt" else x))
 
 
-def refuse_no_floor(decay: Decay, min_lr_ratio: float) -> None:
-    """Raise if a decay cannot reach its floor because that is 0."""
-    if decay in {"exponential", "inverse"} and min_lr_ratio == 0:
-        raise ValueError(f"decay '{decay}' never reaches 0; set min_lr_ratio to a number above 0, such as 0.01")
+def lacks_a_floor(decay: Decay, min_lr_ratio: float) -> bool:
+    """Whether a decay cannot reach its floor because that is 0."""
+    return decay in ("exponential", "inverse") and min_lr_ratio == 0
 
 
-def _refuse_no_room(warmup_steps: int, decay_steps: int, total_steps: int) -> None:
-    """Raise if warm-up and decay are longer than the whole."""
-    if warmup_steps + decay_steps > total_steps:
-        raise ValueError(
-            f"warmup_steps ({warmup_steps}) and decay_steps ({decay_steps}) must not be more than total_steps "
-            f"({total_steps}) together"
-        )
+def no_floor(decay: Decay) -> str:
+    """What is wrong with a decay that lacks a floor."""
+    return f"decay '{decay}' never reaches 0; set min_lr_ratio to a number above 0, such as 0.01"
+
+
+def no_room(warmup_steps: int, decay_steps: int, total_steps: int) -> str:
+    """What is wrong where warm-up and decay are longer than the whole."""
+    return (
+        f"warmup_steps ({warmup_steps}) and decay_steps ({decay_steps}) must not be more than total_steps "
+        f"({total_steps}) together"
+    )
+
+
+def _too_short(begin: int, end: int, decay_steps: int) -> str:
+    return (
+        f"the cycle from update {begin} to {end} must have room for decay_steps ({decay_steps}); restarts are "
+        "increasing, between warmup_steps and total_steps"
+    )
 
 
 @dataclass
@@ -62,7 +72,8 @@ class WSD:
         t > T               f(t) = r
 
     f(0) = 0 when W > 0, f(W) = 1, f(T - D) = 1, f(T) = r, and r from then on. The decays exponential and inverse need
-    r > 0. MiniCPM's exponential decay, 0.5^(n / h) after n updates of it, has r = 0.5^(D / h).
+    r > 0. MiniCPM's exponential decay, 0.5^(n / h) after n updates of it, has r = 0.5^(D / h). transformers'
+    get_wsd_schedule is this where r = 0; otherwise its warm-up begins at r.
     """
 
     total_steps: PositiveSteps
@@ -77,7 +88,8 @@ class WSD:
             raise ValueError(
                 f"warmup_steps ({W}) and decay_steps ({D}) must not be more than total_steps ({T}) together"
             )
-        refuse_no_floor(self.decay, self.min_lr_ratio)
+        if lacks_a_floor(self.decay, self.min_lr_ratio):
+            raise ValueError(no_floor(self.decay))
 
     def multiplier(self, t: int, mp: Any) -> Any:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
@@ -114,21 +126,15 @@ class WSDS:
     min_lr_ratio: Fraction = 0.0
 
     def __post_init__(self) -> None:
-        for begin, end, what in self._cycles():
-            if end - begin < self.decay_steps:
-                raise ValueError(
-                    f"the cycle from update {begin} to {what} ({end}) must have room for decay_steps "
-                    f"({self.decay_steps}); restarts are increasing, and before total_steps"
-                )
-        refuse_no_floor(self.decay, self.min_lr_ratio)
-
-    def _cycles(self) -> Iterator[tuple[int, int, str]]:
-        """The first update of each cycle and its end, and what the end is."""
-        begin = self.warmup_steps
+        begin, D, T = self.warmup_steps, self.decay_steps, self.total_steps
         for restart in self.restarts:
-            yield begin, restart, "a restart"
+            if restart - begin < D:
+                raise ValueError(_too_short(begin, restart, D))
             begin = restart
-        yield begin, self.total_steps, "total_steps"
+        if T - begin < D:
+            raise ValueError(_too_short(begin, T, D))
+        if lacks_a_floor(self.decay, self.min_lr_ratio):
+            raise ValueError(no_floor(self.decay))
 
     def multiplier(self, t: int, mp: Any) -> Any:
         """f(t), with the functions and the precision of the mpmath context `mp`."""
@@ -137,7 +143,10 @@ class WSDS:
             return mp.mpf(t) / W
         if t >= self.total_steps:
             return r
-        E = next(end for _, end, _ in self._cycles() if t < end)
+        E = self.total_steps
+        for restart in self.restarts:
+            if t < restart:
+                E = min(E, restart)
         return mp.mpf(1) if t <= E - D else decayed(self.decay, mp.mpf(1), r, mp.mpf(t - (E - D)) / D, mp)
 
 
