@@ -49,20 +49,27 @@ def plan(spec: Spec) -> list[GroupPlan]:
         PluginError: a schedule cannot be built.
     """
     refuse_open(spec)
-    rules = [(str(rule), rule.settings) for rule in spec.groups]
-    return [group_plan(spec, name, spec.optimizer, own) for name, own in [(DEFAULT, {}), *rules]]
+    rules = [group_plan(spec, str(rule), rule.optimizer or spec.optimizer, rule.settings) for rule in spec.groups]
+    return [group_plan(spec, DEFAULT, spec.optimizer, {}), *rules]
 
 
 def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, Any]) -> GroupPlan:
     """The plan of one group.
 
+    How far `layer_decay` scales a rate depends on the model; the plan is that of the last layer.
+
     Args:
         spec: whose schedule it follows.
         name: what it is called.
         component: its optimizer.
-        own: the settings that differ from the optimizer's; errors as in `plan`.
+        own: what its rule states; errors as in `plan`.
     """
     settings = {key: value for key, value in {**component.settings, **own}.items() if key in _known(component)}
+    scale = own.get("lr_scale", 1.0)
+    if "lr" in settings and scale != 1:
+        settings["lr"] = (
+            settings["lr"].scaled(scale) if isinstance(settings["lr"], Timeline) else settings["lr"] * scale
+        )
     with plugin_code(f"a schedule of the group '{name}' cannot be built"):
         driven = drives(settings)
     started = at_start(settings, driven)
@@ -76,6 +83,8 @@ def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, An
     if "lr" in started and "lr" not in scheduled and spec.scheduler is not None:
         values["lr"] = factor(spec, float(started["lr"]))
         scheduled["lr"] = spec.scheduler
+    if "lr" in values and own.get("freeze"):
+        values["lr"] = _frozen(values["lr"], own["freeze"])
     return GroupPlan(name, component.name, values, scheduled)
 
 
@@ -86,6 +95,10 @@ def _known(component: Component) -> list[str]:
 def _constant(value: Any) -> Callable[[int], Any]:
     plain = list(value) if isinstance(value, tuple) else value
     return lambda t: plain
+
+
+def _frozen(rate: Callable[[int], Any], steps: float) -> Callable[[int], Any]:
+    return lambda t: 0.0 if t < steps else rate(t)
 
 
 def _moving(value: Any, driven: Any) -> Callable[[int], Any]:
