@@ -8,13 +8,11 @@ from fractions import Fraction
 from itertools import accumulate
 
 import mpmath
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import optreg
-from optreg import SpecError
 from optreg.multipliers import curve
 
 MP = mpmath.mp.clone()
@@ -48,7 +46,9 @@ class Facts:
     """The batch, the epoch and the horizon of a run, and how to count with them."""
 
     def __init__(self, draw):
-        stages = draw(st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 30)), min_size=1, max_size=3))
+        stages = draw(
+            st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5), st.integers(1, 30)), min_size=1, max_size=3)
+        )
         lengths = [length for _, _, length in stages[:-1]] + [UPDATES]
         sizes = [(a, b) for (a, b, _), length in zip(stages, lengths, strict=True) for _ in range(length)]
         self.consumed = {
@@ -311,7 +311,10 @@ def driven(run):
 def in_place_of_numbers(phases):
     """The phases as those of hyperparameters: each begins at a value of its own."""
     first = {**phases[0], "from": 0.35} if not isinstance(phases[0].get("from"), float) else phases[0]
-    low = [{**phase, **{key: 0.25 for key in ("from", "to") if isinstance(phase.get(key), float)}} for phase in [first, *phases[1:]]]
+    low = [
+        {**phase, **{key: 0.25 for key in ("from", "to") if isinstance(phase.get(key), float)}}
+        for phase in [first, *phases[1:]]
+    ]
     return low
 
 
