@@ -183,7 +183,12 @@ def random_run(plugins, draw):
             "weight_decay": random_phases(plugins, draw, [0.1, 0.2, 0.05]),
             "betas": [random_phases(plugins, draw, [0.8, 0.9]), 0.95],
         },
-        "groups": [{"match": "a", "lr": 0.05}, {"match": "b", "lr": random_phases(plugins, draw, [0.1, 0.3])}],
+        "groups": [
+            {"match": "a", "lr": 0.05, "freeze": draw.choice([True, 30, "10%"])},
+            {"match": "b", "lr": random_phases(plugins, draw, [0.1, 0.3]), "lr_scale": 0.5},
+            {"match": "c", "lr_scale": draw.choice([0.1, 2.0])},
+            {"match": "d", "optimizer": {"name": "lion", "lr": 0.25}, "weight_decay": 0.5},
+        ],
         "scheduler": random_phases(plugins, draw, [0.5, 0.1, "10%", "100%"], relative=True),
         "horizon": draw.choice([1000, "100M tokens", "3 epochs", "70_000 samples"]),
         "batch": draw.choice(
@@ -200,7 +205,7 @@ def pure_plugins():
     registry = default_registry()
     entries = [entry for entry in registry.entries(Kind.SCHEDULER) if entry.distribution == "optreg"]
     plugins = {entry.name: registry.scheduler(entry.qualified).plugin for entry in entries}
-    return {name: plugin for name, plugin in plugins.items() if not name.startswith("torch.")}
+    return {name: plugin for name, plugin in plugins.items() if plugin.traits.pure is not False}
 
 
 def right(make, count):
