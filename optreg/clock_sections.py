@@ -41,7 +41,7 @@ def with_facts(document: Document, facts: Mapping[str, Any]) -> Document:
 
 def check_clock(document: Document) -> tuple[Clock, list[Problem]]:
     """The clock that the sections describe; what is wrong counts as left to the trainer, so that it is told once."""
-    stated = {key: document.data[key] for key in FACTS if document.data.get(key) is not None}
+    stated = {key: document.data[key] for key in FACTS if key in document.data}
     opened = frozenset(key for key, value in stated.items() if isinstance(value, str) and value == TRAINER)
     faulty = {key for key, value in stated.items() if value is FAULTY}
     clock = Clock(open=opened | faulty, said=stated)
@@ -81,7 +81,7 @@ def _length(document: Document, key: str, value: Any) -> tuple[Quantity | None, 
         if found.amount <= 0:
             raise ValueError("must be more than nothing")
     except ValueError as error:
-        hint = f"; write '{key}: {TRAINER}' if only the trainer knows it" if isinstance(value, str) else ""
+        hint = f"; write '{key}: {TRAINER}' if only the trainer knows it" if isinstance(value, str | None) else ""
         return None, [document.problem((key,), f"'{key}' {error}{hint}")]
     return found, []
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from optreg.clock import START, Clock, LackingError, OpenError, Point
 from optreg.entries import Kind
-from optreg.errors import Path, Problem
+from optreg.errors import Path, Problem, shown
 from optreg.formulas import factor
-from optreg.hyperparameters import complaints, defaults, names, numbers
-from optreg.quantities import Quantity, Unit, quantity, shown
+from optreg.hyperparameters import complaints, defaults, is_number, names, numbers
+from optreg.quantities import Quantity, Unit, quantity, share
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.remedies import CLASS_KEYS
@@ -124,7 +124,14 @@ class _Reader:
             self.ended = None
             return
         with registration.entry.naming():
-            self._read(path, data, registration, plugin, name, known)
+            self._read(path, self._without_nulls(path, data, plugin), registration, plugin, name, known)
+
+    def _without_nulls(self, path: Path, data: dict[str, Any], plugin: SchedulePlugin) -> dict[str, Any]:
+        """The data without values that are empty, of what every phase may state; a problem is told for each."""
+        empty = [key for key in (*KEYS, plugin.horizon) if key in data and data[key] is None]
+        for key in empty:
+            self.problem((*path, key), f"'{key}' has no value; write one, or leave '{key}' out")
+        return {key: FAULTY if key in empty else value for key, value in data.items()}
 
     def _read(
         self,
@@ -148,7 +155,7 @@ class _Reader:
         steps = None if first is None or curve_end is None else curve_end.update - first.update
         overlap = begin is not None and first is not None and end is not None and end.update < first.update
         if overlap:
-            self._tell_overlap(path, length, begin, first, end)  # type: ignore[arg-type]  # they are known
+            self._tell_overlap(path, data, plugin, begin, first, end)  # type: ignore[arg-type]  # they are known
         if plugin.horizon and (steps is not None or not self.endless):
             own[plugin.horizon] = _NOT_KNOWN if steps is None or overlap else max(steps, 1)
         self.problems += wrong_values(self.document, path, name, plugin, own)
@@ -176,7 +183,7 @@ class _Reader:
         end: Point | None,
     ) -> tuple[Quantity | None, Point | None]:
         """The length of the whole curve, if the phase is a part of it, and where the curve would end."""
-        stated = plugin.horizon and data.get(plugin.horizon) is not None
+        stated = plugin.horizon and data.get(plugin.horizon) not in (None, FAULTY)
         if not stated or not any(data.get(key) is not None for key in LENGTHS):
             return None, end
         return self._point((*path, str(plugin.horizon)), f"'{plugin.horizon}'", data[str(plugin.horizon)], "for")
@@ -307,16 +314,17 @@ class _Reader:
         return length, None
 
     def _tell_overlap(
-        self, path: Path, length: tuple[str, Quantity] | None, begin: Point, first: Point, end: Point
+        self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, begin: Point, first: Point, end: Point
     ) -> None:
+        key = next((key for key in (*LENGTHS, plugin.horizon) if key and key in data), None)
         if end.update >= begin.update:
             message = f"the warm-up lasts until update {first.update:,}, but the phase ends at update {end.update:,}"
             self.problem((*path, "warmup_steps"), f"{message}; make the phase longer, or the warm-up shorter")
             return
         where = f"update {end.update:,}, but the phase begins at update {begin.update:,}"
-        if length:
-            message = f"'{length[0]}' leads to {where}; 'until' is counted from the beginning of the run"
-            self.problem((*path, length[0]), message)
+        if key:
+            message = f"'{key}' leads to {where}; 'until' is counted from the beginning of the run"
+            self.problem((*path, key), message)
         else:
             message = f"the phase lasts to the end of the run, {where}; make the run longer, or leave the phase out"
             self.problem(path, message)
@@ -363,19 +371,16 @@ def level(document: Document, place: Path, value: Any, base: float | None) -> tu
             return None, [document.problem(place, f"'{key}' {fault}")]
         read = Level(float(value), value == 0 and base is not None, value, document.where(place))
         return (read.shared(base) if base else read), []
-    text = value.strip() if isinstance(value, str) else ""
-    try:
-        share = Fraction(text.removesuffix("%").strip().replace("_", ""))
-    except (ValueError, ZeroDivisionError):
-        share = None
-    if share is None or not text.endswith("%"):
-        hint = "; remove the quotes" if share is not None else ""
+    percent = share(value) if isinstance(value, str) else None
+    if percent is None:
+        hint = "; remove the quotes" if isinstance(value, str) and is_number(value) else ""
         message = f"'{key}' must be a value or a share, such as 2.2e-5 or 10%, not {shown(value)}{hint}"
         return None, [document.problem(place, message)]
-    if share < 0 or share > 10**9:
-        fault = "must not be negative" if share < 0 else "must not be that large"
+    text = value.strip()
+    if percent < 0 or percent > 10**9:
+        fault = "must not be negative" if percent < 0 else "must not be that large"
         return None, [document.problem(place, f"'{key}' {fault}, as {text} is")]
-    return Level(float(share / 100), True, text, document.where(place)), []
+    return Level(float(percent / 100), True, text, document.where(place)), []
 
 
 def _misplaced(number: float, base: float | None) -> str | None:
@@ -389,9 +394,9 @@ def _misplaced(number: float, base: float | None) -> str | None:
     if not base:
         return "is a rate, but the optimizer states no lr above 0; write a share, such as 10%"
     if number > FAR * base:
-        share = f"{float(number * 100):g}%"
+        instead = f"{float(number * 100):g}%"
         times = f"{number / base:,.4g} times the optimizer's lr ({base:g})"
-        return f"is a rate of {number:g}, {times}; write {share} if it is a share of that"
+        return f"is a rate of {number:g}, {times}; write {instead} if it is a share of that"
     return None
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Final
 
-from optreg.errors import did_you_mean
+from optreg.errors import did_you_mean, shown
 
 TRAINER: Final = "trainer"
 """What a spec writes for a fact that only the trainer knows."""
@@ -37,9 +37,29 @@ _OTHER_WORDS: Final = {
 
 _SUFFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
-_NUMBER: Final = r"(?P<number>[-+]?(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?)"
+_PLAIN: Final = r"(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?"
+_NUMBER: Final = rf"(?P<number>[-+]?{_PLAIN})"
 _QUANTITY: Final = re.compile(rf"\s*{_NUMBER}(?P<suffix>[A-Za-z]?)(?:\s*(?P<share>%)|\s+(?P<unit>[A-Za-z]+))?\s*")
 _BLANKS_ELSEWHERE: Final = re.compile(rf"\s*{_NUMBER}\s*(?P<suffix>[kKMBT]?)\s*(?P<unit>[A-Za-z]+)\s*")
+_SHARE: Final = re.compile(rf"\s*{_NUMBER}\s*%\s*")
+_COUNT: Final = rf"\+?{_PLAIN}[{''.join(_SUFFIXES)}]?\s+"
+
+
+def form(*units: Unit) -> str:
+    """A regular expression of the texts that are quantities in one of the units.
+
+    It knows their form alone: that a number is too large, or is no whole number of updates, it cannot tell.
+    """
+    words = "|".join(word for word, unit in _WORDS.items() if unit in units and unit is not Unit.SHARE)
+    choices = [f"{_COUNT}({words})"] if words else []
+    choices += [rf"\+?{_PLAIN}\s*%"] if Unit.SHARE in units else []
+    return rf"^\s*({'|'.join(choices)})\s*$"
+
+
+def size_form() -> str:
+    """A regular expression of the texts that say what one update consumes, as `form` of quantities."""
+    return rf"^\s*{_COUNT}(tokens?|samples?(\s+of\s+{_COUNT}tokens?)?)\s*$"
+
 
 LARGEST: Final = Fraction(10**24)
 """No run is longer, in any unit."""
@@ -90,6 +110,12 @@ def quantity(value: Any) -> Quantity:
     return Quantity(Fraction(int(value)), Unit.STEPS, int(value))
 
 
+def share(text: str) -> Fraction | None:
+    """The number of percent that a text such as `10%` states, which may be negative; None if it is none."""
+    found = _SHARE.fullmatch(text)
+    return Fraction(found["number"].replace("_", "")) if found else None
+
+
 def is_meant(value: Any) -> bool:
     """Whether a value is a quantity, or a text that begins like one and so is meant as one."""
     return isinstance(value, Quantity) or (isinstance(value, str) and re.match(r"\s*[-+]?\.?[0-9]", value) is not None)
@@ -116,9 +142,11 @@ def _read(text: str) -> Quantity:
         )
         raise ValueError(f"has the unknown unit '{word}' in {shown(text)}{near}")
     unit = _WORDS[word]
-    amount = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
-    if amount < 0:
+    if number.startswith("-"):
         raise ValueError(f"must not be negative, as '{text}' is")
+    if suffix and unit is Unit.SHARE:
+        raise ValueError(f"has the suffix '{suffix}' before '%' in {shown(text)}; write the number out")
+    amount = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
     if amount > LARGEST:
         raise ValueError(f"is out of range: {shown(text)}")
     if unit is Unit.STEPS and amount.denominator != 1:
@@ -134,16 +162,6 @@ def _with_blanks_right(text: str) -> str:
     """What to write for a quantity whose blanks are elsewhere, such as `10 T tokens` or `10tokens`."""
     found = _BLANKS_ELSEWHERE.fullmatch(text)
     return f"; write '{found['number']}{found['suffix']} {found['unit']}'" if found and found["unit"] in _WORDS else ""
-
-
-def shown(value: Any) -> str:
-    """A value as a spec writes it."""
-    if isinstance(value, dict | list | tuple):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    if isinstance(value, int) and value.bit_length() > 100:  # Python does not print very long ones
-        return f"a number of {value.bit_length()} bits"
-    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +183,7 @@ class Size:
         return {Unit.STEPS: 1, Unit.TOKENS: self.tokens, Unit.SAMPLES: self.samples}.get(unit)
 
 
-_SIZE: Final = re.compile(r"(?P<first>.+?)(?:\s+of\s+(?P<each>.+))?\s*")
+_SIZE: Final = re.compile(r"(?P<first>.+?)(?:\s+of\s+(?P<each>.+))?\s*", re.DOTALL)
 
 SIZES: Final = "'4M tokens', '1024 samples' or '2048 samples of 4096 tokens'"
 

@@ -75,6 +75,12 @@ class Component:
         """The distribution and version that the plugin comes from."""
         return self.registration.entry
 
+    @property
+    def by_metric(self) -> bool:
+        """Whether it is a schedule whose steps take a metric, so that its rates are not known before the run."""
+        plugin = self.registration.plugin
+        return isinstance(plugin, SchedulePlugin) and plugin.traits.driven_by == "metric"
+
     def changed(self, settings: Mapping[str, Any]) -> "Component":
         """The component with other values; those of a warm-up before a schedule are among them."""
         own = {**self.settings, **settings}
