@@ -300,7 +300,7 @@ class _Reader:
         except OpenError as error:
             self.open.add(error.fact)
         except ValueError as error:
-            self.problem(path, f"{what} {error}")
+            self.problem(path, f"{what}: {error}")
         return length, None
 
     def _tell_overlap(
@@ -403,6 +403,11 @@ def with_timelines(
                 read[key] = FAULTY
             continue
         count = lengths[key]
+        if count is not None and not isinstance(value, tuple):
+            message = f"{owner}: {key} has {count} elements; write a list with a schedule in the place of one"
+            problems.append(document.problem(place, message))
+            read[key] = FAULTY
+            continue
         if isinstance(value, dict) and not {"name", *CLASS_KEYS} & value.keys():
             message = f"{owner}: {key} must be a valid number, not a mapping; a schedule in its place has a 'name'"
             problems.append(document.problem(place, message))
@@ -412,11 +417,6 @@ def with_timelines(
             found_, wrong = timeline(document, place, value, registry, clock, Driven(key))
             read[key] = FAULTY if found_ is None else found_
             problems += wrong
-            continue
-        if not isinstance(value, tuple):
-            message = f"{owner}: {key} has {count} elements; write a list with a schedule in the place of one"
-            problems.append(document.problem(place, message))
-            read[key] = FAULTY
             continue
         items: list[Any] = []
         for index, item in enumerate(value):
