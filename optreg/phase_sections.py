@@ -27,7 +27,7 @@ from optreg.settings_checks import (
     without_placeholders,
     wrong_values,
 )
-from optreg.spec import Component, Level, Phase, Timeline
+from optreg.spec import Component, Level, Phase, Timeline, quantities
 from optreg.yaml_reader import FAULTY, Document
 
 LENGTHS = ("for", "until")
@@ -195,6 +195,7 @@ class _Reader:
         also = [key for key in KEYS if key not in known]
         unknown = {key: value for key, value in settings.items() if key not in levels}
         self.problems += [*problems, *unknown_keys(self.document, path, name, unknown, known, also)]
+        self.open |= {self.clock.lacks(length) for length in quantities(settings.values())} - {""}
         required = {key: 0.0 for key in plugin.traits.levels or () if key not in defaults(plugin.reference)}
         return required | {key: value for key, value in settings.items() if key in own_names(plugin)}
 

@@ -180,6 +180,7 @@ def counted(
             if length.unit is Unit.STEPS:
                 return int(length.amount)
             if point is None:
+                clock.at(length)  # tells if nothing converts it, wherever it stands
                 return length
             return clock.back_from(point, length) if key in tail else clock.between(point, length)
         except OpenError:

@@ -284,6 +284,8 @@ def mutated(spec: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def _mutate(spec: dict[str, Any], pick: random.Random) -> None:
     places = [*_places(spec)]
+    if not places:
+        return
     place = pick.choice(places)
     inner, key = _at(spec, place[:-1]), place[-1]
     kind = pick.choice(["value", "value", "value", "drop", "rename", "add", "add", "move", "list", "number"])
