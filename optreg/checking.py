@@ -19,7 +19,7 @@ from optreg.on_resume import OnResume
 from optreg.phase_sections import Driven, are_phases, level, timeline, with_timelines, with_whole
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
-from optreg.rule_sections import rules_of
+from optreg.rule_sections import rules_of, with_own_rate
 from optreg.settings_checks import (
     Span,
     complete,
@@ -78,8 +78,9 @@ def _overriding(document: Document, spec: Spec) -> Iterator[Problem]:
         yield document.problem((Kind.SCHEDULER.value, "name"), no_drives(schedule.name, spec.scheduled))
         return
     for index, rule in enumerate(spec.groups):
-        for key, told in overridden(schedule, spec.optimizer.settings, rule.settings):
-            yield document.problem(("groups", index, key), told)
+        own, where = with_own_rate(rule, spec.optimizer)
+        for key, told in overridden(schedule, spec.optimizer.settings, own):
+            yield document.problem(("groups", index, key if key in rule.settings else where), told)
 
 
 def check_component(

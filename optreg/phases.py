@@ -7,7 +7,6 @@ from typing import Any
 
 from optreg.errors import PluginError
 from optreg.protocols import Schedule
-from optreg.records import SchedulePlugin
 from optreg.spec import Component, Phase, Timeline
 
 
@@ -58,7 +57,9 @@ class Piece:
         weight = self.schedule(s)
         if self.first != 1 or self.last != 0:
             weight = (weight - self.last) / (self.first - self.last)
-        return self.start * weight + to * (1 - weight)
+        value = self.start * weight + to * (1 - weight)
+        low, high = (to, self.start) if to < self.start else (self.start, to)
+        return min(max(value, low), high)  # rounding may carry it past its ends
 
     @property
     def final(self) -> float:
@@ -99,7 +100,7 @@ class Phases:
     def joints(self) -> tuple[int, ...]:
         """The first updates of all pieces but the first, and the end if there is one."""
         ends = () if self.pieces[-1].steps is None else (int(self._end),)
-        return (*self._begins[1:], *ends)
+        return tuple(dict.fromkeys((*self._begins[1:], *ends)))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -126,12 +127,10 @@ def phases(timeline: Timeline, make: Callable[[Component], Schedule]) -> Phases:
         piece = _piece(phase, make, start, to, base)
         if piece.steps == 0:
             level = piece.start if to is None else to
-            continue
-        pieces.append(piece)
+            piece = Piece(phase.begin, None, level, level, 0)
+        if piece.steps != 0 or phase is timeline.phases[-1]:
+            pieces.append(piece)
         level = None if piece.steps is None else piece.final
-    if not pieces:
-        assert level is not None
-        pieces = [Piece(0, None, level, level, 1, 1)]
     made = tuple(_scaled(piece, timeline.factor) for piece in pieces)
     return Phases(made, tuple(_settings(phase, timeline.factor) for phase in timeline.phases))
 
@@ -144,12 +143,6 @@ def _piece(
     if phase.component is None:
         assert start is not None
         return Piece(begin, None, start, to, lasts, phase.steps or 0)
-    plugin = phase.component.registration.plugin
-    assert isinstance(plugin, SchedulePlugin)
-    levels = plugin.traits.levels or ()
-    if start is not None and to is not None and len(levels) == 2 and min(start, to) >= 0:
-        schedule = make(phase.component.changed(dict(zip(levels, (start, to), strict=True))))
-        return Piece(begin, schedule, start, None, lasts)
     schedule = make(phase.component)
     first = schedule(0)
     if to is not None:

@@ -40,6 +40,7 @@ _SUFFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 
 _PLAIN: Final = r"(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?"
 _NUMBER: Final = rf"(?P<number>[-+]?{_PLAIN})"
 _QUANTITY: Final = re.compile(rf"\s*{_NUMBER}(?P<suffix>[A-Za-z]?)(?:\s*(?P<share>%)|\s+(?P<unit>[A-Za-z]+))?\s*")
+_BLANKS_ELSEWHERE: Final = re.compile(rf"\s*{_NUMBER}\s*(?P<suffix>[kKMBT]?)\s*(?P<unit>[A-Za-z]+)\s*")
 _SHARE: Final = re.compile(rf"\s*{_NUMBER}\s*%\s*")
 _COUNT: Final = rf"\+?{_PLAIN}[{''.join(_SUFFIXES)}]?\s+"
 
@@ -62,6 +63,9 @@ def size_form() -> str:
 
 LARGEST: Final = Fraction(10**24)
 """No run is longer, in any unit."""
+
+MOST_UPDATES: Final = 2**53
+"""No run has more updates: up to here, every number of them is exact in a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +102,11 @@ def quantity(value: Any) -> Quantity:
     if isinstance(value, str):
         return _read(value)
     if value < 0:
-        raise ValueError(f"must not be negative, as {value} is")
-    if isinstance(value, float) and not (value.is_integer() and value <= 2**53):
+        raise ValueError(f"must not be negative, as {shown(value)} is")
+    if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"must be a whole number of updates, not {value!r}")
-    if value > LARGEST:
-        raise ValueError("is out of range: no run has so many updates")
+    if value > MOST_UPDATES:
+        raise ValueError(f"must be at most 2^53 updates, not {shown(value)}")
     return Quantity(Fraction(int(value)), Unit.STEPS, int(value))
 
 
@@ -120,7 +124,7 @@ def is_meant(value: Any) -> bool:
 def _read(text: str) -> Quantity:
     found = _QUANTITY.fullmatch(text)
     if not found:
-        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {shown(text)}")
+        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {shown(text)}{_with_blanks_right(text)}")
     number, suffix, word = found["number"], found["suffix"], found["share"] or found["unit"]
     if suffix not in _SUFFIXES:
         raise ValueError(f"ends its number with '{suffix}' in {shown(text)}; a suffix is k, M, B or T")
@@ -147,9 +151,17 @@ def _read(text: str) -> Quantity:
         raise ValueError(f"is out of range: {shown(text)}")
     if unit is Unit.STEPS and amount.denominator != 1:
         raise ValueError(f"must be a whole number of updates, not '{text}'")
+    if unit is Unit.STEPS and amount > MOST_UPDATES:
+        raise ValueError(f"must be at most 2^53 updates, not '{text}'")
     if unit is Unit.SHARE and amount > 100:
         raise ValueError(f"must be at most 100% of the run, not '{text}'")
     return Quantity(amount, unit, text.strip())
+
+
+def _with_blanks_right(text: str) -> str:
+    """What to write for a quantity whose blanks are elsewhere, such as `10 T tokens` or `10tokens`."""
+    found = _BLANKS_ELSEWHERE.fullmatch(text)
+    return f"; write '{found['number']}{found['suffix']} {found['unit']}'" if found and found["unit"] in _WORDS else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +202,10 @@ def size(value: Any) -> Size:
             if not known or (known["share"] or known["unit"]) not in _WORDS:
                 _read(part)  # says what is wrong with it
         raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
+    texts = [text for text in (found["first"], found["each"]) if text]
+    bare = next((text for text in texts if re.fullmatch(rf"\s*{_NUMBER}[A-Za-z]?\s*", text)), None)
+    if bare:
+        raise ValueError(f"has no unit in {shown(bare)}; write '{bare} tokens' or '{bare} samples'")
     first, each = _read(found["first"]), _read(found["each"]) if found["each"] else None
     counts = [amount.amount for amount in (first, each) if amount]
     if any(count.denominator != 1 or count < 1 for count in counts):

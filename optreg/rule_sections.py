@@ -8,6 +8,7 @@ from optreg.clock import Clock, OpenError
 from optreg.criteria import CRITERIA, TEXTS, Criterion
 from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.layers import PLACE, fault
+from optreg.origins import SCALES
 from optreg.phase_sections import with_timelines
 from optreg.quantities import quantity
 from optreg.records import OptimizerPlugin
@@ -248,3 +249,21 @@ class _Reader:
 
 
 _EXAMPLES = {"lr_scale": 0.1, "layer_decay": 0.75}
+
+
+def with_own_rate(rule: Rule, optimizer: Component) -> tuple[dict[str, Any], str]:
+    """The settings of a rule, with the rate that it leads to, and the key that does.
+
+    Args:
+        rule: the rule.
+        optimizer: the optimizer of the section.
+    """
+    settings = rule.settings
+    base, key = (rule.optimizer, "optimizer") if rule.optimizer else (optimizer, "lr")
+    rate = settings.get("lr", base.settings.get("lr"))
+    factors = [scale for scale in SCALES if scale in settings]
+    if isinstance(rate, int | float) and (factors or rule.optimizer):
+        for scale in factors:
+            rate *= settings[scale]
+        return {**settings, "lr": rate}, (factors or [key])[0]
+    return settings, key

@@ -180,3 +180,21 @@ def terminal():
         return output.decode()
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; without one, its tests are skipped, or fail where one is required."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not executable:
+        if os.environ.get("OPTREG_REQUIRE_BROWSER"):
+            pytest.fail("there is no chromium, and OPTREG_REQUIRE_BROWSER is set")
+        pytest.skip("there is no chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield started
+        started.close()

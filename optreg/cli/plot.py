@@ -10,6 +10,7 @@ import click
 from optreg.cli.curve import Curve, StepError, curve
 from optreg.cli.files import OutputFile
 from optreg.cli.output import overrides_option, plugins_print_to_stderr
+from optreg.cli.page import drawn, html_page
 from optreg.errors import PluginError
 from optreg.loading import load_spec
 from optreg.spec import Timeline
@@ -17,7 +18,14 @@ from optreg.spec import Timeline
 
 @click.command("plot")
 @click.argument("specs", nargs=-1, required=True)
-@click.option("-o", "--output", required=True, type=OutputFile, metavar="FILE", help="The image file: .png or .svg.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=OutputFile,
+    metavar="FILE",
+    help="The file: an image, .png or .svg, or a page with sliders, .html.",
+)
 @click.option(
     "--steps", type=click.IntRange(min=1), help="The last update to draw; by default, the end of each schedule."
 )
@@ -25,25 +33,33 @@ from optreg.spec import Timeline
 def command(specs: tuple[str, ...], output: OutputFile, steps: int | None, overrides: tuple[str, ...]) -> None:
     """Draw the learning rate of SPECS over the updates."""
     kind = Path(output.path).suffix.lower().removeprefix(".")
-    if kind not in {"png", "svg"}:
-        raise click.BadParameter(f"'{output.path}' must end in .png or .svg", param_hint="--output")
+    if kind not in {"png", "svg", "html"}:
+        raise click.BadParameter(f"'{output.path}' must end in .png, .svg or .html", param_hint="--output")
     files = list(dict.fromkeys(specs))
+    if kind == "html":
+        with plugins_print_to_stderr():
+            page = html_page(
+                [drawn(name, file, overrides) for name, file in zip(_short(files), files, strict=True)], steps
+            )
+        output.write(page)
+        click.echo(output.path)
+        return
     with plugins_print_to_stderr():
         curves = [curve(load_spec(file, overrides)) for file in files]
-        drawn = [(name, rates, *_points(rates, steps)) for name, rates in zip(_short(files), curves, strict=True)]
+        lines = [(name, rates, *_points(rates, steps)) for name, rates in zip(_short(files), curves, strict=True)]
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise click.ClickException("drawing needs matplotlib: pip install 'optreg[plot]'") from error
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for name, rates, at, values in drawn:
+    for name, rates, at, values in lines:
         # matplotlib hides labels that begin with an underscore, and reads $ as mathematics
         label = f"{rates.spec.optimizer.name}, {_schedule(rates)} ({name})".replace("$", r"\$")
         axes.plot(at, values, label=label, linewidth=2)
-    unit = " / ".join(dict.fromkeys(rates.unit for _, rates, _, _ in drawn))
+    unit = " / ".join(dict.fromkeys(rates.unit for _, rates, _, _ in lines))
     axes.set(xlabel="update", ylabel=unit, title=f"{unit.capitalize()} of each update")
-    if all(min(values) >= 0 for *_, values in drawn):
+    if all(min(values) >= 0 for *_, values in lines):
         axes.set_ylim(bottom=0)
     axes.margins(x=0)
     axes.grid(alpha=0.25)
@@ -64,6 +80,8 @@ def _short(files: Sequence[str]) -> list[str]:
 
 def _points(rates: Curve, steps: int | None) -> tuple[list[int], list[float]]:
     """The steps to draw and the rate at each, up to the first step without a rate."""
+    if rates.by_metric:
+        raise click.ClickException(f"{rates.origin} is driven by a metric: there is no curve before the run")
     at = rates.points(steps or rates.end + rates.end // 20 + 1)
     try:
         rates.at(0)

@@ -76,7 +76,7 @@ def rules(optimizers: Sequence[Described]) -> Schema:
 
 
 def rules_under(optimizers: Sequence[Described]) -> Schema:
-    """What rules may set under each optimizer: its settings, and those of optimizers that rules have of their own."""
+    """What rules may set under each optimizer: its settings, and those of the optimizers that rules name."""
     several = {"contains": {"required": ["optimizer"]}}
     return all_of(
         {

@@ -1,8 +1,5 @@
 """The report's page in a real browser."""
 
-import os
-import shutil
-
 import pytest
 
 from optreg.conformance import Status, Verdict, checks
@@ -32,23 +29,6 @@ VERDICTS = [
         curve=Curve(steps=[0, 1, 2], actual=[1.0, 0.5, 0.0], expected=[1.0, 0.5, 0.0]),
     ),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not executable:
-        if os.environ.get("OPTREG_REQUIRE_BROWSER"):
-            pytest.fail("there is no chromium, and OPTREG_REQUIRE_BROWSER is set")
-        pytest.skip("there is no chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ beyond that is refused, and never guessed at.
 """
 
 import ast
+import functools
 import inspect
 import json
 import math
@@ -25,8 +26,13 @@ FUNCTIONS: Final = frozenset(
 )  # fmt: skip
 """What `model.js` has of an mpmath context."""
 
-BUILT_IN: Final = frozenset(["abs", "bool", "enumerate", "float", "int", "len", "max", "min", "range", "sum", "zip"])
+BUILT_IN: Final = frozenset(
+    ["abs", "bool", "divmod", "enumerate", "float", "int", "len", "list", "max", "min", "next", "range", "sum", "zip"]
+)
 """What `model.js` has of Python's own functions."""
+
+OF_DICTS: Final = frozenset({"items", "keys", "values"})
+"""Methods of dicts."""
 
 _BINARY: Final = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _CALLED: Final = {ast.FloorDiv: "py.quotient", ast.Mod: "py.remainder", ast.Pow: "Math.pow"}
@@ -45,6 +51,7 @@ class UntranslatableError(Exception):
     """A formula has something that is not translated; the message says what."""
 
 
+@functools.cache
 def translated(reference: type) -> str:
     """The methods of a reference as one JavaScript expression, an object of functions.
 
@@ -122,6 +129,7 @@ class _Function:
         self.self = self.arguments[0] if bound else None
         stored = (node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
         self.local = {*self.arguments, *stored}
+        self.yields = any(isinstance(node, ast.Yield) for node in ast.walk(tree))
 
     def text(self, name: str) -> str:
         """The whole function."""
@@ -129,7 +137,7 @@ class _Function:
         declared = sorted(self.local - {*self.arguments})
         let = [f"let {', '.join(map(self.name, declared))};"] if declared else []
         lines = [*let, *self.block(self.tree.body)]
-        return f"function {name}({head}) {{\n{indent(chr(10).join(lines), '  ')}\n}}"
+        return f"function{'*' if self.yields else ''} {name}({head}) {{\n{indent(chr(10).join(lines), '  ')}\n}}"
 
     def name(self, name: str) -> str:
         """A local name, which must not be a word of JavaScript's or of the page's."""
@@ -160,13 +168,17 @@ class _Function:
                 if otherwise:
                     yield from self.braced("else", otherwise)
             case ast.For(target=target, iter=over, body=body, orelse=[]):
-                yield from self.braced(f"for ({self.target(target)} of {self.value(over)})", body)
+                yield from self.braced(f"for ({self.target(target)} of py.list({self.value(over)}))", body)
             case ast.While(test=test, body=body, orelse=[]):
                 yield from self.braced(f"while ({self.truth(test)})", body)
             case ast.Raise(exc=ast.Call(args=[message], keywords=[])):
-                yield f"throw new Error({self.value(message)});"
+                yield f"throw new Error({self.message(message)});"
             case ast.Expr(value=ast.Constant()) | ast.Pass():
                 pass
+            case ast.Expr(value=ast.Yield(value=ast.expr() as value)):
+                yield f"yield {self.value(value)};"
+            case ast.Expr(value=ast.Call() as value):
+                yield f"{self.value(value)};"
             case ast.Break():
                 yield "break;"
             case ast.Continue():
@@ -174,13 +186,21 @@ class _Function:
             case _:
                 raise UntranslatableError(f"{self.tree.name} has a statement '{_shown(node)}'")
 
+    def message(self, node: ast.expr) -> str:
+        """What an error says; its numbers need no format."""
+        if not isinstance(node, ast.JoinedStr):
+            return self.value(node)
+        parts = (part.value if isinstance(part, ast.FormattedValue) else part for part in node.values)
+        return f"[{', '.join(map(self.value, parts))}].join('')"
+
     def target(self, node: ast.expr) -> str:
         """What is assigned to."""
         match node:
             case ast.Name(id=name):
                 return self.name(name)
             case ast.Tuple(elts=elements) | ast.List(elts=elements):
-                return f"[{', '.join(map(self.target, elements))}]"
+                kept = ["" if isinstance(each, ast.Name) and each.id == "_" else self.target(each) for each in elements]
+                return f"[{', '.join(kept)}]"
             case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name == self.self:
                 return f"self.{attribute}"
         raise UntranslatableError(f"{self.tree.name} assigns to '{_shown(node)}'")
@@ -201,11 +221,18 @@ class _Function:
             case ast.Constant(value=int() | float() as value):
                 return _number(value)
             case ast.Name(id=name):
-                return self.name(name) if name in self.local else self.from_outside(name)
+                return (
+                    "self" if name == self.self else self.name(name) if name in self.local else self.from_outside(name)
+                )
             case ast.Attribute(value=owner, attr=attribute):
                 return self.attribute(owner, attribute)
-            case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
                 return f"[{', '.join(map(self.value, elements))}]"
+            case ast.Dict(keys=keys, values=values):
+                pairs = zip(map(self.value, filter(None, keys)), map(self.value, values), strict=True)
+                return f"new Map([{', '.join(f'[{key}, {value}]' for key, value in pairs)}])"
+            case ast.DictComp(key=key, value=value, generators=[each]):
+                return f"new Map({self.comprehension(ast.Tuple([key, value]), each)})"
             case ast.BinOp(left=left, op=operator, right=right):
                 pair = self.value(left), self.value(right)
                 if function := _CALLED.get(type(operator)):
@@ -218,8 +245,8 @@ class _Function:
                 return f"(!{self.truth(operand)})"
             case ast.BoolOp(op=operator, values=values):
                 *before, text = map(self.value, values)
-                for each in reversed(before):
-                    text = f"py.{'and' if isinstance(operator, ast.And) else 'or'}({each}, () => {text})"
+                for left_ in reversed(before):
+                    text = f"py.{'and' if isinstance(operator, ast.And) else 'or'}({left_}, () => {text})"
                 return text
             case ast.Compare(left=left, ops=operators, comparators=others):
                 return self.comparison([left, *others], operators)
@@ -228,16 +255,22 @@ class _Function:
             case ast.Subscript(value=owner, slice=ast.expr() as index) if not isinstance(index, ast.Slice):
                 return f"py.item({self.value(owner)}, {self.value(index)})"
             case ast.GeneratorExp(elt=item, generators=[each]) | ast.ListComp(elt=item, generators=[each]):
-                variable, over = self.target(each.target), self.value(each.iter)
-                kept = "".join(f".filter(({variable}) => {self.truth(test)})" for test in each.ifs)
-                return f"{over}{kept}.map(({variable}) => {self.value(item)})"
+                return self.comprehension(item, each)
             case ast.JoinedStr(values=parts):
                 return f"[{', '.join(map(self.value, parts))}].join('')"
             case ast.FormattedValue(value=value, conversion=-1, format_spec=None):
                 return self.value(value)
             case ast.Call(func=function, args=arguments, keywords=[]):
                 return self.call(function, arguments)
+            case ast.Call(func=ast.Name(id="zip") as function, args=arguments, keywords=[ast.keyword(arg="strict")]):
+                return self.call(function, arguments)
         raise UntranslatableError(f"{self.tree.name} has '{_shown(node)}'")
+
+    def comprehension(self, item: ast.expr, each: ast.comprehension) -> str:
+        """A list of what an item becomes for each element."""
+        variable, over = self.target(each.target), f"py.list({self.value(each.iter)})"
+        kept = "".join(f".filter(({variable}) => {self.truth(test)})" for test in each.ifs)
+        return f"{over}{kept}.map(({variable}) => {self.value(item)})"
 
     def comparison(self, values: list[ast.expr], operators: list[ast.cmpop]) -> str:
         """A chain of comparisons."""
@@ -246,13 +279,13 @@ class _Function:
         for left, operator, right in zip(texts, operators, texts[1:], strict=False):
             match operator:
                 case ast.Is():
-                    parts.append(f"({left} === {right})")
+                    parts.append(f"(({left} ?? null) === {right})")
                 case ast.IsNot():
-                    parts.append(f"({left} !== {right})")
+                    parts.append(f"(({left} ?? null) !== {right})")
                 case ast.In():
-                    parts.append(f"{right}.includes({left})")
+                    parts.append(f"py.contains({right}, {left})")
                 case ast.NotIn():
-                    parts.append(f"!{right}.includes({left})")
+                    parts.append(f"!py.contains({right}, {left})")
                 case _:
                     parts.append(f"({left} {_COMPARED[type(operator)]} {right})")
         return parts[0] if len(parts) == 1 else f"({' && '.join(parts)})"
@@ -266,6 +299,12 @@ class _Function:
                 return f"{self.whole.method(attribute)}({', '.join(given if static else ['self', *given])})"
             case ast.Name(id=name) if name not in self.local and name in self.outside.builtins and name in BUILT_IN:
                 return f"py.{name}({', '.join(given)})"
+            case ast.Name(id="getattr") if len(arguments) == 2 and given[0] == "self":
+                return f"self[{given[1]}]"
+            case ast.Attribute(value=ast.Constant(value=str()) as separator, attr="join"):
+                return f"{given[0]}.join({self.value(separator)})"
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in self.local and attribute in OF_DICTS:
+                return f"py.{attribute}({self.value(function.value)})"
             case ast.Name(id=name) if name not in self.local:
                 found = self.outside.globals.get(name)
                 if isinstance(found, FunctionType):
