@@ -12,14 +12,14 @@ from optreg.clock import FACTS, Clock
 from optreg.clock_sections import check_clock
 from optreg.conventions import CONVENTIONS
 from optreg.entries import Kind
-from optreg.errors import Path, Problem, did_you_mean
+from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.hyperparameters import complaints, names
 from optreg.multipliers import last_step, no_drives, no_warmup, shortened
 from optreg.on_resume import OnResume
 from optreg.phase_sections import Driven, are_phases, level, timeline, with_timelines, with_whole
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
-from optreg.rule_sections import rules_of
+from optreg.rule_sections import rules_of, with_own_rate
 from optreg.settings_checks import (
     Span,
     complete,
@@ -78,8 +78,9 @@ def _overriding(document: Document, spec: Spec) -> Iterator[Problem]:
         yield document.problem((Kind.SCHEDULER.value, "name"), no_drives(schedule.name, spec.scheduled))
         return
     for index, rule in enumerate(spec.groups):
-        for key, told in overridden(schedule, spec.optimizer.settings, rule.settings):
-            yield document.problem(("groups", index, key), told)
+        own, where = with_own_rate(rule, spec.optimizer)
+        for key, told in overridden(schedule, spec.optimizer.settings, own):
+            yield document.problem(("groups", index, key if key in rule.settings else where), told)
 
 
 def check_component(
@@ -179,7 +180,7 @@ def _ways_to_begin(
             component = replace(component, convention=value)
             if not isinstance(value, str) or value not in CONVENTIONS:
                 near = did_you_mean(str(value), [*CONVENTIONS])
-                problems.append(document.problem(place, f"there is no convention {value!r}{near}"))
+                problems.append(document.problem(place, f"there is no convention {shown(value)}{near}"))
         elif not plugin.takes_warmup:
             problems.append(
                 document.problem(place, f"{name} warms up from 0 by a formula of its own; leave {key} out", key=True)

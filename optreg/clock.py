@@ -45,7 +45,9 @@ class Stage:
         if unit is Unit.STEPS:
             return t
         before, each = self.tokens if unit is Unit.TOKENS else self.samples, self.size.of(unit)
-        return None if before is None or each is None else before + (t - self.begin) * each
+        if before is None or t == self.begin:
+            return before
+        return None if each is None else before + (t - self.begin) * each
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Point:
 
 
 START = Point(0)
+"""The beginning of the run."""
 
 
 @dataclass(frozen=True)
@@ -113,15 +116,11 @@ class Clock:
             OpenError: that is left to the trainer.
         """
         amount, unit = self._reduced(quantity)
-        if unit is Unit.STEPS and begin.exact is None:
-            return Point(begin.update + ceil(amount))
-        if unit is Unit.STEPS:
-            total = begin.update + amount
-        elif begin.exact and begin.exact[1] is unit:
+        if begin.exact and begin.exact[1] is unit:
             total = begin.exact[0] + amount
         else:
             total = self._known(begin.update, unit, quantity) + amount
-        return Point(self._first_at(total, unit, quantity), None if unit is Unit.STEPS else (total, unit))
+        return Point(self._first_at(total, unit, quantity), (total, unit))
 
     def between(self, begin: Point, quantity: Quantity) -> int:
         """The number of updates of a quantity that is counted from a point; errors as in `after`."""
@@ -149,10 +148,11 @@ class Clock:
             return None if part is None or self.epoch is None else part / self.epoch.amount
         if unit is Unit.SHARE:
             try:
-                end = self.end
+                whole, counted = self._reduced(self.horizon) if self.horizon else (0, Unit.STEPS)
             except (OpenError, LackingError):
                 return None
-            return None if not end else Fraction(100 * t, end)
+            part = self.consumed(t, counted)
+            return None if part is None or not whole else 100 * part / whole
         if unit is Unit.STEPS:
             return Fraction(t)
         found = self._stage(t).consumed(t, unit) if self.stages else None

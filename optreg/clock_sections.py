@@ -25,11 +25,11 @@ def with_facts(document: Document, facts: Mapping[str, Any]) -> Document:
     problems = [
         Problem(where, f"there is no fact '{key}'{did_you_mean(str(key), FACTS)}") for key in facts if key not in FACTS
     ]
-    given = read_mapping({key: value for key, value in facts.items() if key in FACTS})
+    given = read_mapping({key: value for key, value in facts.items() if key in FACTS and value is not None})
     problems += [Problem(where, problem.message) for problem in given.problems]
     for key, value in given.data.items():
         stated = document.data.get(key, TRAINER) if isinstance(document.data, dict) else FAULTY
-        if stated == TRAINER:
+        if stated is None or stated == TRAINER:
             document = document.put((key,), value, where)
         elif FAULTY not in (stated, value) and _meaning(key, stated) != _meaning(key, value):
             message = f"the spec says {_shown(stated)}, but the trainer says {_shown(value)}; write '{key}: {TRAINER}'"
@@ -40,12 +40,13 @@ def with_facts(document: Document, facts: Mapping[str, Any]) -> Document:
 
 
 def check_clock(document: Document) -> tuple[Clock, list[Problem]]:
-    """The clock that the sections describe; as far as one is wrong, as if it were not there."""
-    stated = {key: document.data[key] for key in FACTS if document.data.get(key) is not None}
+    """The clock that the sections describe; what is wrong counts as left to the trainer, so that it is told once."""
+    stated = {key: document.data[key] for key in FACTS if key in document.data}
     opened = frozenset(key for key, value in stated.items() if isinstance(value, str) and value == TRAINER)
-    clock = Clock(open=opened, said=stated)
+    faulty = {key for key, value in stated.items() if value is FAULTY}
+    clock = Clock(open=opened | faulty, said=stated)
     problems: list[Problem] = []
-    rest = {key: value for key, value in stated.items() if key not in opened and value is not FAULTY}
+    rest = {key: value for key, value in stated.items() if key not in opened | faulty}
     if "epoch" in rest:
         epoch, wrong = _length(document, "epoch", rest["epoch"])
         clock = _unknown(replace(clock, epoch=epoch), "epoch", wrong)
@@ -80,8 +81,8 @@ def _length(document: Document, key: str, value: Any) -> tuple[Quantity | None, 
         if found.amount <= 0:
             raise ValueError("must be more than nothing")
     except ValueError as error:
-        hint = f"; write '{key}: {TRAINER}' if only the trainer knows it" if isinstance(value, str) else ""
-        return None, [document.problem((key,), f"{key} {error}{hint}")]
+        hint = f"; write '{key}: {TRAINER}' if only the trainer knows it" if isinstance(value, str | None) else ""
+        return None, [document.problem((key,), f"'{key}' {error}{hint}")]
     return found, []
 
 
@@ -120,7 +121,7 @@ def _size(document: Document, path: Path, value: Any) -> tuple[Size | None, list
     try:
         return size(value), []
     except ValueError as error:
-        return None, [document.problem(path, f"{path[-1]} {error}")]
+        return None, [document.problem(path, f"'{path[-1]}' {error}")]
 
 
 def _end_of_stage(
@@ -140,10 +141,13 @@ def _end_of_stage(
     try:
         length = quantity(item[key])
         end = clock.after(begin, length) if key == "for" else clock.at(length)
-        if end.update <= begin.update and end != begin:
-            raise ValueError(f"leads to update {end.update:,}, but the stage begins at update {begin.update:,}")
+        if end.update <= begin.update:
+            where = f"leads to update {end.update:,}, but the stage begins at update {begin.update:,}"
+            raise ValueError(f"{where}; make it longer, or leave the stage out")
     except OpenError:
         return None, []
+    except LackingError as error:
+        return None, [document.problem((*path, key), str(error))]
     except ValueError as error:
         return None, [document.problem((*path, key), f"'{key}' {error}")]
     if last and not _covers(clock, end):
@@ -168,7 +172,7 @@ def _unreachable_end(document: Document, clock: Clock) -> list[Problem]:
     except OpenError:
         return []
     except LackingError as error:
-        return [document.problem(("horizon",), f"horizon: {error}")]
+        return [document.problem(("horizon",), str(error))]
     return []
 
 
@@ -181,4 +185,4 @@ def _meaning(key: str, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return f"'{value}'" if isinstance(value, str | int | float) else "another ramp"
+    return f"'{value}'" if isinstance(value, str | int | float) else "something else"

@@ -8,10 +8,8 @@ from optreg.hyperparameters import names, taken
 from optreg.layers import Layers
 from optreg.members import Member
 from optreg.multipliers import parts
+from optreg.origins import SCALES
 from optreg.spec import FOR_GOOD, FREEZE_STEPS, Component, Pairs, Rule, Timeline
-
-SCALES = ("lr_scale", "layer_decay")
-"""What multiplies the rate."""
 
 Claim = tuple[int, ...]
 """The numbers of the rules that match a name, in order."""

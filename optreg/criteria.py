@@ -59,9 +59,19 @@ class Form:
 
     def read(self, value: Any) -> tuple[Any, ...] | None:
         """The items of a value; None if it does not have this form."""
-        items = value if isinstance(value, tuple) else (value,)
+        items = tuple(map(self._item, value if isinstance(value, tuple) else (value,)))
         right = all(isinstance(item, self.item) and not isinstance(item, bool) for item in items)
         return items if items and right else None
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The JSON Schema (draft 2020-12) of a value."""
+        item = dict(self.schema)
+        return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
+
+    def _item(self, value: Any) -> Any:
+        """The integer 2 for the float 2.0, as everywhere in specs."""
+        return int(value) if self.item is int and isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +99,7 @@ class Criterion:
     @property
     def json_schema(self) -> dict[str, Any]:
         """The JSON Schema (draft 2020-12) of the value."""
-        item = dict(self.form.schema)
-        return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}], "description": self.says}
+        return {**self.form.json_schema, "description": self.says}
 
 
 def matcher(asked: Mapping[str, tuple[Any, ...]]) -> Matcher:
@@ -159,7 +168,7 @@ def _regex_fault(pattern: str) -> str | None:
             re.compile(pattern)  # the language is Python's own; `regex` takes more
         regex.compile(pattern)
     except (re.error, regex.error, RecursionError, OverflowError, FutureWarning) as error:
-        return f"is not a regular expression: {error}"
+        return f"{pattern!r} is not a regular expression: {error}"
     return None
 
 

@@ -4,7 +4,7 @@ import difflib
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -115,6 +115,18 @@ def printable(text: str, keep: str = "\n\t") -> str:
         else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def shown(value: object) -> str:
+    """A value of a spec, as YAML would write it, for messages; of a long one, the beginning."""
+    if isinstance(value, tuple):
+        return f"a list of {len(value)}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, int) and value.bit_length() > 1000:  # Python does not print very long ones
+        return f"a number of {value.bit_length()} bits"
+    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def raised(error: BaseException) -> str:

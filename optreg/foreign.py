@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from optreg.differences import listed
 from optreg.errors import PluginError, ResumeError, plugin_code
 from optreg.records import OptimizerPlugin, names
-from optreg.spec import Component
+from optreg.spec import FREEZE_STEPS, Component
 
 OPTIONS = frozenset(
     {"maximize", "foreach", "fused", "capturable", "differentiable"}  # torch's
@@ -21,6 +21,7 @@ OPTIONS = frozenset(
 
 BOOKKEEPING = frozenset(
     {"params", "param_names", "initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum"}  # torch's schedulers
+    | {FREEZE_STEPS}
 )
 """Keys of param groups that belong to no algorithm."""
 

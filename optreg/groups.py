@@ -16,7 +16,7 @@ from optreg.layers import Layers
 from optreg.matching import Matching
 from optreg.members import Member, lacking, members_of
 from optreg.multipliers import parts
-from optreg.origins import Origin, told
+from optreg.origins import SCALES, Origin, of_rules
 from optreg.spec import Component, Pairs, Rule, Timeline
 from optreg.traits import OptimizerTraits
 
@@ -160,7 +160,7 @@ def _misfits(group: Group, optimizer: Component) -> Iterator[Problem]:
     for part in parts(group.component.registration.plugin):
         own = {key: settings[key] for key in names(part) if key in settings}
         for complaint in complaints(part, own, group.component.name):
-            what = f"the rules {told(gave)} together" if len(gave) > 1 else f"the rule {told(gave)}"
+            what = f"{of_rules(gave)}{' together' if len(gave) > 1 else ''}"
             yield Problem(gave[-1].where, f"{complaint.message}, by {what}")
 
 
@@ -212,8 +212,7 @@ def _refusal(component: Component, rules: Sequence[Rule], refused: Sequence[str]
     more = f" and {len(refused) - SHOWN_MEMBERS} more" if len(refused) > SHOWN_MEMBERS else ""
     what = f"{_takes(_traits(component))}, but {', '.join(refused[:SHOWN_MEMBERS])}{more}"
     if rules:
-        plural = "s" if len(rules) > 1 else ""
-        message = f"{component.name}, the optimizer of the rule{plural} {told(rules)}, {what}"
+        message = f"{component.name}, the optimizer of {of_rules(rules)}, {what}"
         return Problem(
             component.where, f"{message}; leave them out of the rule, for example with 'not', or freeze them"
         )
@@ -312,7 +311,7 @@ def _idle(
                 yield Problem(rule.where, f"{about}: its 'not' number {item + 1} matches no parameter{missed}")
     for (number, key), applies in combining.applied.items():
         if not applies:
-            needed = "lr" if key in {"lr_scale", "layer_decay"} else key
+            needed = "lr" if key in SCALES else key
             fault = (
                 f"states '{key}' for parameters whose optimizer has no '{needed}'; remove it, or let it match others"
             )

@@ -14,7 +14,7 @@ import pydantic
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from optreg.errors import Path, PluginError, Problem, SpecError, did_you_mean, plugin_code
+from optreg.errors import Path, PluginError, Problem, SpecError, did_you_mean, plugin_code, shown
 from optreg.ranges import UPDATES
 
 
@@ -213,30 +213,20 @@ def _complaint(owner: str, path: Path, kind: str, message: str, value: object) -
         return Complaint(path, f"{owner} needs '{name}', which has no default; add it")
     hint = ""
     if isinstance(value, str) and kind in {"float_type", "int_type", "bool_type"}:
-        hint = "; remove the quotes" if _is_number(value) else ""
+        hint = "; remove the quotes" if is_number(value) else ""
     elif isinstance(value, str) and kind == "tuple_type" and "," in value:
         hint = f"; write a list: [{value.strip(' ()[]')}]"
     message = message.removeprefix("Input should be ")
-    return Complaint(path, f"{owner}: {name} must be {message}, not {_shown(value)}{hint}")
+    return Complaint(path, f"{owner}: {name} must be {message}, not {shown(value)}{hint}")
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text would be a number without its quotes."""
     try:
         float(text)
     except ValueError:
         return False
     return True
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"a list of {len(value)}"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, int) and value.bit_length() > 1000:  # Python does not print very long ones
-        return f"a number of {value.bit_length()} bits"
-    text = {"True": "true", "False": "false", "None": "null"}.get(repr(value), repr(value))
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_hyperparameters(reference: type, settings: Mapping[str, Any], owner: str | None = None) -> dict[str, Any]:

@@ -16,7 +16,11 @@ _STAND_IN: Final = "\ue000"
 
 def fault(pattern: str) -> str | None:
     """What is wrong with a pattern of layers; None if nothing is."""
-    if pattern.count(PLACE) != 1 or _compiled(pattern).groups != 1:
+    try:
+        has_place = pattern.count(PLACE) == 1 and _compiled(pattern).groups == 1
+    except re.error:  # in brackets
+        has_place = False
+    if not has_place:
         return f"has no place for the number of the layer in '{pattern}'; write it once, as in 'blocks.{PLACE}.*'"
     return None
 

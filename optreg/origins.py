@@ -1,10 +1,14 @@
 """Origins: which rules gave the settings of a param group, and how a spec states other values for it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optreg.spec import Component, Pairs, Rule
+from optreg.spec import FREEZE_STEPS, Component, Pairs, Rule
+
+SCALES = ("lr_scale", "layer_decay")
+"""What multiplies the rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +30,34 @@ class Origin:
 
     def told(self, key: str) -> str:
         """A setting of the group in messages, with the place that states it."""
-        rules = self.rules.get(key, ())
-        if not rules:
-            return f"optimizer.{key}"
-        plural = "s" if len(rules) > 1 else ""
-        return f"{key} of the rule{plural} {told(rules)}"
+        key = _stated_as(key)
+        keys = (key, *SCALES) if key == "lr" else (key,)
+        rules = list(dict.fromkeys(rule for each in keys for rule in self.rules.get(each, ())))
+        own = self.rules.get("optimizer", ())
+        if rules:
+            return f"{key} of {of_rules(rules)}"
+        if key not in self.component.settings:
+            return f"groups: {key}"
+        return f"{key} of {self.component.name} in {of_rules(own)}" if own else f"optimizer.{key}"
+
+    def follows(self, base: "Origin") -> bool:
+        """Whether the group's rate is that of another group, multiplied."""
+        same = self.rules.get("lr", ()) == base.rules.get("lr", ()) and self.component == base.component
+        return same and self.scale not in {None, 1.0} and base.scale == 1.0
 
 
-def told(rules: Sequence[Rule]) -> str:
-    """Rules in messages: `'match: *.bias' and 'ndim: 1'`."""
-    return " and ".join(f"'{rule}'" for rule in rules)
+def of_rules(rules: Sequence[Rule]) -> str:
+    """Rules in messages: `the rules 'match: *.bias' and 'ndim: 1'`."""
+    quoted = [f"'{rule}'" for rule in rules]
+    return f"the rule{'s' if len(rules) > 1 else ''} {' and '.join(quoted)}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a value stands: in the section `optimizer`, in a rule, or in the optimizer of a rule."""
+
+    rule: int | None = None
+    is_own_optimizer: bool = False
 
 
 def restated(
@@ -52,44 +74,80 @@ def restated(
         origins: for each group, where its settings come from.
         values: by setting, the value in each group.
     """
-    changed: dict[int | None, dict[str, Any]] = {}
-    spelt_out: dict[str, list[Rule]] = {}
-    for key, of_groups in values.items():
+    changed: dict[_Place, dict[str, Any]] = {}
+    dropped: set[str] = set()
+    added: list[Rule] = []  # at the end, so that groups keep their order
+    for name, of_groups in values.items():
+        key = _stated_as(name)
         wanted = _wanted(origins, rules, key, of_groups)
         if wanted is None:
-            rest = [value for origin, value in zip(origins, of_groups, strict=True) if not origin.rules.get(key)]
-            default = rest[0] if rest else component.settings[key]
-            spelt_out[key] = [
-                Rule(origin.picks, ((key, value),))
-                for origin, value in zip(origins, of_groups, strict=True)
-                if value != default
-            ]
-            wanted = {None: default}
-        for owner, value in wanted.items():
-            changed.setdefault(owner, {})[key] = value
+            dropped |= {key, *SCALES} if key == "lr" else {key}
+            pairs = [*zip(origins, of_groups, strict=True)]
+            plain = [value for origin, value in pairs if not origin.rules]
+            wanted = {_Place(): plain[0]} if plain and key in component.settings else {}
+            default = plain[0] if plain else component.settings.get(key, 0)
+            for origin, value in pairs:
+                own = origin.component.settings.get(key, 0) if "optimizer" in origin.rules else default
+                added += [Rule(origin.picks, ((key, value),))] if value != own else []
+        for place, value in wanted.items():
+            changed.setdefault(place, {})[key] = value
     kept: list[Rule] = []
     for number, rule in enumerate(rules):
-        pairs = {key: value for key, value in rule.pairs if key not in spelt_out} | changed.get(number, {})
-        kept += [replace(rule, pairs=tuple(pairs.items()))] if pairs else []
-    own = [
-        rule for rules_of_key in spelt_out.values() for rule in rules_of_key
-    ]  # at the end, as groups keep their order
-    return component.changed(changed.get(None, {})), (*kept, *own)
+        settings = {key: value for key, value in rule.pairs if key not in dropped}
+        settings |= changed.get(_Place(number), {})
+        if rule.optimizer:
+            settings["optimizer"] = rule.optimizer.changed(changed.get(_Place(number, True), {}))
+        kept += [_with(rule, settings)] if settings else []
+    return component.changed(changed.get(_Place(), {})), (*kept, *added)
+
+
+def _with(rule: Rule, settings: Mapping[str, Any]) -> Rule:
+    """The rule with other settings; layers are there for a decay."""
+    decay = {"layer_decay": 1.0} if rule.layers and "layer_decay" not in settings else {}
+    return replace(rule, pairs=tuple({**settings, **decay}.items()))
+
+
+def _stated_as(key: str) -> str:
+    """What a spec calls a setting of a group."""
+    return "freeze" if key == FREEZE_STEPS else key
 
 
 def _wanted(
     origins: Sequence[Origin], rules: Sequence[Rule], key: str, values: Sequence[Any]
-) -> dict[int | None, Any] | None:
-    """By the number of each rule that states a setting, the value for it; None for the section.
+) -> dict[_Place, Any] | None:
+    """By the place that states a setting, the value for it.
 
     Returns:
-        None if groups that have it from one place have different values now.
+        None if groups that have it from one place would need different values there.
     """
-    wanted: dict[int | None, Any] = {}
-    for origin, value in zip(origins, values, strict=True):
-        given = origin.rules.get(key, ())
-        owners: list[int | None] = [rules.index(rule) for rule in given]
-        for owner in owners or [None]:
-            if wanted.setdefault(owner, value) != value:
+    wanted: dict[_Place, Any] = {}
+    scale_of = {id(origin): origin.scale if key == "lr" else 1.0 for origin in origins}
+    for origin, value in sorted(zip(origins, values, strict=True), key=lambda pair: scale_of[id(pair[0])] != 1.0):
+        scale = scale_of[id(origin)]
+        for place in _places(origin, rules, key):
+            if place.rule is None and key not in origin.component.settings:
+                if value:
+                    return None
+                continue
+            if scale is None:
+                return None
+            base = wanted.setdefault(place, value if scale == 1.0 else unscaled(value, scale))
+            if base * scale != value if scale != 1.0 else base != value:
                 return None
     return wanted
+
+
+def _places(origin: Origin, rules: Sequence[Rule], key: str) -> list[_Place]:
+    """The places that state a setting of a group."""
+    if given := origin.rules.get(key):
+        return [_Place(rules.index(rule)) for rule in given]
+    return [_Place(rules.index(rule), True) for rule in origin.rules.get("optimizer", ())] or [_Place()]
+
+
+def unscaled(value: float, scale: float) -> float:
+    """The number whose product with `scale` is `value`, exactly where a float can say it; `value` if there is none."""
+    if not scale:
+        return value
+    share = value / scale
+    near = (share, math.nextafter(share, 0.0), math.nextafter(share, math.inf))
+    return next((one for one in near if one * scale == value), share)

@@ -8,10 +8,10 @@ from typing import Any
 
 from optreg.clock import START, Clock, LackingError, OpenError, Point
 from optreg.entries import Kind
-from optreg.errors import Path, Problem
+from optreg.errors import Path, Problem, shown
 from optreg.formulas import factor
-from optreg.hyperparameters import defaults, names, numbers
-from optreg.quantities import Quantity, Unit, quantity
+from optreg.hyperparameters import complaints, defaults, is_number, names, numbers
+from optreg.quantities import Quantity, Unit, quantity, share
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.remedies import CLASS_KEYS
@@ -33,6 +33,12 @@ from optreg.yaml_reader import FAULTY, Document
 LENGTHS = ("for", "until")
 KEYS = ("name", *LENGTHS, "from", "to", "warmup_steps")
 """What a phase may state besides the settings of its schedule."""
+
+_INSTEAD = {
+    "warmup_from": "write the rise as a phase of its own, such as {name: linear, from: 1%, for: 1000, to: 100%}",
+    "convention": "it is for a schedule by itself; in a list, phases of 'linear' count as optreg does",
+}
+"""What a schedule by itself may state, and a phase may not, with what to write instead."""
 
 FAR = 5
 """A plain number in a phase is a value. One that is so many times the optimizer's `lr` was meant as a share of it."""
@@ -118,7 +124,14 @@ class _Reader:
             self.ended = None
             return
         with registration.entry.naming():
-            self._read(path, data, registration, plugin, name, known)
+            self._read(path, self._without_nulls(path, data, plugin), registration, plugin, name, known)
+
+    def _without_nulls(self, path: Path, data: dict[str, Any], plugin: SchedulePlugin) -> dict[str, Any]:
+        """The data without values that are empty, of what every phase may state; a problem is told for each."""
+        empty = [key for key in (*KEYS, plugin.horizon) if key in data and data[key] is None]
+        for key in empty:
+            self.problem((*path, key), f"'{key}' has no value; write one, or leave '{key}' out")
+        return {key: FAULTY if key in empty else value for key, value in data.items()}
 
     def _read(
         self,
@@ -142,7 +155,7 @@ class _Reader:
         steps = None if first is None or curve_end is None else curve_end.update - first.update
         overlap = begin is not None and first is not None and end is not None and end.update < first.update
         if overlap:
-            self._tell_overlap(path, length, begin, first, end)  # type: ignore[arg-type]  # they are known
+            self._tell_overlap(path, data, plugin, begin, first, end)  # type: ignore[arg-type]  # they are known
         if plugin.horizon and (steps is not None or not self.endless):
             own[plugin.horizon] = _NOT_KNOWN if steps is None or overlap else max(steps, 1)
         self.problems += wrong_values(self.document, path, name, plugin, own)
@@ -170,10 +183,10 @@ class _Reader:
         end: Point | None,
     ) -> tuple[Quantity | None, Point | None]:
         """The length of the whole curve, if the phase is a part of it, and where the curve would end."""
-        stated = plugin.horizon and data.get(plugin.horizon) is not None
+        stated = plugin.horizon and data.get(plugin.horizon) not in (None, FAULTY)
         if not stated or not any(data.get(key) is not None for key in LENGTHS):
             return None, end
-        return self._point((*path, str(plugin.horizon)), str(plugin.horizon), data[str(plugin.horizon)], "for")
+        return self._point((*path, str(plugin.horizon)), f"'{plugin.horizon}'", data[str(plugin.horizon)], "for")
 
     def _own(
         self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str, span: Span
@@ -182,14 +195,17 @@ class _Reader:
         kept = {key: value for key, value in data.items() if key not in KEYS or key in names(plugin.reference)}
         kept.pop("name", None)
         kept.pop(plugin.horizon or "", None)
+        for key, instead in _INSTEAD.items():
+            if key in kept and key not in own_names(plugin):
+                self.problem((*path, key), f"a phase has no '{key}'; {instead}", key=True)
+                del kept[key]
         settings, problems = counted(self.document, path, name, plugin, in_form(plugin, kept), self.clock, span)
         levels = plugin.traits.levels or ()
-        known = [key for key in own_names(plugin) if key not in {*KEYS, *levels}]
-        also = [key for key in KEYS if key != "warmup_steps" or key in own_names(plugin)]
-        unknown = {key: value for key, value in settings.items() if key not in levels}
-        self.problems += [*problems, *unknown_keys(self.document, path, name, unknown, known, also)]
-        required = {key: 0.0 for key in plugin.traits.levels or () if key not in defaults(plugin.reference)}
-        return required | {key: value for key, value in settings.items() if key in own_names(plugin)}
+        known = [key for key in own_names(plugin) if key not in levels]
+        others = {key: value for key, value in settings.items() if key not in levels}
+        also = [key for key in KEYS[1:] if key not in known]
+        self.problems += [*problems, *unknown_keys(self.document, path, name, others, known, also)]
+        return _stand_ins(plugin) | {key: value for key, value in settings.items() if key in own_names(plugin)}
 
     def _refuse_levels(self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str) -> None:
         """Tell what has its place in `from` and `to`, and levels for a curve that does not take them."""
@@ -208,7 +224,7 @@ class _Reader:
         value = data.get("warmup_steps")
         if value is None or value is FAULTY or not plugin.takes_warmup:
             return None, None
-        return self._point((*path, "warmup_steps"), f"{name}: warmup_steps", value, "for")
+        return self._point((*path, "warmup_steps"), "'warmup_steps'", value, "for")
 
     def _start(
         self, path: Path, data: Mapping[str, Any], start: Level | None, warmup: Quantity | None, name: str
@@ -289,23 +305,29 @@ class _Reader:
         try:
             if key == "until":
                 return length, self.clock.at(length)
-            return length, None if self.ended is None else self.clock.after(self.ended, length)
+            end = self.clock.after(self.ended or START, length)
+            return length, end if self.ended else None
         except OpenError as error:
             self.open.add(error.fact)
-        except ValueError as error:
-            self.problem(path, f"{what} {error}")
+        except LackingError as error:
+            self.problem(path, str(error))
         return length, None
 
     def _tell_overlap(
-        self, path: Path, length: tuple[str, Quantity] | None, begin: Point, first: Point, end: Point
+        self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, begin: Point, first: Point, end: Point
     ) -> None:
-        key = length[0] if length else "name"
-        if end.update < begin.update:
-            where = f"update {end.update:,}, but the phase begins at update {begin.update:,}"
-            message = f"'{key}' leads to {where}; 'until' is counted from the beginning of the run"
-        else:
+        key = next((key for key in (*LENGTHS, plugin.horizon) if key and key in data), None)
+        if end.update >= begin.update:
             message = f"the warm-up lasts until update {first.update:,}, but the phase ends at update {end.update:,}"
-        self.problem((*path, key), message)
+            self.problem((*path, "warmup_steps"), f"{message}; make the phase longer, or the warm-up shorter")
+            return
+        where = f"update {end.update:,}, but the phase begins at update {begin.update:,}"
+        if key:
+            message = f"'{key}' leads to {where}; 'until' is counted from the beginning of the run"
+            self.problem((*path, key), message)
+        else:
+            message = f"the phase lasts to the end of the run, {where}; make the run longer, or leave the phase out"
+            self.problem(path, message)
 
     def _check_levels(
         self, path: Path, component: Component, plugin: SchedulePlugin, start: Level | None, to: Level | None, n: int
@@ -324,6 +346,15 @@ class _Reader:
             self.problem(path, f"{message}; {remedy}")
 
 
+def _stand_ins(plugin: SchedulePlugin) -> dict[str, Any]:
+    """Values for the levels that have no default: whatever they are, the curve is mapped to the phase's own levels."""
+    levels = plugin.traits.levels or ()
+    first_and_last = dict(zip(reversed(levels), (0.0, 1.0), strict=False))
+    given = {key: value for key, value in first_and_last.items() if key not in defaults(plugin.reference)}
+    faults = {complaint.path[:1] for complaint in complaints(plugin.reference, given, plugin.name)}
+    return {key: 0.5 if (key,) in faults else value for key, value in given.items()}
+
+
 def level(document: Document, place: Path, value: Any, base: float | None) -> tuple[Level | None, list[Problem]]:
     """A value or a share: `2.2e-5`, `10%`.
 
@@ -338,20 +369,18 @@ def level(document: Document, place: Path, value: Any, base: float | None) -> tu
         fault = _misplaced(float(value), base)
         if fault:
             return None, [document.problem(place, f"'{key}' {fault}")]
-        read = Level(float(value), value == 0 and base is not None, value)
+        read = Level(float(value), value == 0 and base is not None, value, document.where(place))
         return (read.shared(base) if base else read), []
-    text = value.strip() if isinstance(value, str) else ""
-    try:
-        share = Fraction(text.removesuffix("%").strip().replace("_", ""))
-    except (ValueError, ZeroDivisionError):
-        share = None
-    if share is None or not text.endswith("%"):
-        hint = "; remove the quotes" if share is not None else ""
-        message = f"'{key}' must be a value or a share, such as 2.2e-5 or 10%, not {value!r}{hint}"
+    percent = share(value) if isinstance(value, str) else None
+    if percent is None:
+        hint = "; remove the quotes" if isinstance(value, str) and is_number(value) else ""
+        message = f"'{key}' must be a value or a share, such as 2.2e-5 or 10%, not {shown(value)}{hint}"
         return None, [document.problem(place, message)]
-    if share < 0 or share > 10**9:
-        return None, [document.problem(place, f"'{key}' must not be negative or that large, as {text} is")]
-    return Level(float(share / 100), True, text), []
+    text = value.strip()
+    if percent < 0 or percent > 10**9:
+        fault = "must not be negative" if percent < 0 else "must not be that large"
+        return None, [document.problem(place, f"'{key}' {fault}, as {text} is")]
+    return Level(float(percent / 100), True, text, document.where(place)), []
 
 
 def _misplaced(number: float, base: float | None) -> str | None:
@@ -365,9 +394,9 @@ def _misplaced(number: float, base: float | None) -> str | None:
     if not base:
         return "is a rate, but the optimizer states no lr above 0; write a share, such as 10%"
     if number > FAR * base:
-        share = f"{float(number * 100):g}%"
+        instead = f"{float(number * 100):g}%"
         times = f"{number / base:,.4g} times the optimizer's lr ({base:g})"
-        return f"is a rate of {number:g}, {times}; write {share} if it is a share of that"
+        return f"is a rate of {number:g}, {times}; write {instead} if it is a share of that"
     return None
 
 

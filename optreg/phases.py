@@ -7,7 +7,6 @@ from typing import Any
 
 from optreg.errors import PluginError
 from optreg.protocols import Schedule
-from optreg.records import SchedulePlugin
 from optreg.spec import Component, Phase, Timeline
 
 
@@ -58,7 +57,9 @@ class Piece:
         weight = self.schedule(s)
         if self.first != 1 or self.last != 0:
             weight = (weight - self.last) / (self.first - self.last)
-        return self.start * weight + to * (1 - weight)
+        value = self.start * weight + to * (1 - weight)
+        low, high = (to, self.start) if to < self.start else (self.start, to)
+        return min(max(value, low), high)  # rounding may carry it past its ends
 
     @property
     def final(self) -> float:
@@ -144,12 +145,6 @@ def _piece(
     if phase.component is None:
         assert start is not None
         return Piece(begin, None, start, to, lasts, phase.steps or 0)
-    plugin = phase.component.registration.plugin
-    assert isinstance(plugin, SchedulePlugin)
-    levels = plugin.traits.levels or ()
-    if start is not None and to is not None and len(levels) == 2 and min(start, to) >= 0:
-        schedule = make(phase.component.changed(dict(zip(levels, (start, to), strict=True))))
-        return Piece(begin, schedule, start, None, lasts)
     schedule = make(phase.component)
     first = schedule(0)
     if to is not None:

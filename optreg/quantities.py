@@ -6,7 +6,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Final
 
-from optreg.errors import did_you_mean
+from optreg.errors import did_you_mean, shown
 
 TRAINER: Final = "trainer"
 """What a spec writes for a fact that only the trainer knows."""
@@ -37,11 +37,35 @@ _OTHER_WORDS: Final = {
 
 _SUFFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
-_NUMBER: Final = r"(?P<number>[-+]?(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?)"
+_PLAIN: Final = r"(?:\.[0-9]+|[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,3})?"
+_NUMBER: Final = rf"(?P<number>[-+]?{_PLAIN})"
 _QUANTITY: Final = re.compile(rf"\s*{_NUMBER}(?P<suffix>[A-Za-z]?)(?:\s*(?P<share>%)|\s+(?P<unit>[A-Za-z]+))?\s*")
+_BLANKS_ELSEWHERE: Final = re.compile(rf"\s*{_NUMBER}\s*(?P<suffix>[kKMBT]?)\s*(?P<unit>[A-Za-z]+)\s*")
+_SHARE: Final = re.compile(rf"\s*{_NUMBER}\s*%\s*")
+_COUNT: Final = rf"\+?{_PLAIN}[{''.join(_SUFFIXES)}]?\s+"
+
+
+def form(*units: Unit) -> str:
+    """A regular expression of the texts that are quantities in one of the units.
+
+    It knows their form alone: that a number is too large, or is no whole number of updates, it cannot tell.
+    """
+    words = "|".join(word for word, unit in _WORDS.items() if unit in units and unit is not Unit.SHARE)
+    choices = [f"{_COUNT}({words})"] if words else []
+    choices += [rf"\+?{_PLAIN}\s*%"] if Unit.SHARE in units else []
+    return rf"^\s*({'|'.join(choices)})\s*$"
+
+
+def size_form() -> str:
+    """A regular expression of the texts that say what one update consumes, as `form` of quantities."""
+    return rf"^\s*{_COUNT}(tokens?|samples?(\s+of\s+{_COUNT}tokens?)?)\s*$"
+
 
 LARGEST: Final = Fraction(10**24)
 """No run is longer, in any unit."""
+
+MOST_UPDATES: Final = 2**53
+"""No run has more updates: up to here, every number of them is exact in a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +98,22 @@ def quantity(value: Any) -> Quantity:
     if isinstance(value, Quantity):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {_shown(value)}")
+        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {shown(value)}")
     if isinstance(value, str):
         return _read(value)
     if value < 0:
-        raise ValueError(f"must not be negative, as {value} is")
-    if isinstance(value, float) and not (value.is_integer() and value <= 2**53):
+        raise ValueError(f"must not be negative, as {shown(value)} is")
+    if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"must be a whole number of updates, not {value!r}")
+    if value > MOST_UPDATES:
+        raise ValueError(f"must be at most 2^53 updates, not {shown(value)}")
     return Quantity(Fraction(int(value)), Unit.STEPS, int(value))
+
+
+def share(text: str) -> Fraction | None:
+    """The number of percent that a text such as `10%` states, which may be negative; None if it is none."""
+    found = _SHARE.fullmatch(text)
+    return Fraction(found["number"].replace("_", "")) if found else None
 
 
 def is_meant(value: Any) -> bool:
@@ -92,15 +124,15 @@ def is_meant(value: Any) -> bool:
 def _read(text: str) -> Quantity:
     found = _QUANTITY.fullmatch(text)
     if not found:
-        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {_shown(text)}")
+        raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {shown(text)}{_with_blanks_right(text)}")
     number, suffix, word = found["number"], found["suffix"], found["share"] or found["unit"]
     if suffix not in _SUFFIXES:
-        raise ValueError(f"ends its number with '{suffix}' in {_shown(text)}; a suffix is k, M, B or T")
+        raise ValueError(f"ends its number with '{suffix}' in {shown(text)}; a suffix is k, M, B or T")
     plain = f"{number}{suffix}"
     if word is None:
         whole = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
         updates = f"{int(whole):_}" if suffix and whole.denominator == 1 else "2_000"
-        raise ValueError(f"has no unit in {_shown(text)}; write {updates} for updates, or '{plain} tokens'")
+        raise ValueError(f"has no unit in {shown(text)}; write {updates} for updates, or '{plain} tokens'")
     if word not in _WORDS:
         other = _OTHER_WORDS.get(word.lower())
         near = (
@@ -108,23 +140,28 @@ def _read(text: str) -> Quantity:
             if other
             else did_you_mean(word, [unit.value for unit in (Unit.STEPS, Unit.TOKENS, Unit.SAMPLES, Unit.EPOCHS)])
         )
-        raise ValueError(f"has the unknown unit '{word}' in {_shown(text)}{near}")
+        raise ValueError(f"has the unknown unit '{word}' in {shown(text)}{near}")
     unit = _WORDS[word]
-    amount = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
-    if amount < 0:
+    if number.startswith("-"):
         raise ValueError(f"must not be negative, as '{text}' is")
+    if suffix and unit is Unit.SHARE:
+        raise ValueError(f"has the suffix '{suffix}' before '%' in {shown(text)}; write the number out")
+    amount = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
     if amount > LARGEST:
-        raise ValueError(f"is out of range: {_shown(text)}")
+        raise ValueError(f"is out of range: {shown(text)}")
     if unit is Unit.STEPS and amount.denominator != 1:
         raise ValueError(f"must be a whole number of updates, not '{text}'")
+    if unit is Unit.STEPS and amount > MOST_UPDATES:
+        raise ValueError(f"must be at most 2^53 updates, not '{text}'")
     if unit is Unit.SHARE and amount > 100:
         raise ValueError(f"must be at most 100% of the run, not '{text}'")
     return Quantity(amount, unit, text.strip())
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _with_blanks_right(text: str) -> str:
+    """What to write for a quantity whose blanks are elsewhere, such as `10 T tokens` or `10tokens`."""
+    found = _BLANKS_ELSEWHERE.fullmatch(text)
+    return f"; write '{found['number']}{found['suffix']} {found['unit']}'" if found and found["unit"] in _WORDS else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +183,7 @@ class Size:
         return {Unit.STEPS: 1, Unit.TOKENS: self.tokens, Unit.SAMPLES: self.samples}.get(unit)
 
 
-_SIZE: Final = re.compile(r"(?P<first>.+?)(?:\s+of\s+(?P<each>.+))?\s*")
+_SIZE: Final = re.compile(r"(?P<first>.+?)(?:\s+of\s+(?P<each>.+))?\s*", re.DOTALL)
 
 SIZES: Final = "'4M tokens', '1024 samples' or '2048 samples of 4096 tokens'"
 
@@ -159,14 +196,18 @@ def size(value: Any) -> Size:
     """
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not found:
-        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {_shown(value)}")
+        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
+    texts = [text for text in (found["first"], found["each"]) if text]
+    bare = next((text for text in texts if re.fullmatch(rf"\s*{_NUMBER}[A-Za-z]?\s*", text)), None)
+    if bare:
+        raise ValueError(f"has no unit in {shown(bare)}; write '{bare} tokens' or '{bare} samples'")
     first, each = _read(found["first"]), _read(found["each"]) if found["each"] else None
     units = (first.unit, each.unit if each else None)
     if units not in {(Unit.TOKENS, None), (Unit.SAMPLES, None), (Unit.SAMPLES, Unit.TOKENS)}:
-        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {_shown(value)}")
+        raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
     counts = [amount.amount for amount in (first, each) if amount]
     if any(count.denominator != 1 or count < 1 for count in counts):
-        raise ValueError(f"must be made of whole numbers above zero, not {_shown(value)}")
+        raise ValueError(f"must be made of whole numbers above zero, not {shown(value)}")
     if first.unit is Unit.TOKENS:
         return Size(int(counts[0]), None, value)
     return Size(int(counts[0] * counts[1]) if each else None, int(counts[0]), value)

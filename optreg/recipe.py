@@ -331,7 +331,8 @@ def _scheduler(
         if on_resume.schedule == "stretch":
             raise SpecError([component.problem(_not_stretched(component.name, "it is not a function of the step"))])
         settings, choice = component.settings, on_resume.schedule
-        made = _made(component, lambda: guarded(implementation, optimizer, settings, choice))
+        by_metric = component.by_metric
+        made = _made(component, lambda: guarded(implementation, optimizer, settings, choice, by_metric=by_metric))
     else:
         function, end = _function(schedule, implementation)
         if on_resume.schedule == "stretch" and schedule:

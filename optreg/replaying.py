@@ -34,12 +34,14 @@ class Plan:
         settings: the arguments of its constructor besides the optimizer.
         choice: the field `schedule` of `OnResume`.
         running: the settings under which it runs, which a checkpoint may have brought.
+        by_metric: its steps take a metric, and so it cannot take them again.
         replayed: whether it took its steps again under these settings.
     """
 
     settings: Mapping[str, Any]
     choice: Schedule
     running: Mapping[str, Any]
+    by_metric: bool = False
     replayed: bool = False
 
 
@@ -100,7 +102,11 @@ class Guarded(Watched):
         if resumption and plan.choice == "checkpoint":
             resumption.driven.adopt({key: settings[key] for key in settings.keys() & state_dict.keys()})
         changed = (theirs or unnamed) and plan.choice != "checkpoint"
-        if changed or sorted(rates) != sorted(saved_rates):
+        if changed and plan.by_metric and plan.choice == "follow":
+            ours = {key: value for key, value in self._twin(settings, rates, 0).state_dict().items() if key in settings}
+            self._torch().load_state_dict(self, {**state_dict, **ours})
+            self._optreg_plan = replace(plan, running=settings, replayed=False)
+        elif changed or sorted(rates) != sorted(saved_rates):
             self._replay(settings, steps, rates, state_dict.get("_step_count"))
             self._optreg_plan = replace(plan, running=settings, replayed=True)
         else:
@@ -191,14 +197,19 @@ class _Idle(Optimizer):
 
 
 def guarded(
-    implementation: type[LRScheduler], optimizer: Optimizer, settings: Mapping[str, Any], choice: Schedule
+    implementation: type[LRScheduler],
+    optimizer: Optimizer,
+    settings: Mapping[str, Any],
+    choice: Schedule,
+    *,
+    by_metric: bool = False,
 ) -> LRScheduler:
-    """Make a scheduler of torch, guarded."""
+    """Make a scheduler of torch, guarded; `by_metric` says that its steps take a metric."""
     watch = Watch.of(optimizer)
     watch.before_scheduler(optimizer)
     held = [float(group["lr"]) for group in optimizer.param_groups]
     scheduler: Guarded = _guarded_class(implementation)(optimizer, **settings)  # type: ignore[arg-type]  # a class is hashable
-    scheduler._optreg_plan = Plan(settings, choice, settings)
+    scheduler._optreg_plan = Plan(settings, choice, settings, by_metric)
     if watch.doubt and scheduler._twin(settings, held, 0).get_last_lr() == scheduler.get_last_lr():
         watch.doubt = None  # it starts from the rate that the optimizer had
     scheduler.watch()

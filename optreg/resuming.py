@@ -17,7 +17,7 @@ from optreg.named_state import Match, arranged, match
 from optreg.on_resume import OnResume
 from optreg.origins import Origin, restated
 from optreg.records import OptimizerPlugin, names
-from optreg.spec import Component, Spec
+from optreg.spec import FREEZE_STEPS, Component, Spec
 from optreg.watching import Watch
 
 _PLACE = "_optreg_resumption"
@@ -67,6 +67,7 @@ class Resumption:
             self._components = dict(zip(places_of(optimizer), of_groups, strict=True))
             self.stated = [
                 {name: copied(group[name]) for name in _settings_of(component) if name in group}
+                | {FREEZE_STEPS: group.get(FREEZE_STEPS, 0)}
                 for group, component in zip(optimizer.param_groups, of_groups, strict=True)
             ]
             self.adopted = [{} for _ in self.stated]
@@ -182,9 +183,9 @@ class Resumption:
             return values, differing
         for source in sources:
             driven = self.driven.names_in(source)
-            if key in driven or name in self.driven.of_group(index) or name not in source:
+            if key in driven or name in self.driven.of_group(index) or (name not in source and key != FREEZE_STEPS):
                 continue
-            theirs = plain(source[name])
+            theirs = plain(source.get(name, 0))
             if theirs not in values:
                 values.append(theirs)
                 first = 1 if key == "betas" and "momentum" in driven else 0  # of betas, the momentum is the first
@@ -256,9 +257,26 @@ def _told(differences: Sequence[tuple[int, str, Any, Any]], origins: Sequence[Or
     """Differences of settings in words; one for all groups where it is the same in all."""
     told: list[Difference] = []
     for index, key, theirs, ours in differences:
+        if key == "lr" and _follows(index, theirs, ours, differences, origins):
+            continue
         everywhere = [other for other, name, *values in differences if name == key and values == [theirs, ours]]
-        is_general = index >= len(origins) or len(everywhere) == groups
+        is_general = index >= len(origins) or (len(everywhere) == groups and key != FREEZE_STEPS)
         difference = Difference(f"optimizer.{key}" if is_general else origins[index].told(key), theirs, ours)
         if difference not in told:
             told.append(difference)
     return told
+
+
+def _follows(
+    index: int, theirs: Any, ours: Any, differences: Sequence[tuple[int, str, Any, Any]], origins: Sequence[Origin]
+) -> bool:
+    """Whether a group's rate differs only because another rate, of which it is a multiple, does."""
+    if index >= len(origins):
+        return False
+    return any(
+        key == "lr"
+        and other < len(origins)
+        and origins[index].follows(origins[other])
+        and (base * origins[index].scale, own_base * origins[index].scale) == (theirs, ours)
+        for other, key, base, own_base in differences
+    )

@@ -6,8 +6,9 @@ from typing import Any
 
 from optreg.clock import Clock, OpenError
 from optreg.criteria import CRITERIA, TEXTS, Criterion
-from optreg.errors import Path, Problem, did_you_mean
+from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.layers import PLACE, fault
+from optreg.origins import SCALES
 from optreg.phase_sections import with_timelines
 from optreg.quantities import quantity
 from optreg.records import OptimizerPlugin
@@ -214,7 +215,7 @@ class _Reader:
                 continue
             is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             if not is_number or not (0 <= value <= largest) or (key == "layer_decay" and value == 0):
-                self.problem((key,), f"'{key}' must be a number, {words}, such as {_EXAMPLES[key]}, not {value!r}")
+                self.problem((key,), f"'{key}' must be a number, {words}, such as {_EXAMPLES[key]}, not {shown(value)}")
                 continue
             if optimizers and not any("lr" in own_names(each.registration.plugin) for each in optimizers):
                 self.problem(
@@ -248,3 +249,21 @@ class _Reader:
 
 
 _EXAMPLES = {"lr_scale": 0.1, "layer_decay": 0.75}
+
+
+def with_own_rate(rule: Rule, optimizer: Component) -> tuple[dict[str, Any], str]:
+    """The settings of a rule, with the rate that it leads to, and the key that does.
+
+    Args:
+        rule: the rule.
+        optimizer: the optimizer of the section.
+    """
+    settings = rule.settings
+    base, key = (rule.optimizer, "optimizer") if rule.optimizer else (optimizer, "lr")
+    rate = settings.get("lr", base.settings.get("lr"))
+    factors = [scale for scale in SCALES if scale in settings]
+    if isinstance(rate, int | float) and (factors or rule.optimizer):
+        for scale in factors:
+            rate *= settings[scale]
+        return {**settings, "lr": rate}, (factors or [key])[0]
+    return settings, key

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from optreg.clock import START, Clock, OpenError, Point
+from optreg.clock import START, Clock, LackingError, OpenError, Point
 from optreg.entries import Kind
-from optreg.errors import Path, Problem, UnknownPluginError
+from optreg.errors import Path, Position, Problem, UnknownPluginError
+from optreg.formulas import factor
 from optreg.hyperparameters import complaints, counts, defaults, names, taken
 from optreg.multipliers import WarmUpSettings, parts
 from optreg.quantities import Quantity, Unit, is_meant, quantity
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 from optreg.registry import Registry
 from optreg.remedies import CLASS_KEYS, for_class, for_unknown_key, placeholders
-from optreg.spec import Pairs, Timeline
+from optreg.spec import Component, Pairs, Phase, Timeline
 from optreg.yaml_reader import FAULTY, Document
 
 AnyPlugin = OptimizerPlugin | SchedulePlugin
@@ -54,7 +55,7 @@ def without_placeholders(
 def unknown_keys(
     document: Document, path: Path, owner: str, keys: Mapping[str, Any], known: Sequence[str], also: Iterable[str] = ()
 ) -> Iterator[Problem]:
-    """Keys that the plugin `owner` does not have; keys in `also` are allowed too."""
+    """Keys that the plugin `owner` does not have; those in `also` are proposed too."""
     for key in keys:
         if key not in known:
             message = f"{owner} has no parameter '{key}'{for_unknown_key(key, keys[key], [*also, *known])}"
@@ -82,52 +83,81 @@ def wrong_values(
         values = {key: above[key] for key in names(part) if key in above and not is_unknown(above[key])} | own
         elsewhere = unknown if inherited is None else {*names(part)} - own.keys()
         told: set[str] = set()
-        for standing_in, where in _levels(values):
+        for standing_in, of in _levels(values):
             for complaint in complaints(part, standing_in, owner):
                 if complaint.message in told or (complaint.path and complaint.path[0] in elsewhere):
                     continue
                 told.add(complaint.message)
-                place = where.get(complaint.path)
-                if place is not None:
-                    yield Problem(place, complaint.message)
-                elif complaint.path or not where:
+                level = of.get(complaint.path)
+                if level is not None:
+                    yield Problem(level.where, complaint.message + level.leads)
+                elif complaint.path or not of:
                     yield document.problem((*path, *complaint.path), complaint.message)
 
 
-def _levels(values: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[Path, Any]]]:
-    """The settings with numbers for timelines, once for every level of each; and the place of each such number."""
+class _Reached(NamedTuple):
+    """A value that a timeline goes through: its place, and what leads there if it is not written, in words."""
+
+    value: float
+    where: Position | None
+    leads: str = ""
+
+
+def _levels(values: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[Path, _Reached]]]:
+    """The settings with numbers for timelines, once for every level of each; and what each such number is."""
     timelines: dict[Path, Timeline] = {}
     for key, value in values.items():
         if isinstance(value, Timeline):
             timelines[(key,)] = value
         elif isinstance(value, tuple):
             timelines |= {(key, i): item for i, item in enumerate(value) if isinstance(item, Timeline)}
-    first = {path: _numbers(timeline)[0] for path, timeline in timelines.items()}
-    yield _standing_in(values, first), {path: timelines[path].where for path in first}
-    for path, timeline in timelines.items():
-        for number, where in zip(_numbers(timeline)[1:], _places(timeline)[1:], strict=True):
-            yield _standing_in(values, {**first, path: number}), {path: where}
+    reached = {path: [*_reached(timeline)] for path, timeline in timelines.items()}
+    first = {path: levels[0] for path, levels in reached.items()}
+    yield _standing_in(values, first), first
+    for path, levels in reached.items():
+        for level in levels[1:]:
+            yield _standing_in(values, {**first, path: level}), {path: level}
 
 
-def _numbers(timeline: Timeline) -> list[float]:
-    """The value of every level, in order."""
-    levels = [level for phase in timeline.phases for level in (phase.start, phase.to) if level is not None]
-    return [level.of(timeline.base) * timeline.factor for level in levels]
+def _reached(timeline: Timeline) -> Iterator[_Reached]:
+    """The levels of a timeline, in order; also where a schedule leads that has none to go to, as far as it is known."""
+    level: float | None = None
+    for phase in timeline.phases:
+        for stated in (phase.start, phase.to):
+            if stated is not None:
+                level = stated.of(timeline.base)
+                yield _Reached(level * timeline.factor, stated.where)
+        if phase.component is None or phase.to is not None or level is None:
+            continue
+        values = [level * multiple for multiple in _multiples(phase, phase.component)]
+        plugin: Any = phase.component.registration.plugin
+        remedy = "choose another 'from', or another schedule" if plugin.traits.levels is None else "add 'to'"
+        leads = f", where {phase.component.name} leads; {remedy}"
+        yield from (_Reached(value * timeline.factor, phase.where, leads) for value in values)
+        level = values[-1] if values else None
 
 
-def _places(timeline: Timeline) -> list[Any]:
-    """The place of every level, in order."""
-    return [phase.where for phase in timeline.phases for level in (phase.start, phase.to) if level is not None]
+def _multiples(phase: Phase, component: Component) -> list[float]:
+    """The values of a schedule at its peak and where its phase ends, as multiples of the first; none if not known."""
+    plugin, settings = component.registration.plugin, component.settings
+    if not isinstance(plugin, SchedulePlugin) or any(map(is_unknown, settings.values())):
+        return []
+    lasts = None if phase.end is None else phase.end - phase.begin
+    peak = settings.get(plugin.traits.peak) if plugin.traits.peak else None
+    first = factor(plugin, settings, 0)
+    ends = [peak if lasts is None or peak is None else min(peak, lasts), lasts]
+    values = [factor(plugin, settings, t) for t in ends if t is not None]
+    return [value / first for value in values if value is not None] if first else []
 
 
-def _standing_in(values: Mapping[str, Any], numbers: Mapping[Path, float]) -> dict[str, Any]:
+def _standing_in(values: Mapping[str, Any], levels: Mapping[Path, _Reached]) -> dict[str, Any]:
     settings = dict(values)
-    for path, number in numbers.items():
+    for path, level in levels.items():
         key = str(path[0])
         if len(path) == 1:
-            settings[key] = number
+            settings[key] = level.value
         else:
-            settings[key] = tuple(number if i == path[1] else item for i, item in enumerate(settings[key]))
+            settings[key] = tuple(level.value if i == path[1] else item for i, item in enumerate(settings[key]))
     return settings
 
 
@@ -172,6 +202,9 @@ def counted(
             return clock.back_from(point, length) if key in tail else clock.between(point, length)
         except OpenError:
             return length
+        except LackingError as error:
+            problems.append(document.problem(place, f"{owner}: {error}"))
+            return FAULTY
         except ValueError as error:
             problems.append(document.problem(place, f"{owner}: {key} {error}"))
             return FAULTY

@@ -28,11 +28,13 @@ class Level:
         value: a value of the hyperparameter, or a share of its base, of which 1 is the whole.
         is_share: which of the two it is.
         said: as it was written: `10%`, or a number.
+        where: its place.
     """
 
     value: float
     is_share: bool
     said: Any = field(compare=False)
+    where: Position | None = field(default=None, compare=False)
 
     def of(self, base: float) -> float:
         """The value, where the whole is `base`."""
@@ -44,7 +46,8 @@ class Level:
             return self
         share = self.value / base
         near = (share, math.nextafter(share, 0.0), math.nextafter(share, math.inf))
-        return Level(next((one for one in near if one * base == self.value), share), True, self.said)
+        exact = next((one for one in near if one * base == self.value), share)
+        return replace(self, value=exact, is_share=True)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,12 @@ class Component:
     def entry(self) -> Entry:
         """The distribution and version that the plugin comes from."""
         return self.registration.entry
+
+    @property
+    def by_metric(self) -> bool:
+        """Whether it is a schedule whose steps take a metric, so that its rates are not known before the run."""
+        plugin = self.registration.plugin
+        return isinstance(plugin, SchedulePlugin) and plugin.traits.driven_by == "metric"
 
     def changed(self, settings: Mapping[str, Any]) -> "Component":
         """The component with other values; those of a warm-up before a schedule are among them."""

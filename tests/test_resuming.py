@@ -332,6 +332,48 @@ def test_what_a_checkpoint_brings_stands_in_the_rule_that_states_it():
     load(optreg.build(run.spec, Net("a", "b"), on_resume={"settings": "refuse"}), saved(run))
 
 
+SCALED = [{"match": "a.*", "lr_scale": 0.1}, {"ndim": 1, "weight_decay": 0.0}]
+
+
+def test_a_changed_rate_is_told_once_although_other_groups_have_multiples_of_it():
+    one = started(spec(lr=0.25, groups=SCALED), Net("a", "b"))
+    with pytest.raises(ResumeError) as error:
+        load(optreg.build(spec(lr=0.5, groups=SCALED), Net("a", "b")), saved(one))
+    assert [line for line in str(error.value).splitlines() if "in the checkpoint" in line] == [
+        "  optimizer.lr: 0.25 in the checkpoint, 0.5 in the spec"
+    ]
+    other = [{**SCALED[0], "lr_scale": 0.2}, SCALED[1]]
+    with pytest.raises(
+        ResumeError, match=r"lr of the rule 'match: a\.\*': 0\.025 in the checkpoint, 0\.05 in the spec"
+    ):
+        load(optreg.build(spec(lr=0.25, groups=other), Net("a", "b")), saved(one))
+
+
+@order
+def test_a_rate_of_a_checkpoint_carries_its_multiples_along(first):
+    one = started(spec(lr=0.3, groups=SCALED), Net("a", "b"))
+    run = optreg.build(spec(lr=0.5, groups=SCALED), Net("a", "b"), on_resume={"settings": "checkpoint"})
+    load(run, saved(one), first)
+    assert rates(run) == rates(one)
+    assert run.spec.optimizer.settings["lr"] == 0.3
+    assert run.spec.groups == one.spec.groups
+    load(optreg.build(run.spec, Net("a", "b"), on_resume={"settings": "refuse"}), saved(run))
+
+
+@pytest.mark.parametrize("scaled", [{"lr_scale": 0.1}, {"layers": "{layer}.*", "layer_decay": 0.5}])
+def test_rates_of_a_checkpoint_that_are_no_such_multiples_are_stated(scaled):
+    rules = [{"match": "*.bias", "lr": 0.125}, {"match": "0.*", "weight_decay": 0.0, **scaled}]
+    if "layers" in scaled:
+        del rules[1]["match"]
+    one = started(spec(lr=0.3, groups=[{"match": "0.weight", "lr": 0.7}]), Net("0", "1"))
+    run = optreg.build(spec(lr=0.5, groups=rules), Net("0", "1"), on_resume={"settings": "checkpoint"})
+    load(run, saved(one))
+    again = optreg.build(run.spec, Net("0", "1"), on_resume={"settings": "refuse"})
+    load(again, saved(run))
+    found = {name: group["lr"] for group in again.optimizer.param_groups for name in group["param_names"]}
+    assert found == {"0.weight": 0.7, "0.bias": 0.3, "1.weight": 0.3, "1.bias": 0.3}
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_what_no_rule_of_the_spec_can_state_is_stated_by_rules_of_its_own(named):
     def parameters():

@@ -79,7 +79,7 @@ class Curve:
         """
         try:
             return float(self.rate(t))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StepError):
             raise
         except BaseException as error:
             raise StepError(raised(error)) from error
@@ -106,6 +106,8 @@ class Curve:
         """
         if self.follows is None:
             return {0: "every update"}
+        if self.by_metric:
+            return {0: "start; a metric says how it goes on"}
         named: dict[int, list[str]] = {0: ["start"], 1: ["second update"]}
         for name, steps in self._named().items():
             for step in steps:
@@ -114,6 +116,11 @@ class Curve:
         for step, name in ((end // 2, "middle"), (end, "end"), (end + end // 10 + 1, "after the end")):
             named.setdefault(step, []).append(name)
         return {step: ", ".join(named[step]) for step in sorted(named)}
+
+    @property
+    def by_metric(self) -> bool:
+        """Whether a metric drives it, so that only its start is known."""
+        return isinstance(self.follows, Component) and self.follows.by_metric
 
     @property
     def _horizon(self) -> str:
@@ -197,6 +204,8 @@ def factor(spec: Spec, base_lr: float) -> Callable[[int], float]:
         if _is_torch_scheduler(implementation):
             if spec.scheduler.warmup_steps:
                 raise ValueError(no_warmup(spec.scheduler.name))
+            if spec.scheduler.by_metric:
+                return _begun(base_lr)
             return _stepped(implementation, base_lr, spec.scheduler.settings)
         schedule = multiplier(implementation, spec.scheduler)
     return lambda t: base_lr * schedule(t)
@@ -217,6 +226,17 @@ def _is_torch_scheduler(implementation: Any) -> bool:
     """Whether it is an LRScheduler; importing one has already imported torch."""
     schedulers = sys.modules.get("torch.optim.lr_scheduler")
     return bool(schedulers and isinstance(implementation, type) and issubclass(implementation, schedulers.LRScheduler))
+
+
+def _begun(base_lr: float) -> Callable[[int], float]:
+    """The rate that a metric will lower: known at the start alone."""
+
+    def at(t: int) -> float:
+        if t:
+            raise StepError("its rate depends on a metric, and is not known before the run")
+        return base_lr
+
+    return at
 
 
 def _stepped(implementation: Any, base_lr: float, settings: dict[str, Any]) -> Callable[[int], float]:

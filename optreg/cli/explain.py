@@ -13,9 +13,10 @@ import yaml
 
 from optreg.cli.curve import REST, Curve, StepError, curve
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
-from optreg.cli.plan import first_and_last, places, plan, point, short, stretches, units
+from optreg.cli.plan import GroupPlan, first_and_last, places, plan, plan_of, point, short, stretches, units
 from optreg.clock import OpenError
 from optreg.errors import SpecError
+from optreg.groups import Group, fitting, partition
 from optreg.loading import load_spec
 from optreg.spec import Spec, left_open
 
@@ -41,7 +42,7 @@ def command(spec: str, overrides: tuple[str, ...], model: str | None, points: tu
     with plugins_print_to_stderr():
         resolved = load_spec(spec, overrides)
     if points:
-        _tell_points(resolved, points, as_json=as_json)
+        _tell_points(resolved, points, model, as_json=as_json)
         return
     with plugins_print_to_stderr():
         rates = curve(resolved)
@@ -70,12 +71,12 @@ def command(spec: str, overrides: tuple[str, ...], model: str | None, points: tu
         table(("group", "tensors", "parameters", "settings"), groups)
 
 
-def _tell_points(spec: Spec, points: Sequence[str], *, as_json: bool) -> None:
+def _tell_points(spec: Spec, points: Sequence[str], model: str | None, *, as_json: bool) -> None:
     """Print every hyperparameter of every group at points of the run."""
     updates = [_update(spec, text) for text in points]
     with plugins_print_to_stderr():
-        groups = plan(spec)
-        told = [{**places(spec.clock, t), "groups": [group.at(t) for group in groups]} for t in updates]
+        groups = plan_of(spec, _partition(spec, _load_model(model))) if model else plan(spec)
+        told = [{**places(spec.clock, t), "groups": [_values(group, t) for group in groups]} for t in updates]
     if as_json:
         click.echo(json.dumps({"at": told}, indent=2))
         return
@@ -83,6 +84,13 @@ def _tell_points(spec: Spec, points: Sequence[str], *, as_json: bool) -> None:
         click.echo(", ".join(f"{unit} {amount:,}" for unit, amount in each.items() if unit != "groups"))
         keys = list(dict.fromkeys(key for group in each["groups"] for key in group))
         table(keys, [[_cell(group.get(key, "")) for key in keys] for group in each["groups"]])
+
+
+def _values(group: GroupPlan, t: int) -> dict[str, Any]:
+    try:
+        return group.at(t)
+    except StepError as error:
+        raise click.ClickException(f"at update {t:,}, the group '{group.name}' has no values: {error}") from error
 
 
 def _update(spec: Spec, text: str) -> int:
@@ -118,6 +126,9 @@ def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for group, rates in [(REST, default), *((rule, curve(spec, float(base))) for rule, base in bases)]:
         values = rates.values(rates.points(rates.end))
+        if rates.by_metric:
+            rows.append((group, f"{values[0]:.6g}", "by a metric", "by a metric"))
+            continue
         told = (values[0], max(values), values[-1]) if values else ()
         rows.append((group, *[f"{value:.6g}" for value in told]) if told else (group, "none", "none", "none"))
     return rows
@@ -125,10 +136,8 @@ def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
 
 def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     """The param groups of a model as rows: rule, tensors and parameters that are trained, settings."""
-    from optreg.groups import fitting, partition
-
     rows: list[tuple[object, ...]] = []
-    for group in fitting(partition(model, spec.groups, spec.optimizer)):
+    for group in _partition(spec, model):
         trained = [member.param for member in group.members if member.param.requires_grad]
         settings = ", ".join(f"{key}={value}" for key, value in group.pairs)
         rows.append((group, *_sizes(trained), settings or "(the defaults)"))
@@ -136,6 +145,10 @@ def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     if frozen:
         rows.append(("(frozen)", *_sizes(frozen), "not trained"))
     return rows
+
+
+def _partition(spec: Spec, model: Any) -> list[Group]:
+    return fitting(partition(model, spec.groups, spec.optimizer))
 
 
 def _sizes(params: list[Any]) -> tuple[object, ...]:

@@ -1,17 +1,18 @@
 """The plan of a spec: the value of every hyperparameter of every group at any update, without a model."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from optreg.cli.curve import Curve, curve, factor, refuse_open
+from optreg.cli.curve import Curve, StepError, curve, factor, refuse_open
 from optreg.clock import Clock
 from optreg.drives import at_start, drives
-from optreg.errors import plugin_code
+from optreg.errors import plugin_code, raised
+from optreg.groups import Group
 from optreg.hyperparameters import names
 from optreg.quantities import Unit, quantity
-from optreg.spec import Component, Spec, Timeline
+from optreg.spec import FREEZE_STEPS, Component, Rule, Spec, Timeline
 
 DEFAULT = "default"
 """The group of the parameters that no rule changes."""
@@ -37,39 +38,64 @@ class GroupPlan:
     scheduled: Mapping[str, Component | Timeline]
 
     def at(self, t: int) -> dict[str, Any]:
-        """The values of update t, as plain data."""
-        return {"group": self.name, "optimizer": self.optimizer, **{key: f(t) for key, f in self.values.items()}}
+        """The values of update t, as plain data.
+
+        Raises:
+            StepError: a schedule has no value there.
+        """
+        try:
+            values = {key: f(t) for key, f in self.values.items()}
+        except (KeyboardInterrupt, StepError):
+            raise
+        except BaseException as error:
+            raise StepError(raised(error)) from error
+        return {"group": self.name, "optimizer": self.optimizer, **values}
 
 
 def plan(spec: Spec) -> list[GroupPlan]:
     """The default group, and one for each rule as if no other rule touched its parameters.
+
+    How many layers there are is not known without a model: a rate that decays by layer is that of the parameters above
+    all layers.
 
     Raises:
         SpecError: the spec leaves to the trainer what its schedules need.
         PluginError: a schedule cannot be built.
     """
     refuse_open(spec)
-    rules = [group_plan(spec, str(rule), rule.optimizer or spec.optimizer, rule.settings) for rule in spec.groups]
-    return [group_plan(spec, DEFAULT, spec.optimizer, {}), *rules]
+    return [group_plan(spec, DEFAULT, spec.optimizer, {}), *(_of_rule(spec, rule) for rule in spec.groups)]
+
+
+def _of_rule(spec: Spec, rule: Rule) -> GroupPlan:
+    """The plan of the parameters that a rule matches, if no other does."""
+    component, own = rule.optimizer or spec.optimizer, rule.settings
+    frozen = own.get("freeze", 0)
+    rate, scale = own.get("lr", component.settings.get("lr")), own.get("lr_scale", 1)
+    if rate is not None and scale != 1:
+        own["lr"] = rate.scaled(scale) if isinstance(rate, Timeline) else rate * scale
+    return group_plan(spec, str(rule), component, {**own, FREEZE_STEPS: frozen})
+
+
+def plan_of(spec: Spec, groups: Sequence[Group]) -> list[GroupPlan]:
+    """The plan of the param groups of a model; errors as in `plan`."""
+    refuse_open(spec)
+    return [group_plan(spec, _name(group), group.component, group.settings) for group in groups]
+
+
+def _name(group: Group) -> str:
+    return str(group) if group.rules else DEFAULT
 
 
 def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, Any]) -> GroupPlan:
     """The plan of one group.
 
-    How far `layer_decay` scales a rate depends on the model; the plan is that of the last layer.
-
     Args:
         spec: whose schedule it follows.
         name: what it is called.
         component: its optimizer.
-        own: what its rule states; errors as in `plan`.
+        own: the settings that differ from the optimizer's; errors as in `plan`.
     """
     settings = {key: value for key, value in {**component.settings, **own}.items() if key in _known(component)}
-    scale = own.get("lr_scale", 1.0)
-    if "lr" in settings and scale != 1:
-        settings["lr"] = (
-            settings["lr"].scaled(scale) if isinstance(settings["lr"], Timeline) else settings["lr"] * scale
-        )
     with plugin_code(f"a schedule of the group '{name}' cannot be built"):
         driven = drives(settings)
     started = at_start(settings, driven)
@@ -83,9 +109,14 @@ def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, An
     if "lr" in started and "lr" not in scheduled and spec.scheduler is not None:
         values["lr"] = factor(spec, float(started["lr"]))
         scheduled["lr"] = spec.scheduler
-    if "lr" in values and own.get("freeze"):
-        values["lr"] = _frozen(values["lr"], own["freeze"])
+    if frozen := own.get(FREEZE_STEPS):
+        values["lr"] = _frozen(values["lr"], frozen)
     return GroupPlan(name, component.name, values, scheduled)
+
+
+def _frozen(rate: Callable[[int], Any], steps: float) -> Callable[[int], Any]:
+    """The rate of parameters that are frozen in the first updates."""
+    return lambda t: 0.0 if t < steps else rate(t)
 
 
 def _known(component: Component) -> list[str]:
@@ -95,10 +126,6 @@ def _known(component: Component) -> list[str]:
 def _constant(value: Any) -> Callable[[int], Any]:
     plain = list(value) if isinstance(value, tuple) else value
     return lambda t: plain
-
-
-def _frozen(rate: Callable[[int], Any], steps: float) -> Callable[[int], Any]:
-    return lambda t: 0.0 if t < steps else rate(t)
 
 
 def _moving(value: Any, driven: Any) -> Callable[[int], Any]:

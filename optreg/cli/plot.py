@@ -80,6 +80,8 @@ def _short(files: Sequence[str]) -> list[str]:
 
 def _points(rates: Curve, steps: int | None) -> tuple[list[int], list[float]]:
     """The steps to draw and the rate at each, up to the first step without a rate."""
+    if rates.by_metric:
+        raise click.ClickException(f"{rates.origin} is driven by a metric: there is no curve before the run")
     at = rates.points(steps or rates.end + rates.end // 20 + 1)
     try:
         rates.at(0)

@@ -26,7 +26,7 @@ WITHOUT_A_PROGRAM = {
     "WritesToATensorRate", "ReplacesTheTensor", "SavesTheOptimizer", "SavesATensor",
     "EmptiesTheSchedulesCheckpoint", "StepsOnLoading", "WarnsOfSkippedUpdates", "KeepsEverythingAlive",
     "AQuarterCosine", "Seeds", "Thaws", "ClearsTheFirstGroup", "ClearsWithinTheGraph", "ClearsGradients",
-    "SavesWhatLives", "LeavesOutWhatHasNoMaximum",
+    "SavesWhatLives", "LeavesOutWhatHasNoMaximum", "TakesNoMetric", "KeepsTheTensor",
     # something else than the optimizer is used: a checkpoint not its own, another process, a tensor
     "CountsInTensorsAlone", "SavesTickets", "ReadsATensorOnce",
     # a program would have to write out a thousand numbers or a million

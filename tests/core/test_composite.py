@@ -3,7 +3,7 @@
 import copy
 import io
 import pickle
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 
 import pytest
 import torch
@@ -414,14 +414,21 @@ def test_if_a_member_refuses_its_part_all_keep_what_they_have():
 
 
 class Remembering(torch.optim.SGD):
-    """SGD whose checkpoints have an entry of their own, and state that is no parameter's."""
+    """SGD whose checkpoints have an entry of their own, and state that is no parameter's, or that torch cannot load."""
 
     def state_dict(self):
         return {**super().state_dict(), "memory": self.memory}
 
     def load_state_dict(self, state_dict):
         self.memory = state_dict["memory"]
+        params = self.param_groups[0]["params"]
+        pairs = [state_dict["state"][number].pop("pair") for number in range(len(params))]
         super().load_state_dict(state_dict)
+        for param, pair in zip(params, pairs, strict=True):
+            self.state[param]["pair"] = pair
+
+
+Pair = namedtuple("Pair", "one other")
 
 
 def test_what_members_keep_besides_comes_back_to_each():
@@ -435,10 +442,14 @@ def test_what_members_keep_besides_comes_back_to_each():
     for place, member in enumerate(one.members):
         member.memory = place
         member.state["noise"] = {"seed": place}
+        for param in member.param_groups[0]["params"]:
+            member.state[param]["pair"] = Pair(place, place)
     other = made()
     other.load_state_dict(one.state_dict())
     assert [member.memory for member in other.members] == [0, 1]
     assert [member.state["noise"] for member in other.members] == [{"seed": 0}, {"seed": 1}]
+    params = [member.param_groups[0]["params"][0] for member in other.members]
+    assert [other.state[param]["pair"] for param in params] == [Pair(0, 0), Pair(1, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -488,6 +499,35 @@ def test_a_distributed_checkpoint_of_a_run_that_has_not_begun_changes_nothing(ma
     train(by_hand, members(makers, by_hand), range(3))
     assert_same(model, by_hand)
     assert scheduler.last_epoch == 0
+
+
+def test_state_that_begins_in_the_constructor_is_not_that_of_an_update():
+    model = net()
+    made = composite(PAIRS["Adagrad, whose state begins in the constructor, and RMSprop"], model)
+    checkpoint = get_optimizer_state_dict(model, made)
+    assert float(checkpoint["state"]["0.weight"]["step"]) == 0
+    assert float(checkpoint["state"]["0.bias"]["step"]) == 1
+
+
+def loaded(pair):
+    model, made = pair
+    found = composite(PAIRS["two of one class"], model)
+    found.load_state_dict(made.state_dict())
+    return model, found
+
+
+@pytest.mark.parametrize("way", [lambda pair: pair, loaded, copy.deepcopy], ids=["itself", "loaded", "copied"])
+def test_a_distributed_checkpoint_makes_no_state_of_members_that_rest(way):
+    model = net()
+    made = composite(PAIRS["two of one class"], model)
+    for param in made.members[0].param_groups[0]["params"]:
+        param.grad = torch.ones_like(param)
+    made.step()
+    made.zero_grad()
+    model, again = way((model, made))
+    get_optimizer_state_dict(model, again)
+    assert len(again.members[0].state) == 1
+    assert not again.members[1].state
 
 
 # Copies
@@ -545,12 +585,17 @@ def test_a_group_that_cannot_be_added_changes_nothing():
         made.add_param_group({"params": [("new", new)], "optimizer": "adam"})
     with pytest.raises(ValueError, match=r"the parameter '0\.bias' is in several members, 'AdamW' and 'AdamW 2'"):
         made.add_param_group({"params": [("0.bias", model[0].bias)]})
+    assert [len(member.param_groups) for member in made.members] == [2, 1]
     with pytest.raises(ValueError, match="names"):
         made.add_param_group({"params": [new]})
     with pytest.raises(TypeError):
         made.add_param_group([new])
     assert [len(member.param_groups) for member in made.members] == [2, 1]
-    assert len(made.param_groups) == 3
+    del made.param_groups[1]
+    with pytest.raises(ValueError, match="name all or none"):  # of a member without groups
+        made.add_param_group({"params": [new], "optimizer": "AdamW 2"})
+    assert [len(member.param_groups) for member in made.members] == [2, 0]
+    assert len(made.param_groups) == 2
 
 
 def test_another_list_of_groups_reaches_the_members():
@@ -558,6 +603,9 @@ def test_another_list_of_groups_reaches_the_members():
     made, theirs = composite(PAIRS["SGD and torch's AdamW"], model), members(PAIRS["SGD and torch's AdamW"], by_hand)
     del made.param_groups[0]
     del theirs[0].param_groups[0]
+    train(model, [made], range(2))
+    train(by_hand, theirs, range(2))
+    assert_same(model, by_hand)
     made.param_groups = [{**group} for group in made.param_groups]
     train(model, [made], range(2))
     train(by_hand, theirs, range(2))

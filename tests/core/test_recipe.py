@@ -242,10 +242,10 @@ def test_parameters_that_an_optimizer_does_not_take_are_named_at_its_place_befor
     path = tmp_path / "run.yaml"
     biases = ", ".join(f"'{place}.bias' has 1" for place in range(5))
     for name, message in (
-        ("flat", f"flat takes parameters of 2 or 3 dimensions, but {biases} and 1 more; freeze them, or pass"),
+        ("flat", f"flat takes parameters of 2 or 3 dimensions, but {biases} and 1 more; freeze them, or give"),
         (
             "real",
-            "real takes real parameters alone, but '0.weight' is complex; freeze them, or pass the named parameters",
+            "real takes real parameters alone, but '0.weight' is complex; freeze them, or give them another optimizer",
         ),
     ):
         path.write_text(f"optimizer:\n  name: {name}\nscheduler: {{name: constant}}\n")

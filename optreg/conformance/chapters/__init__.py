@@ -40,6 +40,7 @@ CHAPTERS = (
     Chapter("Q", "scheduler", "schedule_references"),
     Chapter("K", "scheduler", "schedule_contract"),
     Chapter("L", "scheduler", "schedule_mathematics"),
+    Chapter("L", "scheduler", "schedule_metrics"),
     Chapter("R", "scheduler", "schedule_resume"),
     Chapter("X", "scheduler", "together"),
 )

@@ -11,6 +11,7 @@ from optreg.conformance.explain import optimizer_programs, scheduler_causes, sch
 from optreg.conformance.explain.optimizer_causes import likely, together
 from optreg.conformance.harness.layouts import DENSE
 from optreg.conformance.harness.recording import (
+    Feeding,
     Line,
     Making,
     OptimizerEvidence,
@@ -99,8 +100,14 @@ def _of_schedule(recording: SchedulerRecording, shown: str) -> Iterator[str]:
     if recording.resumed_at is not None:
         yield "resumed"
         return
-    lines = [line for line in recording.lines if not isinstance(line, Making) and line != STEP]
+    done = [_step(line) if isinstance(line, Feeding) else line for line in recording.lines]
+    lines = [line for line in done if not isinstance(line, Making) and line != STEP]
     yield from dict.fromkeys(_plain(line) for line in lines[1:])  # the first constructs the scheduler
+
+
+def _step(feeding: Feeding) -> str:
+    """A step that takes a metric, as if it took none."""
+    return STEP if feeding.update else "scheduler.step()"
 
 
 def _plain(code: str) -> str:

@@ -38,7 +38,8 @@ def likely(evidence: SchedulerEvidence) -> tuple[str, ...]:
     except Exception:  # it cannot be run from its start
         return ()
     if _near(curve, right):
-        found = _resuming(evidence) if recording.resumed_at is not None else None
+        counted = recording.resumed_at is not None and not recording.subject.fed
+        found = _resuming(evidence) if counted else None
         return (found,) if found else ()
     named = _named(recording, curve, right)
     ordinary = replace(recording, settings=recording.subject.ordinary())

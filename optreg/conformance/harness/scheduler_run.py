@@ -95,6 +95,11 @@ class SchedulerRun:
         """The scheduler's step, without an update."""
         self._do(self._step(self.t + 1, "scheduler.step()"), self.t + 1, self._advance)
 
+    def feed(self, metric: Any, code: str) -> None:
+        """One update, and the scheduler's step after it with a metric, which `code` makes."""
+        line = Feeding(code, update=True)
+        self._do(line, self.t + 1, self.optimizer.step, lambda: self.scheduler.step(metric))
+
     def _advance(self) -> None:
         self.subject.advance(self.scheduler, self.t + 1)
 

@@ -40,7 +40,7 @@ def fault(meant: str, like: str, **declared):
 
 
 LIKE = {"AdamW": "adamw", "Adam": "adam", "Lion": "lion", "Momentum": "momentum", "RMSprop": "rmsprop",
-        "WarmupCosine": "warmup_cosine", "Linear": "linear"}  # fmt: skip
+        "WarmupCosine": "warmup_cosine", "Linear": "linear", "Plateau": "reduce_on_plateau"}  # fmt: skip
 """The registered plugin that each right class equals."""
 
 

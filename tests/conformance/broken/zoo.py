@@ -1,6 +1,17 @@
 """All broken plugins."""
 
-from broken import FAULTS, corners, declarations, engineering, history, mathematics, precision, schedules, usage
+from broken import (
+    FAULTS,
+    corners,
+    declarations,
+    engineering,
+    history,
+    mathematics,
+    metrics,
+    precision,
+    schedules,
+    usage,
+)
 
 __all__ = [
     "FAULTS",
@@ -9,6 +20,7 @@ __all__ = [
     "engineering",
     "history",
     "mathematics",
+    "metrics",
     "precision",
     "schedules",
     "usage",

@@ -6,17 +6,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import optreg
 from optreg_plugins.schedules.plateau.reference import ReduceOnPlateau as Paper
 
 
-class ReduceOnPlateau(LRScheduler):
+class ReduceOnPlateau(ReduceLROnPlateau):
     """Lower every group's rate when the metric that each step brings has not improved for a while.
 
     Call `step(metric)` after each evaluation. The rate is the group's own: it is saved with the optimizer, and whoever
-    changes it is not undone. The state holds the settings and what was seen of the metric, as plain data.
+    changes it is not undone. The state holds the settings and what was seen of the metric, as plain data. It derives
+    from torch's class, by which trainers know that a step takes a metric, and has nothing of it.
 
     Args:
         optimizer: the optimizer whose param groups are driven.
@@ -52,28 +53,28 @@ class ReduceOnPlateau(LRScheduler):
         }  # fmt: skip
         self._settings = optreg.check_hyperparameters(Paper, given, "reduce_on_plateau")
         self.last_epoch = 0
-        self.best: float | None = None
+        self.best_metric: float | None = None
         self.stale = 0
         self.paused = 0
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", float(group["lr"]))
 
-    def step(self, metric: Any = None, epoch: None = None) -> None:
+    def step(self, metrics: Any = None, epoch: None = None) -> None:  # type: ignore[override]  # as torch's own
         """Take the next metric, and lower the rates if it is one too many without an improvement.
 
         Args:
-            metric: a number, or whatever `float` makes one of, such as a tensor of one element.
+            metrics: a number, or whatever `float` makes one of, such as a tensor of one element.
             epoch: not for a metric: steps are counted.
 
         Raises:
             TypeError: there is no metric.
         """
-        if metric is None or epoch is not None:
+        if metrics is None or epoch is not None:
             raise TypeError("reduce_on_plateau is driven by a metric alone: call scheduler.step(validation_loss)")
-        value, own = float(metric), self._settings
+        value, own = float(metrics), self._settings
         self.last_epoch += 1
         if self._improves(value):
-            self.best, self.stale = value, 0
+            self.best_metric, self.stale = value, 0
         elif not self.paused:
             self.stale += 1
         if self.paused:
@@ -86,10 +87,10 @@ class ReduceOnPlateau(LRScheduler):
     def _improves(self, metric: float) -> bool:
         """Whether a metric is better than the best one, by more than the threshold."""
         own, lower = self._settings, self._settings["mode"] == "min"
-        best = (math.inf if lower else -math.inf) if self.best is None else self.best
+        best = (math.inf if lower else -math.inf) if self.best_metric is None else self.best_metric
         margin = own["threshold"] if lower else -own["threshold"]
         bound = best * (1.0 - margin) if own["threshold_mode"] == "rel" else best - margin
-        return metric < bound if lower else metric > bound
+        return bool(metric < bound if lower else metric > bound)
 
     @torch.no_grad()
     def _lower(self, factor: float, least: float, eps: float) -> None:
@@ -110,7 +111,7 @@ class ReduceOnPlateau(LRScheduler):
 
     def state_dict(self) -> dict[str, Any]:
         """The settings, and what was seen of the metric: how many, the best, and the two counts."""
-        seen = {"last_epoch": self.last_epoch, "best": self.best, "stale": self.stale, "paused": self.paused}
+        seen = {"last_epoch": self.last_epoch, "best": self.best_metric, "stale": self.stale, "paused": self.paused}
         return {**self._settings, **seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -125,4 +126,4 @@ class ReduceOnPlateau(LRScheduler):
         )
         seen = [state_dict[name] for name in ("last_epoch", "best", "stale", "paused")]
         self._settings = settings
-        self.last_epoch, self.best, self.stale, self.paused = seen
+        self.last_epoch, self.best_metric, self.stale, self.paused = seen
