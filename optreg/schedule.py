@@ -12,10 +12,12 @@ from optreg.course import Course, changed
 from optreg.differences import Difference, refusal
 from optreg.drives import Drive
 from optreg.errors import PluginError, plugin_code, raised
+from optreg.freezing import is_frozen, separate_rate
 from optreg.multipliers import has_setting, parameters
 from optreg.on_resume import Schedule as OnChange
 from optreg.protocols import Schedule
 from optreg.resuming import Resumption
+from optreg.spec import FREEZE_STEPS
 from optreg.torch_internals import DirectScheduler
 from optreg.watching import Watch, Watched
 
@@ -32,7 +34,7 @@ class ScheduleLR(Watched, DirectScheduler):
     multiply with other schedulers in a `ChainedScheduler`: it sets the rate, and the last in the chain wins.
 
     Other hyperparameters may follow functions of the same step (`drives`); where one of them is a group's `lr`, the
-    schedule leaves that rate alone.
+    schedule leaves that rate alone. A group with `freeze_steps: N` has the rate 0 at the steps before N.
 
     A group's base learning rate is its `initial_lr`: the `lr` it had when the scheduler first saw it. A group
     added later is scheduled from its first update on. A tensor `lr` is updated in place.
@@ -101,6 +103,8 @@ class ScheduleLR(Watched, DirectScheduler):
 
     def differs(self, other: int) -> bool:
         """Whether the schedule has another value now than at step `other`, which may lie beyond its end."""
+        if any(is_frozen(group, self.last_epoch) != is_frozen(group, other) for group in self.optimizer.param_groups):
+            return True
         curves = [self.schedule, *(drive.curve for group in self.drives for drive in group)]
         try:
             return any(self._value(curve, self.last_epoch) != self._value(curve, other) for curve in curves)
@@ -140,7 +144,8 @@ class ScheduleLR(Watched, DirectScheduler):
             for drive in drives:
                 if drive.key == "lr":
                     rates[index] = self._value(drive.curve, self.last_epoch)
-        return rates
+        frozen = [is_frozen(group, self.last_epoch) for group in self.optimizer.param_groups]
+        return [0.0 if still else rate for still, rate in zip(frozen, rates, strict=True)]
 
     def get_last_lr(self) -> list[float | Tensor]:
         """The learning rate that each group holds; a tensor `lr` as a copy."""
@@ -159,9 +164,11 @@ class ScheduleLR(Watched, DirectScheduler):
 
     def _set_rates(self, groups: Iterable[dict[str, Any]]) -> None:
         """Set the learning rates of groups to the schedule's value at the current step."""
-        factor = self._factor(self.last_epoch)
+        schedule = self._factor(self.last_epoch)
         for group in groups:
-            rate = group["lr"]
+            if isinstance(group["lr"], Tensor):
+                separate_rate(group, self.optimizer.param_groups)
+            rate, factor = group["lr"], 0.0 if is_frozen(group, self.last_epoch) else schedule
             if "initial_lr" not in group:
                 group["initial_lr"] = float(rate)
             if isinstance(rate, Tensor):
@@ -173,7 +180,8 @@ class ScheduleLR(Watched, DirectScheduler):
         """Set the hyperparameters that follow schedules of their own to their values at the current step."""
         for group, drives in zip(self.optimizer.param_groups, self.drives, strict=False):  # others were added later
             for drive in drives:
-                value = self._value(drive.curve, self.last_epoch)
+                is_off = drive.key == "lr" and is_frozen(group, self.last_epoch)
+                value = 0.0 if is_off else self._value(drive.curve, self.last_epoch)
                 if isinstance(group[drive.key], Tensor):
                     group[drive.key].fill_(value)
                 else:
@@ -236,7 +244,8 @@ class ScheduleLR(Watched, DirectScheduler):
 
     def settle_rates(self) -> None:
         """Set again what was settled when this scheduler was loaded, since the optimizer's checkpoint came later."""
-        if self.settled and self.last_epoch >= 0:
+        may_freeze = any(FREEZE_STEPS in group for group in self.optimizer.param_groups)
+        if (self.settled or may_freeze) and self.last_epoch >= 0:
             self.move_to(self.last_epoch)
 
     def _resumed(self, state_dict: dict[str, Any]) -> tuple[Schedule, Course]:

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from optreg.composite import members_of, places_of
 from optreg.errors import ResumeWarning, warn_caller
+from optreg.freezing import without_frozen
 from optreg.pace import Pace
 from optreg.torch_internals import has_stepped, makes_state
 
@@ -94,13 +95,15 @@ class Watch:
             for scheduler in self._alive():
                 scheduler.settle_rates()
 
-    def _before_update(self, optimizer: Optimizer, *_: Any) -> None:
-        """The run goes on: forget a rehearsal, and tell what seems to have been forgotten."""
+    def _before_update(
+        self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """The run goes on: forget a rehearsal, tell what seems to have been forgotten, leave out what is frozen."""
         compiling = torch.compiler.is_compiling()  # a traced step that changed this would be compiled anew
         if not (self._begun or compiling):
             if makes_state():
                 self._rehearsed = frozenset(map(id, optimizer.state))
-                return
+                return None
             self._begun = True
             if self._rehearsed is not None:
                 for param in [param for param in optimizer.state if id(param) not in self._rehearsed]:
@@ -108,8 +111,16 @@ class Watch:
                 self._rehearsed = None
         for scheduler in self._alive():
             scheduler.before_update()
-        if compiling or not (self.optimizer_loaded or self.scheduler_loaded or self.doubt):
-            return
+        if not compiling and (self.optimizer_loaded or self.scheduler_loaded or self.doubt):
+            self._tell_doubts(optimizer)
+        return without_frozen(optimizer, self._step, args, kwargs)
+
+    @property
+    def _step(self) -> int | None:
+        """The number of the next update, by the scheduler that is furthest; None if there is none."""
+        return max((scheduler.last_epoch for scheduler in self._alive()), default=None)
+
+    def _tell_doubts(self, optimizer: Optimizer) -> None:
         doubt = None if self.scheduler_loaded else self.doubt
         if self.optimizer_loaded and not self.scheduler_loaded and has_made_updates(optimizer):
             schedulers = self._alive()
