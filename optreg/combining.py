@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optreg.hyperparameters import names, taken
+from optreg.hyperparameters import names, numbers, taken
 from optreg.layers import Layers
 from optreg.members import Member
 from optreg.multipliers import parts
@@ -108,9 +108,9 @@ class Combining:
         known = {name for part in parts(component.registration.plugin) for name in names(part)}
         rules: dict[str, int] = {}
         values: dict[str, Any] = {}
+        others = {"freeze", "optimizer", *(SCALES if has_rate(component) else ())}
         for setting, (number, value) in stated.items():
-            needed = "lr" if setting in SCALES else setting
-            applies = needed in known or setting in {"freeze", "optimizer"}
+            applies = setting in known or setting in others
             self.applied[number, setting] = applies or self.applied.get((number, setting), False)
             if applies:
                 rules[setting], values[setting] = number, value
@@ -127,6 +127,11 @@ class Combining:
         if 0 < (steps := values.get("freeze", 0)) < FOR_GOOD:
             own[FREEZE_STEPS] = steps
         return Given(rules, values, component, tuple(sorted(own.items())), scale)
+
+
+def has_rate(component: Component) -> bool:
+    """Whether an optimizer has a rate that can be multiplied."""
+    return "lr" in numbers(component.registration.plugin.reference)
 
 
 def scaled(rate: Any, scale: float) -> Any:

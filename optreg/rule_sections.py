@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optreg.clock import Clock, OpenError
+from optreg.combining import has_rate
 from optreg.criteria import CRITERIA, TEXTS, Criterion
 from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.layers import PLACE, fault
@@ -217,7 +218,7 @@ class _Reader:
             if not is_number or not (0 <= value <= largest) or (key == "layer_decay" and value == 0):
                 self.problem((key,), f"'{key}' must be a number, {words}, such as {_EXAMPLES[key]}, not {shown(value)}")
                 continue
-            if optimizers and not any("lr" in own_names(each.registration.plugin) for each in optimizers):
+            if optimizers and not any(map(has_rate, optimizers)):
                 self.problem(
                     (key,), f"'{key}' multiplies the lr, and {optimizers[0].name} has none; leave it out", key=True
                 )

@@ -109,7 +109,7 @@ def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, An
         values[key] = _moving(started[key], of_key)
         value = settings[key]
         scheduled[key] = value if isinstance(value, Timeline) else next(v for v in value if isinstance(v, Timeline))
-    if "lr" in started and "lr" not in scheduled and spec.scheduler is not None:
+    if isinstance(started.get("lr"), int | float) and "lr" not in scheduled and spec.scheduler is not None:
         values["lr"] = factor(spec, float(started["lr"]))
         scheduled["lr"] = spec.scheduler
     if "lr" in values and (frozen := own.get(FREEZE_STEPS)):

@@ -155,8 +155,9 @@ def test_a_scale_is_a_number_of_at_least_zero(value, shown):
     assert problem == f"groups.0.lr_scale: 'lr_scale' must be a number, 0 or more, such as 0.1, not {shown}"
 
 
-def test_a_scale_needs_an_optimizer_with_a_rate(optimizer):
-    optimizer("rateless", "low: NonNegative = 0.0")
+@pytest.mark.parametrize("field", ["low: NonNegative = 0.0", "lr: Literal['fast', 'slow'] = 'fast'"])
+def test_a_scale_needs_an_optimizer_with_a_rate(optimizer, field):
+    optimizer("rateless", field)
     with pytest.raises(SpecError) as caught:
         optreg.load_spec({"optimizer": {"name": "rateless"}, "groups": [{"match": "*", "lr_scale": 0.5}]})
     assert str(caught.value) == "groups.0.lr_scale: 'lr_scale' multiplies the lr, and rateless has none; leave it out"
