@@ -23,13 +23,18 @@ def separate_rate(group: MutableMapping[str, Any], groups: Iterable[Mapping[str,
         group["lr"] = group["lr"].clone()
 
 
+def may_freeze(optimizer: Optimizer) -> bool:
+    """Whether an optimizer has param groups that are, or were, frozen for the first updates."""
+    return any(group.get(FREEZE_STEPS) for group in optimizer.param_groups)
+
+
 def without_frozen(
     optimizer: Optimizer, step: int | None, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Drop the gradients of frozen groups before an update, and those that a closure makes during it.
 
     Args:
-        optimizer: the optimizer.
+        optimizer: an optimizer that may have frozen groups.
         step: the number of the update; None if no scheduler knows it.
         args: the arguments of the optimizer's `step`, the optimizer among them.
         kwargs: its keyword arguments.
@@ -38,10 +43,8 @@ def without_frozen(
         The arguments with another closure, if there is one and a group is frozen.
 
     Raises:
-        RuntimeError: a group may be frozen, and the number of the update is not known.
+        RuntimeError: the number of the update is not known.
     """
-    if not any(group.get(FREEZE_STEPS) for group in optimizer.param_groups):
-        return None
     if step is None:
         raise RuntimeError(
             "param groups are frozen for the first updates ('freeze_steps'), but there is no scheduler to count them; "

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from optreg.composite import members_of, places_of
 from optreg.errors import ResumeWarning, warn_caller
-from optreg.freezing import without_frozen
+from optreg.freezing import may_freeze, without_frozen
 from optreg.pace import Pace
 from optreg.torch_internals import has_stepped, makes_state
 
@@ -113,7 +113,7 @@ class Watch:
             scheduler.before_update()
         if not compiling and (self.optimizer_loaded or self.scheduler_loaded or self.doubt):
             self._tell_doubts(optimizer)
-        return without_frozen(optimizer, self._step, args, kwargs)
+        return without_frozen(optimizer, self._step, args, kwargs) if may_freeze(optimizer) else None
 
     @property
     def _step(self) -> int | None:
