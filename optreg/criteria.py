@@ -16,6 +16,7 @@ from fnmatch import translate
 from typing import Any, Final, NamedTuple
 
 from optreg import lazy_types
+from optreg.errors import shown
 
 PATIENCE: Final = 2.0
 """The seconds that the regular expressions of a rule may take for all names; right ones take milliseconds."""
@@ -168,7 +169,7 @@ def _regex_fault(pattern: str) -> str | None:
             re.compile(pattern)  # the language is Python's own; `regex` takes more
         regex.compile(pattern)
     except (re.error, regex.error, RecursionError, OverflowError, FutureWarning) as error:
-        return f"{pattern!r} is not a regular expression: {error}"
+        return f"{shown(pattern)} is not a regular expression: {error}"
     return None
 
 

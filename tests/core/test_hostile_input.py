@@ -209,7 +209,11 @@ def test_a_value_that_yaml_could_not_hold_is_refused_by_path(value, message):
 )
 def test_a_pattern_that_cannot_be_compiled_is_refused_by_path(pattern):
     message = refused({"optimizer": OPTIMIZER, "scheduler": SCHEDULER, "groups": [{"regex": ["ok", pattern]}]})
-    assert message.startswith("groups.0.regex.1: is not a regular expression: ")
+    first, _, nothing_set = message.partition("\n")
+    assert first.startswith("groups.0.regex.1: '")
+    assert "' is not a regular expression: " in first or "... is not a regular expression: " in first
+    assert len(first) < 300
+    assert nothing_set == "groups.0: the rule sets nothing; add a setting, such as 'weight_decay: 0'"
 
 
 def test_a_mapping_can_be_given_a_source_that_its_problems_are_placed_at():
