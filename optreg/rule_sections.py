@@ -74,9 +74,11 @@ class _Reader:
     """Reads one rule."""
 
     def __init__(self, document: Document, path: Path, item: dict[str, Any], registry: Registry, clock: Clock) -> None:
-        self.document, self.path, self.item = document, path, item
+        self.document, self.path = document, path
         self.registry, self.clock = registry, clock
-        self.problems: list[Problem] = []
+        rest = {key: value for key, value in item.items() if key not in CRITERIA}
+        rest, self.problems = without_placeholders(document, path, rest)
+        self.item = {**item, **rest}
 
     def problem(self, path: Path, message: str, *, key: bool = False) -> None:
         self.problems.append(self.document.problem((*self.path, *path), message, key=key))
@@ -105,8 +107,6 @@ class _Reader:
         if not asked and "layers" not in self.item:
             self.problem((), f"the rule has no criterion; add one of: {', '.join(CRITERIA)}")
         settings = {key: value for key, value in self.item.items() if key not in {*CRITERIA, *RULE_KEYS}}
-        settings, unset = without_placeholders(self.document, self.path, settings)
-        self.problems += unset
         settings = self._settings(settings, optimizers)
         settings |= self._rates(optimizers) | self._freeze()
         if own is not None:

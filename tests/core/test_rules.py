@@ -477,6 +477,14 @@ def test_an_optimizer_of_a_rule_is_complete_in_the_printed_spec():
 # All of them
 
 
+@pytest.mark.parametrize("key", ["lr_scale", "layer_decay", "freeze", "optimizer", "not", "layers"])
+def test_a_value_that_is_still_to_come_is_told_as_such(key):
+    rule = {**DECAY, "match": "blocks.*"}
+    assert told({**rule, key: "???"}) == [f"groups.0.{key}: the value is missing ('???'); set it"]
+    (problem,) = told({**rule, key: "${scale}"})
+    assert problem.startswith(f"groups.0.{key}: the interpolation '${{scale}}' is not resolved here")
+
+
 def test_no_hyperparameter_may_have_the_name_of_a_key_of_rules(optimizer):
     for name in ("layers", "embeddings", "layer_decay", "lr_scale", "freeze", "freeze_steps", "optimizer"):
         optimizer(f"odd_{name}", f"{name}: float = 1.0")
