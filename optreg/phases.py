@@ -100,7 +100,7 @@ class Phases:
     def joints(self) -> tuple[int, ...]:
         """The first updates of all pieces but the first, and the end if there is one."""
         ends = () if self.pieces[-1].steps is None else (int(self._end),)
-        return (*self._begins[1:], *ends)
+        return tuple(dict.fromkeys((*self._begins[1:], *ends)))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -127,12 +127,10 @@ def phases(timeline: Timeline, make: Callable[[Component], Schedule]) -> Phases:
         piece = _piece(phase, make, start, to, base)
         if piece.steps == 0:
             level = piece.start if to is None else to
-            continue
-        pieces.append(piece)
+            piece = Piece(phase.begin, None, level, level, 0)
+        if piece.steps != 0 or phase is timeline.phases[-1]:
+            pieces.append(piece)
         level = None if piece.steps is None else piece.final
-    if not pieces:
-        assert level is not None
-        pieces = [Piece(0, None, level, level, 1, 1)]
     made = tuple(_scaled(piece, timeline.factor) for piece in pieces)
     return Phases(made, tuple(_settings(phase, timeline.factor) for phase in timeline.phases))
 

@@ -68,12 +68,8 @@ def plan(spec: Spec) -> list[GroupPlan]:
 
 def _of_rule(spec: Spec, rule: Rule) -> GroupPlan:
     """The plan of the parameters that a rule matches, if no other does."""
-    component, own = rule.optimizer or spec.optimizer, rule.settings
-    frozen = own.get("freeze", 0)
-    rate, scale = own.get("lr", component.settings.get("lr")), own.get("lr_scale", 1)
-    if rate is not None and scale != 1:
-        own["lr"] = rate.scaled(scale) if isinstance(rate, Timeline) else rate * scale
-    return group_plan(spec, str(rule), component, {**own, FREEZE_STEPS: frozen})
+    own = {**rule.settings, FREEZE_STEPS: rule.settings.get("freeze", 0)}
+    return group_plan(spec, str(rule), rule.optimizer or spec.optimizer, own)
 
 
 def plan_of(spec: Spec, groups: Sequence[Group]) -> list[GroupPlan]:
@@ -89,13 +85,20 @@ def _name(group: Group) -> str:
 def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, Any]) -> GroupPlan:
     """The plan of one group.
 
+    How far `layer_decay` scales a rate depends on the model; the plan is that of the last layer.
+
     Args:
         spec: whose schedule it follows.
         name: what it is called.
         component: its optimizer.
-        own: the settings that differ from the optimizer's; errors as in `plan`.
+        own: the settings that differ from the optimizer's, and `lr_scale`; errors as in `plan`.
     """
     settings = {key: value for key, value in {**component.settings, **own}.items() if key in _known(component)}
+    scale = own.get("lr_scale", 1.0)
+    if "lr" in settings and scale != 1:
+        settings["lr"] = (
+            settings["lr"].scaled(scale) if isinstance(settings["lr"], Timeline) else settings["lr"] * scale
+        )
     with plugin_code(f"a schedule of the group '{name}' cannot be built"):
         driven = drives(settings)
     started = at_start(settings, driven)
@@ -109,7 +112,7 @@ def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, An
     if "lr" in started and "lr" not in scheduled and spec.scheduler is not None:
         values["lr"] = factor(spec, float(started["lr"]))
         scheduled["lr"] = spec.scheduler
-    if frozen := own.get(FREEZE_STEPS):
+    if "lr" in values and (frozen := own.get(FREEZE_STEPS)):
         values["lr"] = _frozen(values["lr"], frozen)
     return GroupPlan(name, component.name, values, scheduled)
 

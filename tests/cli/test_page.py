@@ -183,7 +183,12 @@ def random_run(plugins, draw):
             "weight_decay": random_phases(plugins, draw, [0.1, 0.2, 0.05]),
             "betas": [random_phases(plugins, draw, [0.8, 0.9]), 0.95],
         },
-        "groups": [{"match": "a", "lr": 0.05}, {"match": "b", "lr": random_phases(plugins, draw, [0.1, 0.3])}],
+        "groups": [
+            {"match": "a", "lr": 0.05, "freeze": draw.choice([True, 30, "10%"])},
+            {"match": "b", "lr": random_phases(plugins, draw, [0.1, 0.3]), "lr_scale": 0.5},
+            {"match": "c", "lr_scale": draw.choice([0.1, 2.0])},
+            {"match": "d", "optimizer": {"name": "lion", "lr": 0.25}, "weight_decay": 0.5},
+        ],
         "scheduler": random_phases(plugins, draw, [0.5, 0.1, "10%", "100%"], relative=True),
         "horizon": draw.choice([1000, "100M tokens", "3 epochs", "70_000 samples"]),
         "batch": draw.choice(
@@ -200,7 +205,7 @@ def pure_plugins():
     registry = default_registry()
     entries = [entry for entry in registry.entries(Kind.SCHEDULER) if entry.distribution == "optreg"]
     plugins = {entry.name: registry.scheduler(entry.qualified).plugin for entry in entries}
-    return {name: plugin for name, plugin in plugins.items() if not name.startswith("torch.")}
+    return {name: plugin for name, plugin in plugins.items() if plugin.traits.pure is not False}
 
 
 def right(make, count):
@@ -258,14 +263,14 @@ def compare(page, specs):
 def test_every_schedule_has_optregs_values_at_hundreds_of_random_settings(show):
     page, draw, plugins = show(COSINE), random.Random(1), pure_plugins()
     for name, plugin in plugins.items():
-        specs = right(lambda name=name, plugin=plugin: random_alone(name, plugin, draw), 40)
-        assert compare(page, specs) > 1000, name
+        specs = right(lambda name=name, plugin=plugin: random_alone(name, plugin, draw), 25)
+        assert compare(page, specs) > 600, name
 
 
 def test_phases_quantities_and_scheduled_hyperparameters_have_optregs_values(show):
     draw, plugins = random.Random(2), pure_plugins()
     page = show(COSINE)
-    assert compare(page, right(lambda: random_run(plugins, draw), 150)) > 20_000
+    assert compare(page, right(lambda: random_run(plugins, draw), 100)) > 15_000
 
 
 def test_torchs_schedulers_have_their_formulas_values_too(show):

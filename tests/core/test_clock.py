@@ -13,6 +13,8 @@ from optreg import SpecError
 from optreg.clock import START, Clock, LackingError, OpenError, Point, begun
 from optreg.quantities import Quantity, Unit, quantity, size
 
+repeatable = settings(derandomize=True, deadline=None)
+
 UPDATES = 400
 """As far as the tests count."""
 
@@ -49,6 +51,7 @@ def of(amount, unit):
     return Quantity(Fraction(amount), unit, f"{amount} {unit}")
 
 
+@repeatable
 @given(ramps, amounts, st.sampled_from([Unit.STEPS, Unit.SAMPLES, Unit.TOKENS]))
 @example([(2, 3, 4), (1, 1, 1)], Fraction(24), Unit.TOKENS)  # at the joint of two stages
 @example([(2, 3, 4), (1, 1, 1)], Fraction(0), Unit.TOKENS)
@@ -59,6 +62,7 @@ def test_a_quantity_ends_at_the_first_update_before_which_it_was_consumed(ramp, 
     assert [clock.consumed(n, unit) for n in range(80)] == consumed[:80]
 
 
+@repeatable
 @given(ramps, st.integers(0, 50), st.lists(amounts, min_size=1, max_size=12), st.sampled_from([*Unit]))
 def test_lengths_of_one_unit_add_up_without_rounding(ramp, horizon, lengths, unit):
     """Of shares and epochs too, whose parts of an update are kept."""
@@ -70,6 +74,7 @@ def test_lengths_of_one_unit_add_up_without_rounding(ramp, horizon, lengths, uni
     assert point.update == clock.at(of(sum(lengths), unit)).update
 
 
+@repeatable
 @given(ramps, st.lists(st.tuples(amounts, st.sampled_from([Unit.STEPS, Unit.SAMPLES, Unit.TOKENS])), max_size=6))
 def test_a_length_in_another_unit_begins_at_the_update_that_was_reached(ramp, lengths):
     clock, point, t, exact = clock_of(ramp), START, 0, {}
@@ -81,6 +86,7 @@ def test_a_length_in_another_unit_begins_at_the_update_that_was_reached(ramp, le
         assert point.update == t
 
 
+@repeatable
 @given(ramps, amounts, amounts, st.sampled_from([Unit.STEPS, Unit.SAMPLES, Unit.TOKENS, Unit.EPOCHS]))
 def test_more_takes_at_least_as_long(ramp, one, other, unit):
     clock = clock_of(ramp, epoch=of(3, Unit.SAMPLES))
@@ -88,6 +94,7 @@ def test_more_takes_at_least_as_long(ramp, one, other, unit):
     assert clock.at(of(less, unit)).update <= clock.at(of(more, unit)).update
 
 
+@repeatable
 @given(
     ramps,
     st.fractions(0, 12, max_denominator=7),
@@ -102,6 +109,7 @@ def test_epochs_are_counted_in_the_unit_of_their_length(ramp, epochs, length, un
     assert clock.consumed(9, Unit.EPOCHS) == Fraction(consumed[9], length)
 
 
+@repeatable
 @given(
     ramps,
     st.fractions(0, 100, max_denominator=9),
@@ -117,6 +125,7 @@ def test_a_share_is_a_share_of_the_horizon_in_its_own_unit(ramp, share, length, 
     assert t == 0 or clock.consumed(t - 1, Unit.SHARE) < share
 
 
+@repeatable
 @given(ramps, st.integers(1, 100), st.fractions(0, 1, max_denominator=9), st.sampled_from([Unit.SAMPLES, Unit.TOKENS]))
 def test_a_length_before_the_end_begins_where_the_rest_was_consumed(ramp, length, part, unit):
     clock, consumed = clock_of(ramp), counted(ramp, unit)
@@ -124,6 +133,7 @@ def test_a_length_before_the_end_begins_where_the_rest_was_consumed(ramp, length
     assert end.update - clock.back_from(end, of(part * length, unit)) == first(consumed, (1 - part) * length)
 
 
+@repeatable
 @given(st.integers(0, 10**24), st.integers(1, 10**15), st.integers(0, 10**15))
 def test_no_size_is_too_large_to_be_exact(amount, each, ramped):
     clock = begun(begun(Clock(), size("7 tokens")), size(f"{each} tokens"), ramped)
@@ -201,7 +211,7 @@ def load(text, tmp_path, **facts):
     return optreg.load_spec(path, facts=facts)
 
 
-@settings(deadline=None)
+@repeatable
 @given(
     ramps, st.integers(1, 300), st.sampled_from(["samples", "tokens", "epochs", "steps"]),
     st.fractions(0, 100, max_denominator=4), st.integers(1, 40), st.booleans(),

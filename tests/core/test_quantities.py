@@ -3,10 +3,12 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optreg.quantities import Quantity, Unit, is_meant, quantity, size
+
+repeatable = settings(derandomize=True, deadline=None)
 
 READ = {
     2000: (2000, Unit.STEPS),
@@ -88,6 +90,7 @@ def test_what_is_no_quantity_is_refused_with_what_to_write(value):
     assert len(str(caught.value)) < 200
 
 
+@repeatable
 @given(
     st.integers(0, 10**9), st.sampled_from(["", "k", "M", "B", "T"]), st.sampled_from([*"_."]), st.integers(1, 999),
     st.sampled_from(["tokens", "samples", "epochs"]),
@@ -100,6 +103,7 @@ def test_a_number_means_what_its_digits_say(whole, suffix, mark, part, unit):
         assert quantity(text) == Quantity(digits * scale, Unit(unit), None)
 
 
+@repeatable
 @given(st.text(max_size=30) | st.floats() | st.integers() | st.binary(max_size=3) | st.lists(st.integers(), max_size=2))
 def test_anything_else_is_refused_in_words(value):
     for read in (quantity, size):

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.resources import files
@@ -111,9 +111,7 @@ def described(one: Drawn, last: int | None) -> dict[str, Any]:
 def _scheduled(spec: Spec) -> list[tuple[Path, Component | Timeline]]:
     """Every schedule of a spec and its place."""
     found: list[tuple[Path, Component | Timeline]] = [(("scheduler",), spec.scheduler)] if spec.scheduler else []
-    places: list[tuple[Path, Mapping[str, Any]]] = [(("optimizer",), spec.optimizer.settings)]
-    places += [(("groups", index), rule.settings) for index, rule in enumerate(spec.groups)]
-    for place, settings in places:
+    for place, settings, _ in _places(spec):
         for key, value in settings.items():
             if isinstance(value, Timeline):
                 found.append(((*place, key), value))
@@ -121,6 +119,16 @@ def _scheduled(spec: Spec) -> list[tuple[Path, Component | Timeline]]:
                 items = ((index, item) for index, item in enumerate(value) if isinstance(item, Timeline))
                 found += [((*place, key, index), item) for index, item in items]
     return found
+
+
+def _places(spec: Spec) -> Iterator[tuple[Path, Mapping[str, Any], Component]]:
+    """The places where hyperparameters are set, with these, and with the optimizer that they are of."""
+    yield ("optimizer",), spec.optimizer.settings, spec.optimizer
+    for index, rule in enumerate(spec.groups):
+        component = rule.optimizer or spec.optimizer
+        yield ("groups", index), rule.settings, component
+        if rule.optimizer:
+            yield ("groups", index, "optimizer"), rule.optimizer.settings, component
 
 
 def _kind(component: Component) -> dict[str, Any]:
@@ -139,7 +147,8 @@ def _kind(component: Component) -> dict[str, Any]:
         "defaults": defaults(plugin.reference),
         "counts": sorted(counted),
         "end": plugin.horizon,
-        "levels": plugin.traits.levels,
+        "tail": plugin.traits.tail,
+        "levels": {key: component.settings[key] for key in plugin.traits.levels or () if key in component.settings},
         "own": not plugin.takes_warmup and "warmup_steps" in _names(component),
         "warmed": plugin.takes_warmup,
     }
@@ -176,23 +185,35 @@ def _rule(spec: Spec, group: str) -> tuple[int, Rule] | None:
 def _has_its_own(spec: Spec, group: str, of: str) -> bool:
     """Whether a group has a curve of its own, and not that of the default group."""
     found = _rule(spec, group)
-    return found is None or of.partition("[")[0] in found[1].settings
+    if found is None or found[1].optimizer:
+        return True
+    stated = found[1].settings.keys()
+    return of.partition("[")[0] in stated or (of == "lr" and not stated.isdisjoint({"lr_scale", "freeze"}))
 
 
 def _source(spec: Spec, group: str, of: str) -> dict[str, Any]:
-    """Where the numbers of a curve stand: the schedule that it follows, and the base rate."""
+    """Where the numbers of a curve stand: the schedule that it follows, the base rate, and what changes it."""
     found = _rule(spec, group)
     name, _, index = of.removesuffix("]").partition("[")
-    settings = {**spec.optimizer.settings, **(found[1].settings if found else {})}
-    place: Path = ("groups", found[0]) if found and name in found[1].settings else ("optimizer",)
+    place: Path = ("optimizer",)
+    settings: Mapping[str, Any] = spec.optimizer.settings
+    if found:
+        number, rule = found
+        places = [(("groups", number), rule.settings), (("groups", number, "optimizer"), rule.optimizer)]
+        own = [(at, part.settings if isinstance(part, Component) else part) for at, part in places if part]
+        place, settings = next((each for each in own if name in each[1]), (place, settings))
     value = settings.get(name)
     at: Path = (*place, name, *([int(index)] if index else []))
+    changes = {
+        key: ("groups", found[0], stated) if found and of == "lr" and stated in found[1].settings else None
+        for key, stated in (("scale", "lr_scale"), ("freeze", "freeze"))
+    }
     if isinstance(value[int(index)] if index and isinstance(value, tuple) else value, Timeline):
-        return {"follows": at, "base": None, "basis": None, "scale": 1}
+        return {"follows": at, "base": None, "basis": None, **changes}
     follows = ("scheduler",) if spec.scheduler and of in ("lr", "multiplier") else None
     if of == "multiplier":
-        return {"follows": follows, "base": None, "basis": None, "scale": 1}
-    return {"follows": follows, "base": at, "basis": value, "scale": 1}
+        return {"follows": follows, "base": None, "basis": None, **changes}
+    return {"follows": follows, "base": at, "basis": value, **changes}
 
 
 def _sampled(curve: Curve, last: int | None) -> dict[str, Any]:
@@ -207,12 +228,13 @@ def _controls(spec: Spec, data: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if data.get("horizon") is not None:
         found.append(_control(("horizon",), data["horizon"], {"type": "integer", "exclusiveMinimum": 0}))
-    rates: list[tuple[Path, Component | Rule]] = [(("optimizer",), spec.optimizer)]
-    rates += [(("groups", index), rule) for index, rule in enumerate(spec.groups)]
-    for place, part in rates:
-        value = part.settings.get("lr")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found.append(_control((*place, "lr"), value, _properties(spec.optimizer).get("lr", {})))
+    for place, settings, component in _places(spec):
+        for key, schema in (
+            ("lr", _properties(component).get("lr", {})),
+            ("lr_scale", {"type": "number", "minimum": 0}),
+        ):
+            if key in settings:
+                found.append(_control((*place, key), settings[key], schema))
     for path, follows in _scheduled(spec):
         section = _at(data, path)
         listed = isinstance(follows, Timeline) and isinstance(section, tuple)

@@ -75,6 +75,8 @@ function ceiling(x) {
   return Math.abs(x - near) <= 1e-12 * Math.abs(x) ? near : Math.ceil(x);
 }
 
+const START = {update: 0, exact: null};
+
 // The clock of a run. `batch` is a list of stages, each with its first update (begin), what an update consumes (each)
 // and what all before it consumed (before), by unit. `epoch` and `horizon` are quantities, or null.
 class Clock {
@@ -94,17 +96,13 @@ class Clock {
   // The point that lies a quantity after another; `exact` keeps what rounding to updates would lose.
   after(begin, one) {
     const {amount, unit} = this.reduced(one);
-    if (unit === "steps" && !begin.exact) return {update: begin.update + ceiling(amount), exact: null};
-    let total = begin.update + amount;
-    if (unit !== "steps") {
-      const known = begin.exact && begin.exact.unit === unit ? begin.exact.amount : this.consumed(begin.update, unit);
-      total = known + amount;
-    }
-    return {update: this.firstAt(total, unit), exact: unit === "steps" ? null : {amount: total, unit}};
+    const known = begin.exact && begin.exact.unit === unit ? begin.exact.amount : this.consumed(begin.update, unit);
+    const total = known + amount;
+    return {update: this.firstAt(total, unit), exact: {amount: total, unit}};
   }
 
   at(one) {
-    return this.after({update: 0, exact: null}, one);
+    return this.after(START, one);
   }
 
   // What the updates before t consumed of a unit; null if that is not known.
@@ -115,8 +113,8 @@ class Clock {
       return part === null ? null : part / this.epoch.amount;
     }
     const stage = this.batch.findLast((one) => one.begin <= t);
-    if (!stage || stage.each[unit] === null || stage.before[unit] === null) return null;
-    return stage.before[unit] + (t - stage.begin) * stage.each[unit];
+    if (!stage || stage.before[unit] === null || t === stage.begin) return stage ? stage.before[unit] : null;
+    return stage.each[unit] === null ? null : stage.before[unit] + (t - stage.begin) * stage.each[unit];
   }
 
   // The first update before which at least `total` was consumed.
@@ -130,17 +128,34 @@ class Clock {
     return stage.begin + Math.max(0, ceiling((total - stage.before[unit]) / stage.each[unit]));
   }
 
-  // A number of updates: a quantity counted from the beginning of the run, or a list of them.
-  updates(value) {
-    if (Array.isArray(value)) return value.map((item) => this.updates(item));
+  // The number of updates of a quantity that is counted back from a point.
+  back(end, one) {
+    const {amount, unit} = this.reduced(one);
+    if (unit === "steps") return ceiling(amount);
+    const whole = end.exact && end.exact.unit === unit ? end.exact.amount : this.consumed(end.update, unit);
+    if (amount > whole) throw new Error("a length reaches back beyond the beginning of the run");
+    return end.update - this.firstAt(whole - amount, unit);
+  }
+
+  // A number of updates: a quantity, or a list of them, that is counted from a point, or back from it.
+  updates(value, point = START, isTail = false) {
+    if (Array.isArray(value)) return value.map((item) => this.updates(item, point, isTail));
     const one = quantity(value);
-    return one ? this.at(one).update : value;
+    if (!one || typeof value === "number") return value;
+    if (one.unit === "steps") return one.amount;
+    return isTail ? this.back(point, one) : this.after(point, one).update - point.update;
+  }
+
+  // The end of the run; null if it is not stated.
+  end() {
+    return this.horizon ? this.at({amount: 100, unit: "%"}) : null;
   }
 }
 
 // Schedules. A kind says what is known of one, besides its formula: `defaults` of its settings; `counts`, the settings
-// that count updates; `end`, the one that names its last step; `levels`, those that set its first and last level;
-// `own`, whether it has a warm-up of its own; `warmed`, whether one may precede it.
+// that count updates; `tail`, those of them that count back from the end; `end`, the one that names the last step;
+// `levels`, what stands in a phase for those that set the first and the last level; `own`, whether it has a warm-up of
+// its own; `warmed`, whether one may precede it.
 
 // How others count the updates of a warm-up over W, as optreg/conventions.py says.
 const CONVENTIONS = {
@@ -160,11 +175,22 @@ function without(section, keys, kept) {
   return Object.fromEntries(Object.entries(section).filter(([key]) => kept.includes(key) || !keys.includes(key)));
 }
 
-// The settings of a schedule, its lengths in updates.
-function settingsOf(kind, section, keys, clock) {
+// The settings of a schedule that covers the run from one point to another, its lengths in updates.
+function settingsOf(kind, section, keys, clock, begin, end) {
   const settings = {...kind.defaults, ...without(section, keys, kind.own ? ["warmup_steps"] : [])};
-  for (const key of kind.counts) if (key in settings) settings[key] = clock.updates(settings[key]);
+  for (const key of kind.counts) {
+    const isTail = kind.tail.includes(key);
+    if (key in settings) settings[key] = clock.updates(settings[key], isTail ? end : begin, isTail);
+  }
   return settings;
+}
+
+// A schedule alone: its settings, as long as the run if nothing else is said.
+function alone(kind, section, clock) {
+  const whole = kind.end && section[kind.end] == null ? clock.end() : null;
+  const stated = whole ? {...section, [kind.end]: whole.update} : section;
+  const end = whole ?? (kind.end && stated[kind.end] != null ? clock.at(quantity(stated[kind.end])) : null);
+  return settingsOf(kind, stated, WAYS, clock, START, end);
 }
 
 // A level as a share of `base`, or as it is if there is no base.
@@ -175,8 +201,7 @@ function levelOf(value, base) {
 
 // A schedule with its warm-up, as a function of the update and the base rate; `lr` is the rate of the optimizer.
 function scheduled(kind, section, clock, lr) {
-  let settings = settingsOf(kind, section, WAYS, clock);
-  if (kind.end && !(kind.end in section) && clock.horizon) settings[kind.end] = clock.at({amount: 100, unit: "%"}).update;
+  let settings = alone(kind, section, clock);
   const way = CONVENTIONS[section.convention];
   const W = clock.updates(section.warmup_steps ?? settings.warmup_steps ?? 0);
   if (!way && (kind.own || !W)) return bound(kind.formula, settings);
@@ -209,7 +234,7 @@ function arePhases(section) {
 // `lr` is the optimizer's rate, of which levels become shares; null for the phases of another hyperparameter.
 function piecesOf(kinds, items, clock, lr) {
   const pieces = [];
-  let ended = {update: 0, exact: null};
+  let ended = START;
   let base = 1;
   let level = null;
   const add = (begin, end, value, final) => {
@@ -225,15 +250,17 @@ function piecesOf(kinds, items, clock, lr) {
     if (lr === null && place === 0) base = from.value;
     const key = ["for", "until", kind.end].find((one) => one && item[one] != null);
     if (key) ended = key === "until" ? clock.at(quantity(item[key])) : clock.after(begin, quantity(item[key]));
-    else ended = kind.end && clock.horizon ? clock.at({amount: 100, unit: "%"}) : null;
+    else ended = kind.end ? clock.end() : null;
     const first = line ?? begin;
     const end = ended === null ? null : ended.update;
     if (end !== null && end < first.update) {
       throw new Error(`phase ${place + 1} would end at update ${end}, before it begins at update ${first.update}`);
     }
-    const settings = settingsOf(kind, item, PHASE_KEYS, clock);
-    for (const name of kind.levels ?? []) if (!(name in settings)) settings[name] = 0;
-    if (kind.end && end !== null) settings[kind.end] = Math.max(end - first.update, 1);
+    const isPart = key && key !== kind.end && kind.end && item[kind.end] != null;
+    const whole = isPart ? clock.after(begin, quantity(item[kind.end])) : ended;
+    const settings = settingsOf(kind, without(item, [kind.end], []), PHASE_KEYS, clock, first, whole);
+    Object.assign(settings, kind.levels);
+    if (kind.end && whole !== null) settings[kind.end] = Math.max(whole.update - first.update, 1);
     const valueOf = (one) => (one.share ? one.value * base : one.value);
     if (line) {
       const low = place === 0 ? 0 : level;
@@ -250,11 +277,6 @@ function piecesOf(kinds, items, clock, lr) {
 
 // The value of a phase after s of its n steps; `start` is null for a first phase that begins as its schedule does.
 function phaseOf(kind, settings, start, to, n, base) {
-  const pair = kind.levels ?? [];
-  if (start !== null && to !== null && pair.length === 2 && Math.min(start, to) >= 0) {
-    const g = bound(kind.formula, {...settings, [pair[0]]: start, [pair[1]]: to});
-    return (s) => (s === 0 ? start : g(s, 1));
-  }
   const g = bound(kind.formula, settings);
   const first = g(0, 1);
   if (to !== null) {
@@ -264,7 +286,7 @@ function phaseOf(kind, settings, start, to, n, base) {
     return (s) => {
       if (s === 0) return low;
       const weight = (g(s, 1) - last) / (first - last);
-      return low * weight + to * (1 - weight);
+      return Math.min(Math.max(low * weight + to * (1 - weight), Math.min(low, to)), Math.max(low, to));
     };
   }
   if (start !== null && first === 0) throw new Error("a phase begins at 0, and cannot go on from another level");
@@ -299,7 +321,7 @@ function horizonOf(spec, data) {
   if (!data.scheduler) return null;
   const {items, kinds} = itemsAt(spec, data, ["scheduler"]);
   const clock = new Clock(spec.clock.batch, spec.clock.epoch, null);
-  let point = {update: 0, exact: null};
+  let point = START;
   for (const [place, item] of items.entries()) {
     const key = ["for", "until", kinds[place].end].find((one) => one && item[one] != null);
     const length = key ? quantity(item[key]) : null;
@@ -319,27 +341,31 @@ function clockOf(spec, data) {
 function curveOf(spec, curve, data) {
   const clock = clockOf(spec, data);
   const number = (path, otherwise) => valueAt(data, path) ?? otherwise;
-  const base = curve.base ? curve.scale * number(curve.base, curve.basis) : curve.scale;
-  if (curve.follows === null) return {value: () => base, joints: [], end: null};
+  const scale = curve.scale ? number(curve.scale, 1) : 1;
+  const base = curve.base ? scale * number(curve.base, curve.basis) : scale;
+  const freeze = curve.freeze ? valueAt(data, curve.freeze) ?? false : false;
+  const thaw = freeze === true ? Infinity : freeze === false ? 0 : clock.updates(freeze);
+  const frozen = (value) => (t) => (t < thaw ? 0 : value(t));
+  if (curve.follows === null) return {value: frozen(() => base), joints: [], end: null};
   const {section, items, kinds} = itemsAt(spec, data, curve.follows);
   const relative = curve.follows[0] === "scheduler";
   const own = number(["optimizer", "lr"], spec.lr);
   const lr = typeof own === "number" && own > 0 ? own : 1;
   if (relative && !arePhases(section)) {
     const value = scheduled(kinds[0], section, clock, lr);
-    const settings = settingsOf(kinds[0], section, [], clock);
-    const named = [...kinds[0].counts, "warmup_steps"].flatMap((key) => clock.updates(settings[key] ?? []));
-    const joints = [...new Set(named)].filter((t) => Number.isInteger(t) && t > 0);
-    const whole = clock.horizon ? clock.at({amount: 100, unit: "%"}).update : null;
-    return {value: (t) => value(t, base), joints, end: settings[kinds[0].end] ?? whole};
+    const settings = alone(kinds[0], section, clock);
+    const end = settings[kinds[0].end] ?? clock.end()?.update ?? null;
+    const named = kinds[0].counts.flatMap((key) => (kinds[0].tail.includes(key) ? end - settings[key] : settings[key] ?? []));
+    const joints = [...new Set([...named, clock.updates(section.warmup_steps ?? 0)])].filter((t) => Number.isInteger(t) && t > 0);
+    return {value: frozen((t) => value(t, base)), joints, end};
   }
   const pieces = piecesOf(kinds, items, clock, relative ? lr : null);
   const value = joined(pieces);
-  const factor = relative ? base : curve.scale;
+  const factor = relative ? base : scale;
   const last = pieces.at(-1);
   const end = last.steps === null ? null : last.begin + last.steps;
   const joints = [...pieces.slice(1).map((piece) => piece.begin), ...(end === null ? [] : [end])];
-  return {value: (t) => factor * value(t), joints, end};
+  return {value: frozen((t) => factor * value(t)), joints, end};
 }
 
 // The value at a path of plain data.

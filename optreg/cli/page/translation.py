@@ -172,7 +172,7 @@ class _Function:
             case ast.While(test=test, body=body, orelse=[]):
                 yield from self.braced(f"while ({self.truth(test)})", body)
             case ast.Raise(exc=ast.Call(args=[message], keywords=[])):
-                yield f"throw new Error({self.value(message)});"
+                yield f"throw new Error({self.message(message)});"
             case ast.Expr(value=ast.Constant()) | ast.Pass():
                 pass
             case ast.Expr(value=ast.Yield(value=ast.expr() as value)):
@@ -185,6 +185,13 @@ class _Function:
                 yield "continue;"
             case _:
                 raise UntranslatableError(f"{self.tree.name} has a statement '{_shown(node)}'")
+
+    def message(self, node: ast.expr) -> str:
+        """What an error says; its numbers need no format."""
+        if not isinstance(node, ast.JoinedStr):
+            return self.value(node)
+        parts = (part.value if isinstance(part, ast.FormattedValue) else part for part in node.values)
+        return f"[{', '.join(map(self.value, parts))}].join('')"
 
     def target(self, node: ast.expr) -> str:
         """What is assigned to."""
