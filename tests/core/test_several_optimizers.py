@@ -106,7 +106,7 @@ def test_a_parameter_that_its_optimizer_does_not_take_is_told_at_the_rule_before
     assert (
         "torch.Muon, the optimizer of the rule 'match: 0.*', takes real parameters of 2 dimensions" in problem.message
     )
-    assert "but '0.bias' has 1" in problem.message
+    assert "but '0.bias' has 1; leave them out of the rule, for example with 'ndim: 2'" in problem.message
 
 
 # Resuming
