@@ -154,7 +154,7 @@ def _nothing_to_train(members: Sequence[Member]) -> Problem:
 def _misfits(group: Group, optimizer: Component) -> Iterator[Problem]:
     """What is wrong with settings that several rules give to one group, or rules to an optimizer of their own."""
     gave = list(dict.fromkeys(rule for rules in group.rules.values() for rule in rules))
-    if not gave or (len(gave) == 1 and group.component is optimizer):
+    if not gave or (len(gave) == 1 and group.component is optimizer and not group.rules.keys() & {*SCALES}):
         return  # checked when the spec was read
     settings = {key: _number(value) for key, value in (*group.component.pairs, *group.pairs)}
     for part in parts(group.component.registration.plugin):

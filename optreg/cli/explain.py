@@ -13,7 +13,17 @@ import yaml
 
 from optreg.cli.curve import REST, Curve, StepError, curve
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
-from optreg.cli.plan import GroupPlan, first_and_last, places, plan, plan_of, point, short, stretches, units
+from optreg.cli.plan import (
+    GroupPlan,
+    first_and_last,
+    places,
+    plan,
+    plan_of,
+    point,
+    short,
+    stretches,
+    units,
+)
 from optreg.cli.why import why
 from optreg.clock import OpenError
 from optreg.errors import SpecError
@@ -163,17 +173,24 @@ def _rate(rates: Curve, t: int) -> str:
 
 
 def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
-    """The first, largest and last learning rate of the default group and of each rule that sets its own, as rows."""
-    bases = [(rule, rule.settings["lr"]) for rule in spec.groups if isinstance(rule.settings.get("lr"), int | float)]
+    """The first, largest and last rate of the default group and of each rule that changes the rate, as rows."""
+    curves: list[tuple[object, Curve]] = [(REST, default)]
+    for rule, group in zip(spec.groups, plan(spec)[1:], strict=True):
+        if _RATES & rule.settings.keys() and "lr" in group.values:
+            curves.append((rule, Curve(spec, group.values["lr"], group.scheduled.get("lr"), "learning rate")))
     rows: list[tuple[object, ...]] = []
-    for group, rates in [(REST, default), *((rule, curve(spec, float(base))) for rule, base in bases)]:
+    for name, rates in curves:
         values = rates.values(rates.points(rates.end))
         if rates.by_metric:
-            rows.append((group, f"{values[0]:.6g}", "by a metric", "by a metric"))
+            rows.append((name, f"{values[0]:.6g}", "by a metric", "by a metric"))
             continue
         told = (values[0], max(values), values[-1]) if values else ()
-        rows.append((group, *[f"{value:.6g}" for value in told]) if told else (group, "none", "none", "none"))
+        rows.append((name, *[f"{value:.6g}" for value in told]) if told else (name, "none", "none", "none"))
     return rows
+
+
+_RATES = frozenset({"lr", "lr_scale", "freeze", "optimizer"})
+"""What changes the rate of a rule's parameters, whatever their layers."""
 
 
 def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:

@@ -10,6 +10,7 @@ from torch import nn
 
 import optreg
 from optreg import Position, SpecError
+from optreg.criteria import NamedParameter, matcher
 from optreg.groups import partition
 from optreg.spec import Rule
 
@@ -276,6 +277,43 @@ def test_every_parameter_is_in_exactly_one_group_frozen_or_not(chosen, tie, froz
     assert sorted(found) == sorted(id(param) for param in model.parameters())
     assert all(group.members for group in groups)
     assert torch.optim.SGD([group.as_param_group() for group in groups], lr=1.0)
+
+
+stated = st.fixed_dictionaries(
+    {},
+    optional={
+        "lr": st.sampled_from([0.5, 0.25]),
+        "weight_decay": st.sampled_from([0.0, 0.125]),
+        "lr_scale": st.sampled_from([0.5, 2.0]),
+        "freeze": st.sampled_from([0, 3]),
+    },
+)
+
+
+@given(st.lists(st.tuples(rules, stated), max_size=4))
+@settings(derandomize=True, max_examples=300, deadline=None)
+def test_each_parameter_has_what_the_first_matching_rules_state_setting_by_setting(drawn):
+    chosen = [Rule(rule.criterion_pairs, tuple(own.items())) for rule, own in drawn if rule.criterion_pairs]
+    model = Small()
+    try:
+        groups = partition(model, chosen, ADAMW)
+    except SpecError:
+        return
+    found = {member.name: group for group in groups for member in group.members}
+    for module in model.modules():
+        for name, param in model.named_parameters():
+            if not any(param is own for own in module.parameters(recurse=False)):
+                continue
+            seen = NamedParameter(name, type(module), param)
+            matching = [rule.settings for rule in chosen if matcher(rule.criteria)(seen)]
+            first = {key: value for rule in reversed(matching) for key, value in rule.items()}
+            scale, freeze = first.pop("lr_scale", None), first.pop("freeze", 0)
+            if scale is not None:
+                first["lr"] = first.get("lr", ADAMW.settings["lr"]) * scale
+            if freeze:
+                first["freeze_steps"] = freeze
+            assert found[name].settings == first, name
+    assert len({group.pairs for group in groups}) == len(groups)
 
 
 @pytest.mark.parametrize(

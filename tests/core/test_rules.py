@@ -1,5 +1,7 @@
 """What a rule may say besides criteria and plain settings: exclusions, scales of rates, layers, freezing, optimizers."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -82,7 +84,7 @@ def test_not_is_printed_as_it_is_read_and_named_in_messages():
             [{"ndim": 1}, {"mtach": "*"}],
             "groups.0.not.1.mtach: 'not' takes criteria alone, and there is no criterion 'mtach'; did you mean 'match'?",
         ),
-        ({"regex": "("}, "groups.0.not.regex: is not a regular expression: "),
+        ({"regex": "("}, "groups.0.not.regex: '(' is not a regular expression: "),
         (
             {"match": "haed.*"},
             (
@@ -144,10 +146,13 @@ def test_a_scale_multiplies_a_rate_that_follows_a_schedule_of_its_own():
     assert seen == [[0.0, 0.0], [0.25, 0.125], [0.5, 0.25], [0.75, 0.375], [1.0, 0.5]]
 
 
-@pytest.mark.parametrize("value", ["0.1", -0.5, True, None, [0.1], float("nan"), float("inf")])
-def test_a_scale_is_a_number_of_at_least_zero(value):
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("0.1", "'0.1'"), (-0.5, "-0.5"), (True, "true"), (None, "null"), ([0.1], "a list of 1"), (math.nan, "nan")],
+)
+def test_a_scale_is_a_number_of_at_least_zero(value, shown):
     (problem,) = told({"match": "head.*", "lr_scale": value})
-    assert problem == f"groups.0.lr_scale: 'lr_scale' must be a number, 0 or more, such as 0.1, not {value!r}"
+    assert problem == f"groups.0.lr_scale: 'lr_scale' must be a number, 0 or more, such as 0.1, not {shown}"
 
 
 def test_a_scale_needs_an_optimizer_with_a_rate(optimizer):
@@ -418,6 +423,14 @@ def test_values_that_rules_give_together_are_checked(optimizer):
     assert str(caught.value) == (
         "joint: low must not be more than high, by the rules 'match: head.*' and 'ndim: 1' together"
     )
+
+
+def test_a_rate_that_a_scale_makes_wrong_is_told(optimizer):
+    optimizer("still", "lr: float = 1.0\n\ndef __post_init__(self):\n"
+              "    if self.lr == 0:\n        raise ValueError('lr must not be 0')")  # fmt: skip
+    with pytest.raises(SpecError) as caught:
+        optreg.build({"optimizer": {"name": "still"}, "groups": [{"match": "head.*", "lr_scale": 0}]}, Net())
+    assert str(caught.value) == "still: lr must not be 0, by the rule 'match: head.*'"
 
 
 def test_a_value_that_is_wrong_for_an_optimizer_of_a_rule_is_told(optimizer):
