@@ -284,7 +284,7 @@ class Composite(Optimizer):
                 further[label] = {**own, **({"state": others} if others else {})}
         return {"state": dict(sorted(state.items())), "param_groups": groups, **({MEMBERS: further} if further else {})}
 
-    def parts(self, state_dict: Mapping[str, Any]) -> list[StateDict]:
+    def _parts(self, state_dict: Mapping[str, Any]) -> list[StateDict]:
         """A checkpoint of the composite as one for each member, with its parameters numbered by itself.
 
         Args:
@@ -316,7 +316,7 @@ class Composite(Optimizer):
         places = self.places
         kept = [(member.state, member.param_groups) for member in self.members]
         try:
-            for member, part in zip(self.members, self.parts(state_dict), strict=True):
+            for member, part in zip(self.members, self._parts(state_dict), strict=True):
                 member.load_state_dict(part)
         except BaseException:
             for member, (state, groups) in zip(self.members, kept, strict=True):
