@@ -79,8 +79,9 @@ class Composite(Optimizer):
     @state.setter
     def state(self, states: Mapping[Any, Any]) -> None:
         shares: list[defaultdict[Any, Any]] = [defaultdict(dict) for _ in self.members]
+        places = self._places()
         for key, value in states.items():
-            shares[self._place(key)][key] = value
+            shares[places.get(id(key), 0)][key] = value
         for member, share in zip(self.members, shares, strict=True):
             member.state = share
 
@@ -239,19 +240,21 @@ class Composite(Optimizer):
         if len(owners) == len(self.param_groups) and all(id(group) in owners for group in self.param_groups):
             return
         shares: list[list[dict[str, Any]]] = [[] for _ in self.members]
+        places = self._places()
         for group in self.param_groups:
-            first = group["params"][0] if group["params"] else None
-            place = owners[id(group)] if id(group) in owners else self._place(first)
-            shares[place].append(group)
+            first = places.get(id(next(iter(group["params"]), None)), 0)
+            shares[owners.get(id(group), first)].append(group)
         for member, share in zip(self.members, shares, strict=True):
             member.param_groups = share
 
-    def _place(self, key: Any) -> int:
-        """The number of the member that has a parameter; for what is none, the first."""
-        for place, member in enumerate(self.members):
-            if any(param is key for group in member.param_groups for param in group["params"]):
-                return place
-        return 0
+    def _places(self) -> dict[int, int]:
+        """For the id of each parameter, the number of the member that updates it."""
+        return {
+            id(param): place
+            for place, member in enumerate(self.members)
+            for group in member.param_groups
+            for param in group["params"]
+        }
 
     def _packed(self) -> StateDict:
         """The members' checkpoints as one, with their parameters numbered over all groups."""
@@ -281,7 +284,7 @@ class Composite(Optimizer):
                 further[label] = {**own, **({"state": others} if others else {})}
         return {"state": dict(sorted(state.items())), "param_groups": groups, **({MEMBERS: further} if further else {})}
 
-    def parts(self, state_dict: Mapping[str, Any]) -> list[StateDict]:
+    def _parts(self, state_dict: Mapping[str, Any]) -> list[StateDict]:
         """A checkpoint of the composite as one for each member, with its parameters numbered by itself.
 
         Args:
@@ -313,7 +316,7 @@ class Composite(Optimizer):
         places = self.places
         kept = [(member.state, member.param_groups) for member in self.members]
         try:
-            for member, part in zip(self.members, self.parts(state_dict), strict=True):
+            for member, part in zip(self.members, self._parts(state_dict), strict=True):
                 member.load_state_dict(part)
         except BaseException:
             for member, (state, groups) in zip(self.members, kept, strict=True):
@@ -338,7 +341,7 @@ class States(MutableMapping[Any, Any]):
         members = self._composite.members
         having = (member.state for member in members if key in member.state)
         found: MutableMapping[Any, Any] | None = next(having, None)
-        return members[self._composite._place(key)].state if found is None else found
+        return members[self._composite._places().get(id(key), 0)].state if found is None else found
 
     def __getitem__(self, key: Any) -> Any:
         return self._share(key)[key]

@@ -213,8 +213,10 @@ def _refusal(component: Component, rules: Sequence[Rule], refused: Sequence[str]
     what = f"{_takes(_traits(component))}, but {', '.join(refused[:SHOWN_MEMBERS])}{more}"
     if rules:
         message = f"{component.name}, the optimizer of {of_rules(rules)}, {what}"
+        ndim = _traits(component).ndim
+        how = f"'ndim: {ndim[0] if len(ndim) == 1 else [*ndim]}'" if ndim else "'not'"
         return Problem(
-            component.where, f"{message}; leave them out of the rule, for example with 'not', or freeze them"
+            component.where, f"{message}; leave them out of the rule, for example with {how}, or freeze them"
         )
     remedy = "freeze them, or give them another optimizer by a rule: {match: ..., optimizer: {name: ...}}"
     return component.problem(f"{component.name} {what}; {remedy}")

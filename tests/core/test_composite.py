@@ -10,9 +10,12 @@ import torch
 from torch import distributed, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
+    get_model_state_dict,
     get_optimizer_state_dict,
+    set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.fsdp import fully_shard
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
     CosineAnnealingWarmRestarts,
@@ -482,6 +485,32 @@ def test_a_distributed_checkpoint_comes_back(makers, flat, world, tmp_path):
     train(model, [made], range(3, 6))
     train(other, [resumed], range(3, 6))
     assert_same(model, other)
+
+
+@pytest.mark.parametrize("name", ["our Lion and our AdamW", "SGD and torch's AdamW"])
+def test_sharded_parameters_come_back_from_a_distributed_checkpoint(name, world, tmp_path):
+    def sharded(seed):
+        model = net(seed)
+        for layer in model:
+            if any(True for _ in layer.parameters()):
+                fully_shard(layer)
+        return fully_shard(model)
+
+    model, other = sharded(0), sharded(1)
+    made, resumed = composite(PAIRS[name], model), composite(PAIRS[name], other)
+    train(model, [made], range(3))
+    distributed.checkpoint.save(
+        {"model": get_model_state_dict(model), "optimizer": get_optimizer_state_dict(model, made)},
+        checkpoint_id=tmp_path,
+    )
+    found = {"model": get_model_state_dict(other), "optimizer": get_optimizer_state_dict(other, resumed)}
+    distributed.checkpoint.load(found, checkpoint_id=tmp_path)
+    set_model_state_dict(other, found["model"])
+    set_optimizer_state_dict(other, resumed, found["optimizer"])
+    train(model, [made], range(3, 6))
+    train(other, [resumed], range(3, 6))
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one.full_tensor(), two.full_tensor())
 
 
 @pairs

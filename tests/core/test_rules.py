@@ -446,7 +446,7 @@ def test_an_optimizer_of_a_rule_is_judged_by_its_own_declaration():
         (
             "torch.Muon, the optimizer of the rule 'ndim: 1, 2, not (match: head.*)', takes real parameters of 2 dimensions, "
             "but 'pos_embed' has 1, 'blocks.0.0.bias' has 1, 'blocks.0.1.weight' has 1, 'blocks.0.1.bias' has 1, "
-            "'blocks.1.0.bias' has 1 and 7 more; leave them out of the rule, for example with 'not', or freeze them"
+            "'blocks.1.0.bias' has 1 and 7 more; leave them out of the rule, for example with 'ndim: 2', or freeze them"
         )
     ]
     frozen = {"match": "*", "not": {"match": "*.0.weight"}, "freeze": True}

@@ -106,7 +106,7 @@ def test_a_parameter_that_its_optimizer_does_not_take_is_told_at_the_rule_before
     assert (
         "torch.Muon, the optimizer of the rule 'match: 0.*', takes real parameters of 2 dimensions" in problem.message
     )
-    assert "but '0.bias' has 1" in problem.message
+    assert "but '0.bias' has 1; leave them out of the rule, for example with 'ndim: 2'" in problem.message
 
 
 # Resuming
@@ -236,3 +236,35 @@ def test_a_model_on_the_meta_device_is_told_at_the_first_step():
     run = optreg.build(spec(MATRICES), model)
     with pytest.raises(RuntimeError, match=r"6 of its parameters .* are on the meta device"):
         run.optimizer.step()
+
+
+def test_scales_freezing_and_schedules_of_rules_hold_in_every_member():
+    rules = (
+        {**MATRICES, "optimizer": {**MATRICES["optimizer"], "weight_decay": 0.5}},
+        {"match": "0.*", "lr_scale": 0.5},
+        {"match": "3.*", "freeze": 2},
+        {"match": "3.weight", "weight_decay": {"name": "linear", "from": 0.0, "to": 0.4, "for": 4}},
+    )
+    constant = {"name": "constant"}
+    model, run = started(*rules, scheduler=constant, updates=2)
+    start = net()
+    assert torch.equal(model[3].weight, start[3].weight)
+    assert torch.equal(model[3].bias, start[3].bias)
+    assert model[3].weight not in run.optimizer.state
+    assert not torch.equal(model[0].weight, start[0].weight)
+    train(model, run, [2])
+    assert not torch.equal(model[3].weight, start[3].weight)
+    found = {name: group for group in run.optimizer.param_groups for name in group["param_names"]}
+    rates = {name: group["lr"] for name, group in found.items()}
+    assert rates == {
+        "0.weight": 0.05, "0.bias": 5e-3, "1.weight": 1e-2, "1.bias": 1e-2, "3.weight": 0.1, "3.bias": 1e-2
+    }  # fmt: skip
+    assert found["3.weight"]["weight_decay"] == pytest.approx(0.3)
+    checkpoint, weights = copy.deepcopy((run.state_dict(), model.state_dict()))
+    other = net(seed=1)
+    resumed = optreg.build(spec(*rules, scheduler=constant), other)
+    other.load_state_dict(weights)
+    resumed.load_state_dict(checkpoint)
+    train(model, run, range(3, 6))
+    train(other, resumed, range(3, 6))
+    assert_same(model, other)
