@@ -11,9 +11,9 @@ from optreg.cli.curve import Curve, StepError, curve
 from optreg.cli.files import OutputFile
 from optreg.cli.output import overrides_option, plugins_print_to_stderr
 from optreg.cli.page import drawn, html_page
-from optreg.errors import PluginError
+from optreg.errors import PluginError, SpecError
 from optreg.loading import load_spec
-from optreg.spec import Timeline
+from optreg.spec import Component, Spec, Timeline
 
 
 @click.command("plot")
@@ -38,14 +38,15 @@ def command(specs: tuple[str, ...], output: OutputFile, steps: int | None, overr
     files = list(dict.fromkeys(specs))
     if kind == "html":
         with plugins_print_to_stderr():
-            page = html_page(
-                [drawn(name, file, overrides) for name, file in zip(_short(files), files, strict=True)], steps
-            )
+            read = [drawn(name, file, overrides) for name, file in zip(_short(files), files, strict=True)]
+            _refuse_metrics([each.spec for each in read])
+            page = html_page(read, steps)
         output.write(page)
         click.echo(output.path)
         return
     with plugins_print_to_stderr():
         curves = [curve(load_spec(file, overrides)) for file in files]
+        _refuse_metrics([rates.spec for rates in curves])
         lines = [(name, rates, *_points(rates, steps)) for name, rates in zip(_short(files), curves, strict=True)]
     try:
         from matplotlib.figure import Figure
@@ -78,10 +79,16 @@ def _short(files: Sequence[str]) -> list[str]:
     return [name if often[name] == 1 else file for name, file in zip(names, files, strict=True)]
 
 
+def _refuse_metrics(specs: Sequence[Spec]) -> None:
+    """Tell if there is nothing to draw because a metric drives a schedule."""
+    for spec in specs:
+        if isinstance(spec.scheduler, Component) and spec.scheduler.by_metric:
+            message = f"{spec.scheduler.name} is driven by a metric: there is no curve before the run"
+            raise SpecError([spec.scheduler.problem(message)])
+
+
 def _points(rates: Curve, steps: int | None) -> tuple[list[int], list[float]]:
     """The steps to draw and the rate at each, up to the first step without a rate."""
-    if rates.by_metric:
-        raise click.ClickException(f"{rates.origin} is driven by a metric: there is no curve before the run")
     at = rates.points(steps or rates.end + rates.end // 20 + 1)
     try:
         rates.at(0)

@@ -82,6 +82,7 @@ def judged(target):
         "styles:OwnCheckpoints",
         "styles:RatesInTensors",
         "torch.optim.lr_scheduler:OneCycleLR",
+        "torch.optim.lr_scheduler:ReduceLROnPlateau",
         "optreg_plugins.schedules.schedule:WarmupCosine",
         "peculiar:Matrices",
         "peculiar:Closure",

@@ -57,6 +57,8 @@ OTHERS = [
     Target("torch.optim:AdamW", "adamw"),
     Target("torch.optim:Adam", "adam"),
     Target("torch.optim.lr_scheduler:ExponentialLR", "exponential"),
+    Target("torch.optim.lr_scheduler:MultiStepLR", "multistep"),
+    Target("torch.optim.lr_scheduler:ReduceLROnPlateau", "reduce_on_plateau"),
     Target(
         "torch.optim.lr_scheduler:CosineAnnealingLR", "cosine", (("T_max", "total_steps"),), (), (("after", "cycle"),)
     ),

@@ -62,8 +62,10 @@ def test_references_and_schedules_fit_their_protocols():
     for entry in registry.usable(optreg.Kind.OPTIMIZER):
         assert members(optreg.OptimizerReference) <= {*dir(registry.optimizer(entry.name).plugin.reference)}
     for entry in registry.usable(optreg.Kind.SCHEDULER):
-        found = {*dir(registry.scheduler(entry.name).plugin.reference)}
-        assert members(optreg.ScheduleReference) <= found or members(optreg.RateReference) <= found
+        plugin = registry.scheduler(entry.name).plugin
+        of_steps = [optreg.ScheduleReference, optreg.RateReference]
+        protocols = of_steps if plugin.traits.driven_by == "step" else [optreg.MetricReference]
+        assert any(members(protocol) <= {*dir(plugin.reference)} for protocol in protocols)
 
 
 def members(protocol):

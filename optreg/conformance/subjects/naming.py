@@ -58,6 +58,15 @@ def takes_an_optimizer(implementation: Any, known: Sequence[str], given: Mapping
     return bool(arguments) and arguments[0].name not in {*known, *given}
 
 
+def takes_a_metric(implementation: Any) -> bool:
+    """Whether the steps of a scheduler's class cannot be made without an argument, which is a metric."""
+    step = getattr(implementation, "step", None)
+    if not isinstance(implementation, type) or step is None:
+        return False
+    required = [argument for argument in arguments_of(step)[1:] if argument.default is argument.empty]
+    return any(argument.kind in {argument.POSITIONAL_ONLY, argument.POSITIONAL_OR_KEYWORD} for argument in required)
+
+
 def field_of(ours: str) -> str:
     """The reference's field in `betas[0]`: `betas`."""
     return ours.partition("[")[0]

@@ -15,6 +15,7 @@ from optreg.conformance.subjects.naming import (
     aliases_in,
     arguments_of,
     field_of,
+    takes_a_metric,
     takes_an_optimizer,
 )
 from optreg.conformance.subjects.own_fields import NEEDED, own_names, own_reference, own_values
@@ -129,7 +130,8 @@ def _alone(target: Target) -> OptimizerSubject | ScheduleSubject:
     }
     if steps:
         drives, after = tuple(found.get("drives", ())), found.get("after", "formula")
-        declared = ScheduleTraits(drives=drives, end=found.get("end"), after=after, resume=None)
+        driven_by: Any = "metric" if takes_a_metric(implementation) else "step"
+        declared = ScheduleTraits(drives=drives, end=found.get("end"), after=after, resume=None, driven_by=driven_by)
         return ScheduleSubject(**common, traits=_with(declared, dict(target.traits)))
     manner = {name: found.get(name, False) for name in ("trains", "needs_closure", "graph", "distributed")}
     manner["dtypes"] = frozenset(found.get("dtypes", ()))

@@ -358,7 +358,7 @@ class ScheduleSubject(Subject):
         def rate(t: int) -> float:
             while len(rates) <= t:
                 optimizer.step()
-                scheduler.step()
+                self.advance(scheduler, len(rates))
                 rates.append(float(optimizer.param_groups[0]["lr"]))
             return rates[t]
 

@@ -10,6 +10,7 @@ from broken import (
     metrics,
     precision,
     schedules,
+    stages,
     usage,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "metrics",
     "precision",
     "schedules",
+    "stages",
     "usage",
 ]

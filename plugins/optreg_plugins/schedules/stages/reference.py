@@ -105,7 +105,7 @@ class WSD:
 class WSDS:
     """Hold the base learning rate and decay to a floor, again and again, after one linear warm-up.
 
-    WSD-S, Wen et al. 2024, arXiv:2410.05192, section 4: training goes on from the decayed checkpoint, at the full rate.
+    WSD-S, Wen et al. 2024, arXiv:2410.05192: training goes on from the decayed checkpoint, at the full rate.
     With W = warmup_steps, D = decay_steps, r = min_lr_ratio, and E the end of the cycle that t belongs to, which is the
     next restart, or total_steps if there is none left; x = (t - (E - D)) / D:
 
