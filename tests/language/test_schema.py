@@ -87,8 +87,7 @@ REASONS = {
         Reason(RANGE + r"0$", is_text),
     ],
     "Where a phase or a stage begins depends on those before it.": [
-        Reason(r"leads to update [\d,]+, but the (phase|stage) begins at update [\d,]+"),
-        Reason(r"the run ends at update [\d,]+, but the phase begins at update [\d,]+"),
+        Reason(r"update [\d,]+, but the (phase|stage) begins at update [\d,]+"),
         Reason(r"the warm-up lasts until update [\d,]+, but the phase ends at update [\d,]+"),
         Reason(r"only the last phase may be open; say how long"),
         Reason(r"only the last stage of a ramp is open; add"),
