@@ -168,7 +168,7 @@ def _regex_fault(pattern: str) -> str | None:
             re.compile(pattern)  # the language is Python's own; `regex` takes more
         regex.compile(pattern)
     except (re.error, regex.error, RecursionError, OverflowError, FutureWarning) as error:
-        return f"{pattern!r} is not a regular expression: {error}"
+        return f"is not a regular expression: {error}"
     return None
 
 
