@@ -69,7 +69,7 @@ REASONS = {
     "A pattern sees the form of a text, and not the number in it.": [
         Reason(r"must be a whole number of updates, not '", is_text),
         Reason(r"is out of range: '", is_text),
-        Reason(r"must be at most 100% of the run", is_text),
+        Reason(r"must be at most (100% of the run|2\^53 updates)", is_text),
         Reason(r"must be made of whole numbers above zero", is_text),
         Reason(r"must be more than nothing", is_text),
         Reason(r"must not be negative or that large", is_text),
@@ -230,7 +230,7 @@ UNITS = [
     "tokens x",
 ]
 BLANKS = ["", " ", "  ", "\t", "\n"]
-OF_VALUE = "whole number of updates|is out of range|at most 100%|made of whole numbers above zero"
+OF_VALUE = r"whole number of updates|is out of range|at most (100%|2\^53)|made of whole numbers above zero"
 """Words of the refusals that are about the number, which a pattern does not know."""
 
 
