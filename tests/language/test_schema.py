@@ -356,6 +356,51 @@ def test_a_rule_may_set_what_an_optimizer_of_another_rule_has():
     assert not validator().is_valid({**spec, "groups": spec["groups"][:1]})
 
 
+def offered(schema: Any, value: Any) -> dict[str, Any]:
+    """The keys that an editor offers in a mapping, each with what is said about it, from all that applies to the mapping."""
+    root = validator().schema
+    if not isinstance(schema, dict):
+        return {}
+    inner = [*schema.get("allOf", ()), *schema.get("anyOf", ())]
+    if "$ref" in schema:
+        found = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        inner.append(found)
+    if "if" in schema:
+        holds = validator().evolve(schema={**schema["if"], "$defs": root["$defs"]}).is_valid(value)
+        inner.append(schema.get("then" if holds else "else"))
+    if isinstance(value, list):
+        return {key: says for each in inner for key, says in offered(each, value).items()} | offered(
+            schema.get("items"), value[0]
+        )
+    keys = {key: says for key, says in schema.get("properties", {}).items() if says is not True}
+    return {key: says for each in inner for key, says in offered(each, value).items()} | keys
+
+
+def test_an_editor_finds_keys_with_what_they_mean():
+    sections = validator().schema["properties"]
+    assert {*sections} == {
+        "extends", "notes", "optimizer", "groups", "scheduler", "horizon", "batch", "epoch", "on_resume"
+    }  # fmt: skip
+    assert all(section["description"] for section in sections.values())
+    found = {
+        "schedule": offered(sections["scheduler"], {"name": "cosine"}),
+        "phase": offered(sections["scheduler"], [{"name": "cosine"}]),
+        "rule": offered(sections["groups"], [{"match": "x"}]),
+        "optimizer": offered(sections["optimizer"], {"name": "lion"}),
+    }
+    phase = {"from", "to", "for", "until", "warmup_steps"}
+    assert found["schedule"].keys() == phase | {"name", "total_steps", "min_lr_ratio", "warmup_from", "convention"}
+    assert found["phase"].keys() == phase | {"name", "total_steps"}
+    assert found["rule"].keys() == {*CRITERIA, *RULE_KEYS}
+    assert found["optimizer"].keys() > {"name", "lr", "betas", "weight_decay", "execution"}
+    for key in phase:
+        assert found["phase"][key]["description"]
+    assert {"cosine", "wsd"} <= {*found["phase"]["name"]["anyOf"][0]["enum"]}
+    assert "torch.StepLR" not in found["phase"]["name"]["anyOf"][0]["enum"]
+
+
 def test_only_validate_sees_that_a_key_is_doubled(tmp_path):
     for seed in range(0, 60, 3):
         spec = Draw(seed).spec()
