@@ -131,7 +131,7 @@ def _read(text: str) -> Quantity:
     plain = f"{number}{suffix}"
     if word is None:
         whole = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
-        updates = f"{int(whole):_}" if suffix and whole.denominator == 1 else "2_000"
+        updates = f"{int(whole):_}" if whole.denominator == 1 and whole >= 0 else "2_000"
         raise ValueError(f"has no unit in {shown(text)}; write {updates} for updates, or '{plain} tokens'")
     if word not in _WORDS:
         other = _OTHER_WORDS.get(word.lower())

@@ -52,7 +52,7 @@ def is_float(spec: Any, place: Place, value: Any) -> bool:
 
 def is_curve(spec: Any, place: Place, value: Any) -> bool:
     """Whether the value is a schedule in place of a number, each level of which must be in range."""
-    return any(isinstance(item, dict) for item in (value if isinstance(value, list) else [value]))
+    return len(place) > 1 and any(isinstance(item, dict) for item in (value if isinstance(value, list) else [value]))
 
 
 def is_of_another_optimizer(spec: Any, place: Place, value: Any) -> bool:
@@ -290,7 +290,9 @@ WRONG = [
     {"scheduler": [{"name": "wsd", "decay_steps": 3, "decay": "linear", "to": "10%"}]},
     {"scheduler": [{"name": "exponential", "for": 3}]},
     {"scheduler": [{"name": "cosine", "for": None}]},
+    {"scheduler": [{"name": "linear_warmup", "warmup_steps": 0, "": 1}]},
     {"scheduler": [{"name": "cosine", "from": -0.1}]},
+    {"scheduler": [{"name": "cosine", "from": "1/3%"}]},
     {"scheduler": [{"name": "cosine", "from": "-10%"}]},
     {"scheduler": [{"name": "cosine", "for": "10k"}]},
     {"scheduler": [{"name": "cosine", "for": 3}, {"name": "cosine", "for": 3, "warmup_steps": 1}]},
@@ -354,6 +356,41 @@ def test_a_rule_may_set_what_an_optimizer_of_another_rule_has():
     assert not refusals(spec)
     assert validator().is_valid(spec)
     assert not validator().is_valid({**spec, "groups": spec["groups"][:1]})
+
+
+SAID = {
+    "scheduler.0.for: 'for' has no value; write one, or leave 'for' out": {
+        "scheduler": [{"name": "cosine", "for": None}]
+    },
+    "batch: 'batch' must be what one update consumes, such as '4M tokens', '1024 samples' or '2048 samples of 4096 "
+    "tokens', not null": {"batch": None},
+    "scheduler.0.for: '3 epochs' needs the length of an epoch; add 'epoch: 1_281_167 samples', 'epoch: 312 steps', or "
+    "'epoch: trainer' if only the trainer knows it": {"scheduler": [{"name": "cosine", "for": "3 epochs"}]},
+    "scheduler.milestones: multistep: milestones must be a list, not '3 epochs'": {
+        "epoch": "trainer", "scheduler": {"name": "multistep", "milestones": "3 epochs"}
+    },
+    "scheduler.milestones.1: multistep: milestones[1] must be a valid integer, not a list of 1": {
+        "epoch": "trainer", "scheduler": {"name": "multistep", "milestones": ["3 epochs", [5]]}
+    },
+    "scheduler.milestones: multistep: milestones must have at least 1 element, not 0": {
+        "scheduler": {"name": "multistep", "milestones": []}
+    },
+    "scheduler.decay_steps: wsd: '3 tokens' needs the tokens of an update, but the batch is not stated; add 'batch: 4M "
+    "tokens', or 'batch: trainer' if only the trainer knows it": {
+        "horizon": "trainer", "scheduler": {"name": "wsd", "decay": "linear", "decay_steps": "3 tokens"}
+    },
+    "optimizer.betas: adamw: betas has 2 elements; write a list with a schedule in the place of one": {
+        "optimizer": {"name": "adamw", "betas": {"from": 0.1}}
+    },
+    "optimizer.betas.0: adamw: betas[0] must be less than 1, not 2.0": {
+        "optimizer": {"name": "adamw", "betas": [{"name": "constant", "from": 2}, 0.9]}
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", SAID)
+def test_a_mistake_is_told_once_with_its_place_and_what_to_write(message):
+    assert refusals({**BASE, **SAID[message]}) == [message]
 
 
 def applying(schema: Any, value: Any) -> Iterator[dict[str, Any]]:
