@@ -192,9 +192,8 @@ class _Reader:
         self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str, span: Span
     ) -> dict[str, Any]:
         """The settings of the schedule itself."""
-        kept = {key: value for key, value in data.items() if key not in KEYS or key in names(plugin.reference)}
-        kept.pop("name", None)
-        kept.pop(plugin.horizon or "", None)
+        elsewhere = {*KEYS} - {*names(plugin.reference)} | {"name", plugin.horizon}
+        kept = {key: value for key, value in data.items() if key not in elsewhere}
         for key, instead in _INSTEAD.items():
             if key in kept and key not in own_names(plugin):
                 self.problem((*path, key), f"a phase has no '{key}'; {instead}", key=True)

@@ -131,7 +131,7 @@ def _read(text: str) -> Quantity:
     plain = f"{number}{suffix}"
     if word is None:
         whole = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
-        updates = f"{int(whole):_}" if suffix and whole.denominator == 1 else "2_000"
+        updates = f"{int(whole):_}" if whole.denominator == 1 and whole >= 0 else "2_000"
         raise ValueError(f"has no unit in {shown(text)}; write {updates} for updates, or '{plain} tokens'")
     if word not in _WORDS:
         other = _OTHER_WORDS.get(word.lower())
@@ -199,13 +199,11 @@ def size(value: Any) -> Size:
     if not found or not re.search(size_form(), value):
         for part in parts:
             known = _QUANTITY.fullmatch(part)
+            if known and not (known["share"] or known["unit"]):
+                raise ValueError(f"has no unit in {shown(part)}; write '{part} tokens' or '{part} samples'")
             if not known or (known["share"] or known["unit"]) not in _WORDS:
                 _read(part)  # says what is wrong with it
         raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
-    texts = [text for text in (found["first"], found["each"]) if text]
-    bare = next((text for text in texts if re.fullmatch(rf"\s*{_NUMBER}[A-Za-z]?\s*", text)), None)
-    if bare:
-        raise ValueError(f"has no unit in {shown(bare)}; write '{bare} tokens' or '{bare} samples'")
     first, each = _read(found["first"]), _read(found["each"]) if found["each"] else None
     counts = [amount.amount for amount in (first, each) if amount]
     if any(count.denominator != 1 or count < 1 for count in counts):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from optreg.clock import Clock, OpenError
+from optreg.clock import Clock, LackingError, OpenError
 from optreg.combining import has_rate
 from optreg.criteria import CRITERIA, TEXTS, Criterion
 from optreg.errors import Path, Problem, did_you_mean, shown
@@ -244,8 +244,8 @@ class _Reader:
             return {"freeze": self.clock.at(length).update}
         except OpenError:
             return {"freeze": length}
-        except ValueError as error:
-            self.problem(("freeze",), f"'freeze' {error}")
+        except LackingError as error:
+            self.problem(("freeze",), str(error))
             return {}
 
 

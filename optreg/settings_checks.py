@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from optreg.clock import START, Clock, LackingError, OpenError, Point
+from optreg.clock import FACTS, START, Clock, LackingError, OpenError, Point
 from optreg.entries import Kind
 from optreg.errors import Path, Position, Problem, UnknownPluginError
 from optreg.formulas import factor
@@ -58,7 +58,9 @@ def unknown_keys(
     """Keys that the plugin `owner` does not have; those in `also` are proposed too."""
     for key in keys:
         if key not in known:
-            message = f"{owner} has no parameter '{key}'{for_unknown_key(key, keys[key], [*also, *known])}"
+            remedy = for_unknown_key(key, keys[key], [*also, *known])
+            remedy = "; it is a section of the spec, so write it at the beginning of a line" if key in FACTS else remedy
+            message = f"{owner} has no parameter '{key}'{remedy}"
             yield document.problem((*path, key), message, key=True)
 
 
@@ -92,8 +94,10 @@ def wrong_values(
                     continue
                 told.add(complaint.message)
                 level = of.get(complaint.path)
-                if level is not None:
+                if level is not None and level.where:
                     yield Problem(level.where, complaint.message + level.leads)
+                elif level is not None:
+                    yield document.problem((*path, *complaint.path), complaint.message + level.leads)
                 elif complaint.path or not of:
                     yield document.problem((*path, *complaint.path), complaint.message)
 

@@ -74,18 +74,18 @@ def command(
     if points:
         _tell_points(resolved, points, model, as_json=as_json)
         return
+    if resolved.open and not model:
+        _tell_spec(resolved)
+        click.echo()
+        for fact in sorted(resolved.open):
+            click.echo(f"the {fact} is left to the trainer; to see the run, add for example --set {EXAMPLES[fact]}")
+        return
     with plugins_print_to_stderr():
         rates = curve(resolved)
         steps = [(f"{t:,}", *_elsewhere(resolved, t), _rate(rates, t), why) for t, why in rates.key_steps().items()]
         by_group = _rates_by_group(resolved, rates)
         groups = _groups(resolved, _load_model(model)) if model else []
-    click.echo(yaml.safe_dump(resolved.as_dict(), sort_keys=False, default_flow_style=None).rstrip())
-    click.echo()
-    entries = dict.fromkeys(component.entry for component in resolved.components)
-    rows = [(entry.kind.value, entry.name, entry.distribution, entry.version) for entry in entries]
-    if resolved.scheduler is None:
-        rows.append(("scheduler", "none: all rates are constant", "", ""))
-    table(("kind", "name", "distribution", "version"), rows)
+    _tell_spec(resolved)
     others = [unit.value for unit in units(resolved.clock)]
     stretched = [(each.of, each.name, *first_and_last(resolved, each), each.levels) for each in stretches(resolved)]
     if stretched:
@@ -99,6 +99,21 @@ def command(
     if model:
         click.echo()
         table(("group", "tensors", "parameters", "settings"), groups)
+
+
+EXAMPLES = {"horizon": "horizon=10_000", "batch": "'batch=4M tokens'", "epoch": "'epoch=312 steps'"}
+"""Overrides for what the trainer knows."""
+
+
+def _tell_spec(spec: Spec) -> None:
+    """Print the resolved values as a spec, and the plugins."""
+    click.echo(yaml.safe_dump(spec.as_dict(), sort_keys=False, default_flow_style=None).rstrip())
+    click.echo()
+    entries = dict.fromkeys(component.entry for component in spec.components)
+    rows = [(entry.kind.value, entry.name, entry.distribution, entry.version) for entry in entries]
+    if spec.scheduler is None:
+        rows.append(("scheduler", "none: all rates are constant", "", ""))
+    table(("kind", "name", "distribution", "version"), rows)
 
 
 def _tell_points(spec: Spec, points: Sequence[str], model: str | None, *, as_json: bool) -> None:

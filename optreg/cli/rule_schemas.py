@@ -9,8 +9,8 @@ from optreg.criteria import CRITERIA, TEXTS
 from optreg.layers import PLACE
 from optreg.spec import RULE_KEYS
 
-_ASKING: Final = (*CRITERIA, "not", "layers", "embeddings")
-"""The keys of a rule that set nothing."""
+_ASKING: Final = ("not", "layers", "embeddings")
+"""The keys of a rule that set nothing, besides the criteria."""
 
 _OTHER: Final = PLACE.replace("{", r"\{").replace("}", r"\}")
 _ONCE: Final = rf"^((?!{_OTHER})[\s\S])*{_OTHER}((?!{_OTHER})[\s\S])*$"
@@ -69,7 +69,7 @@ def rules(optimizers: Sequence[Described]) -> Schema:
                 "layer_decay": ["layers"],
             },
             "propertyNames": {"enum": [*CRITERIA, *RULE_KEYS, *settings]},
-            "not": {"propertyNames": {"enum": [*_ASKING]}},
+            "not": {"propertyNames": {"enum": [*CRITERIA, *_ASKING]}},
         },
         "rule.not": excluded,
     }

@@ -4,7 +4,7 @@ from optreg.cli.settings_schema import AMOUNT, CONVENTION, LENGTH, LEVEL, RISE, 
 from optreg.conventions import CONVENTIONS
 from optreg.hyperparameters import json_schema
 from optreg.on_resume import OnResume
-from optreg.quantities import LARGEST, TRAINER, Unit, form, size_form
+from optreg.quantities import MOST_UPDATES, TRAINER, Unit, form, size_form
 
 _EXAMPLES = "2000 updates, '10T tokens', '4_096_000 samples', '40 epochs'"
 
@@ -18,7 +18,7 @@ def definitions() -> Schema:
     return {
         LENGTH: {
             "description": f"A length of the run: {_EXAMPLES}, or '3%' of it.",
-            "anyOf": [{"type": "integer", "minimum": 0, "maximum": int(LARGEST)}, ref(AMOUNT)],
+            "anyOf": [{"type": "integer", "minimum": 0, "maximum": MOST_UPDATES}, ref(AMOUNT)],
         },
         AMOUNT: {
             "description": f"A length of the run in another unit: {_EXAMPLES}, or '3%' of it.",
@@ -71,7 +71,7 @@ def plain_sections() -> Schema:
 def _length(says: str, without: list[Unit]) -> Schema:
     """A length that others are measured by."""
     units = [unit for unit in Unit if unit not in without]
-    updates = {"type": "integer", "minimum": 1, "maximum": int(LARGEST)}
+    updates = {"type": "integer", "minimum": 1, "maximum": MOST_UPDATES}
     return {"description": says, "anyOf": [updates, {"type": "string", "pattern": form(*units)}, _BY_TRAINER]}
 
 

@@ -229,6 +229,22 @@ def test_plot_refuses_what_it_cannot_write(here, output):
     assert "Traceback" not in result.stderr
 
 
+def test_explain_tells_what_is_known_of_a_spec_that_leaves_facts_to_the_trainer(here):
+    text = (
+        "optimizer: {name: lion}\nscheduler: {name: cosine, warmup_steps: 1 epoch}\nhorizon: trainer\nepoch: trainer\n"
+    )
+    (here / "open.yaml").write_text(text)
+    result = run("explain", "open.yaml")
+    assert result.exit_code == 0
+    assert "warmup_steps: 1 epoch" in result.stdout
+    assert result.stdout.splitlines()[-2:] == [
+        "the epoch is left to the trainer; to see the run, add for example --set 'epoch=312 steps'",
+        "the horizon is left to the trainer; to see the run, add for example --set horizon=10_000",
+    ]
+    given = run("explain", "open.yaml", "--set", "epoch=312 steps", "--set", "horizon=10_000")
+    assert "\n312\t" in given.stdout
+
+
 @pytest.fixture(scope="module")
 def schema():
     """What `optreg schema` prints."""

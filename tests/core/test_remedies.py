@@ -26,6 +26,8 @@ def told(source):
         ("betas: (0.9, 0.95)", "run.yaml:3:10: adamw: betas must be a list, not '(0.9, 0.95)'; write a list: [0.9, 0.95]"),
         ("init_args: {lr: 1}", "run.yaml:3:3: adamw has no parameter 'init_args'; write what is in it one level higher, in its place"),
         ("_target_: torch.optim.Adam", "run.yaml:3:3: adamw has no parameter '_target_'; 'name' says which plugin it is, so remove it"),
+        ("horizon: 10", "run.yaml:3:3: adamw has no parameter 'horizon'; it is a section of the spec, so write it at the beginning of a line"),
+        ("betas: [0.1, 0.2, 0.3]", "run.yaml:3:10: adamw: betas must have at most 2 elements, not 3"),
         ("lr: ???", "run.yaml:3:7: the value is missing ('???'); set it"),
         ("lr: ${base.lr}", "run.yaml:3:7: the interpolation '${base.lr}' is not resolved here; write the value, or pass the resolved configuration"),
     ],

@@ -148,8 +148,11 @@ def test_a_scale_multiplies_a_rate_that_follows_a_schedule_of_its_own():
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [("0.1", "'0.1'"), (-0.5, "-0.5"), (True, "true"), (None, "null"), ([0.1], "a list of 1"), (math.nan, "nan")],
-)
+    [
+        ("0.1", "'0.1'"), (-0.5, "-0.5"), (True, "true"), (None, "null"), ([0.1], "a list of 1"),
+        (float("nan"), "nan"), (float("inf"), "inf"),
+    ],
+)  # fmt: skip
 def test_a_scale_is_a_number_of_at_least_zero(value, shown):
     (problem,) = told({"match": "head.*", "lr_scale": value})
     assert problem == f"groups.0.lr_scale: 'lr_scale' must be a number, 0 or more, such as 0.1, not {shown}"

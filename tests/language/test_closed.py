@@ -41,12 +41,9 @@ def test_a_spec_as_plain_data_is_read_as_the_same_spec():
 @pytest.mark.no_cover
 def test_what_explain_prints_of_a_spec_is_that_spec(tmp_path):
     file = tmp_path / "spec.yaml"
-    for spec, read in right_ones(60):
+    for spec, read in right_ones(45):
         file.write_text(yaml.safe_dump(spec))
         result = CliRunner().invoke(main, ["explain", str(file)])
-        if read.open:
-            assert f"leaves the {min(read.open)} to the trainer" in result.stderr
-            continue
         assert result.exit_code == 0, (result.output, spec)
         printed, table, _ = result.stdout.partition(TABLE)
         assert table

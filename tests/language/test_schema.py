@@ -52,7 +52,7 @@ def is_float(spec: Any, place: Place, value: Any) -> bool:
 
 def is_curve(spec: Any, place: Place, value: Any) -> bool:
     """Whether the value is a schedule in place of a number, each level of which must be in range."""
-    return any(isinstance(item, dict) for item in (value if isinstance(value, list) else [value]))
+    return len(place) > 1 and any(isinstance(item, dict) for item in (value if isinstance(value, list) else [value]))
 
 
 def is_of_another_optimizer(spec: Any, place: Place, value: Any) -> bool:
@@ -69,7 +69,7 @@ REASONS = {
     "A pattern sees the form of a text, and not the number in it.": [
         Reason(r"must be a whole number of updates, not '", is_text),
         Reason(r"is out of range: '", is_text),
-        Reason(r"must be at most 100% of the run", is_text),
+        Reason(r"must be at most (100% of the run|2\^53 updates)", is_text),
         Reason(r"must be made of whole numbers above zero", is_text),
         Reason(r"must be more than nothing", is_text),
         Reason(r"must not be negative or that large", is_text),
@@ -87,8 +87,7 @@ REASONS = {
         Reason(RANGE + r"0$", is_text),
     ],
     "Where a phase or a stage begins depends on those before it.": [
-        Reason(r"leads to update [\d,]+, but the (phase|stage) begins at update [\d,]+"),
-        Reason(r"the run ends at update [\d,]+, but the phase begins at update [\d,]+"),
+        Reason(r"update [\d,]+, but the (phase|stage) begins at update [\d,]+"),
         Reason(r"the warm-up lasts until update [\d,]+, but the phase ends at update [\d,]+"),
         Reason(r"only the last phase may be open; say how long"),
         Reason(r"only the last stage of a ramp is open; add"),
@@ -231,7 +230,7 @@ UNITS = [
     "tokens x",
 ]
 BLANKS = ["", " ", "  ", "\t", "\n"]
-OF_VALUE = "whole number of updates|is out of range|at most 100%|made of whole numbers above zero"
+OF_VALUE = r"whole number of updates|is out of range|at most (100%|2\^53)|made of whole numbers above zero"
 """Words of the refusals that are about the number, which a pattern does not know."""
 
 
@@ -291,7 +290,9 @@ WRONG = [
     {"scheduler": [{"name": "wsd", "decay_steps": 3, "decay": "linear", "to": "10%"}]},
     {"scheduler": [{"name": "exponential", "for": 3}]},
     {"scheduler": [{"name": "cosine", "for": None}]},
+    {"scheduler": [{"name": "linear_warmup", "warmup_steps": 0, "": 1}]},
     {"scheduler": [{"name": "cosine", "from": -0.1}]},
+    {"scheduler": [{"name": "cosine", "from": "1/3%"}]},
     {"scheduler": [{"name": "cosine", "from": "-10%"}]},
     {"scheduler": [{"name": "cosine", "for": "10k"}]},
     {"scheduler": [{"name": "cosine", "for": 3}, {"name": "cosine", "for": 3, "warmup_steps": 1}]},
@@ -355,6 +356,97 @@ def test_a_rule_may_set_what_an_optimizer_of_another_rule_has():
     assert not refusals(spec)
     assert validator().is_valid(spec)
     assert not validator().is_valid({**spec, "groups": spec["groups"][:1]})
+
+
+SAID = {
+    "scheduler.0.for: 'for' has no value; write one, or leave 'for' out": {
+        "scheduler": [{"name": "cosine", "for": None}]
+    },
+    "batch: 'batch' must be what one update consumes, such as '4M tokens', '1024 samples' or '2048 samples of 4096 "
+    "tokens', not null": {"batch": None},
+    "scheduler.0.for: '3 epochs' needs the length of an epoch; add 'epoch: 1_281_167 samples', 'epoch: 312 steps', or "
+    "'epoch: trainer' if only the trainer knows it": {"scheduler": [{"name": "cosine", "for": "3 epochs"}]},
+    "scheduler.milestones: multistep: milestones must be a list, not '3 epochs'": {
+        "epoch": "trainer", "scheduler": {"name": "multistep", "milestones": "3 epochs"}
+    },
+    "scheduler.milestones.1: multistep: milestones[1] must be a valid integer, not a list of 1": {
+        "epoch": "trainer", "scheduler": {"name": "multistep", "milestones": ["3 epochs", [5]]}
+    },
+    "scheduler.milestones: multistep: milestones must have at least 1 element, not 0": {
+        "scheduler": {"name": "multistep", "milestones": []}
+    },
+    "scheduler.decay_steps: wsd: '3 tokens' needs the tokens of an update, but the batch is not stated; add 'batch: 4M "
+    "tokens', or 'batch: trainer' if only the trainer knows it": {
+        "horizon": "trainer", "scheduler": {"name": "wsd", "decay": "linear", "decay_steps": "3 tokens"}
+    },
+    "optimizer.betas: adamw: betas has 2 elements; write a list with a schedule in the place of one": {
+        "optimizer": {"name": "adamw", "betas": {"from": 0.1}}
+    },
+    "optimizer.betas.0: adamw: betas[0] must be less than 1, not 2.0": {
+        "optimizer": {"name": "adamw", "betas": [{"name": "constant", "from": 2}, 0.9]}
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", SAID)
+def test_a_mistake_is_told_once_with_its_place_and_what_to_write(message):
+    assert refusals({**BASE, **SAID[message]}) == [message]
+
+
+def applying(schema: Any, value: Any) -> Iterator[dict[str, Any]]:
+    """The schema and all those in it that apply to the same value."""
+    if not isinstance(schema, dict):
+        return
+    yield schema
+    root, inner = validator().schema, [*schema.get("allOf", ()), *schema.get("anyOf", ())]
+    if "$ref" in schema:
+        found = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            found = found[part]
+        inner.append(found)
+    if "if" in schema:
+        holds = validator().evolve(schema={**schema["if"], "$defs": root["$defs"]}).is_valid(value)
+        inner.append(schema.get("then" if holds else "else"))
+    for each in inner:
+        yield from applying(each, value)
+
+
+def offered(schema: Any, value: Any) -> dict[str, list[dict[str, Any]]]:
+    """The keys that an editor offers in a mapping, or in the first of a list, each with all that is said about it."""
+    schemas = [*applying(schema, value)]
+    if isinstance(value, list):
+        value, items = value[0], [found for each in schemas for found in [each.get("items")] if found]
+        schemas = [found for each in items for found in applying(each, value)]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in schemas:
+        for key, says in each.get("properties", {}).items():
+            if says is not True:
+                found.setdefault(key, []).append(says)
+    return found
+
+
+def test_an_editor_finds_keys_with_what_they_mean():
+    sections = validator().schema["properties"]
+    assert {*sections} == {
+        "extends", "notes", "optimizer", "groups", "scheduler", "horizon", "batch", "epoch", "on_resume"
+    }  # fmt: skip
+    assert all(section["description"] for section in sections.values())
+    found = {
+        "schedule": offered(sections["scheduler"], {"name": "cosine"}),
+        "phase": offered(sections["scheduler"], [{"name": "cosine"}]),
+        "rule": offered(sections["groups"], [{"match": "x"}]),
+        "optimizer": offered(sections["optimizer"], {"name": "lion"}),
+    }
+    phase = {"from", "to", "for", "until", "warmup_steps"}
+    assert found["schedule"].keys() == phase | {"name", "total_steps", "min_lr_ratio", "warmup_from", "convention"}
+    assert found["phase"].keys() == phase | {"name", "total_steps"}
+    assert found["rule"].keys() == {*CRITERIA, *RULE_KEYS}
+    assert found["optimizer"].keys() > {"name", "lr", "betas", "weight_decay", "execution"}
+    for key in phase:
+        assert any("description" in says for says in found["phase"][key])
+    (names,) = (says["anyOf"][0]["enum"] for says in found["phase"]["name"])
+    assert {"cosine", "optreg/linear_warmup"} <= {*names}
+    assert "torch.StepLR" not in names
 
 
 def test_only_validate_sees_that_a_key_is_doubled(tmp_path):
