@@ -98,6 +98,14 @@ class Curve:
         """Steps from 0 to `last` at which the curve is looked at, its key steps among them."""
         return sorted({*range(0, last + 1, max(1, last // POINTS)), *(t for t in self.key_steps() if t <= last), last})
 
+    @property
+    def joints(self) -> list[int]:
+        """The updates after the first at which the curve may bend: joints of phases, and what hyperparameters name."""
+        if self.follows is None:
+            return []
+        ends = [phase.end for phase in self.follows.phases if phase.end] if isinstance(self.follows, Timeline) else []
+        return sorted({*ends, *(t for steps in self._named().values() for t in steps if t > 0)})
+
     def key_steps(self) -> dict[int, str]:
         """The start, every step that a hyperparameter names, the joints of phases, the middle, the end and a step after
         it, with names.

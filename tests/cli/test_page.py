@@ -15,9 +15,10 @@ from optreg import Kind, OptregError, load_spec
 from optreg.cli import main
 from optreg.cli.curve import curve
 from optreg.cli.page import described, drawn, html_page
-from optreg.cli.plan import group_curves, plan
+from optreg.cli.plan import chosen, group_curves, plan
 from optreg.conventions import CONVENTIONS
 from optreg.hyperparameters import json_schema
+from optreg.quantities import Unit
 from optreg.registry import default_registry
 from optreg.yaml_reader import read_text
 
@@ -233,9 +234,7 @@ def compare(page, specs):
     for place, data in enumerate(specs):
         Path("a.yaml").write_text(json.dumps(data))
         one = drawn("a", "a.yaml")
-        values = [
-            (of, group.name, found) for group in plan(one.spec) for of, found in group_curves(one.spec, group).items()
-        ]
+        values = chosen(one.spec)
         given = described(one, None)
         draw = random.Random(place)
         last = max(found.end for *_, found in values)
@@ -375,6 +374,41 @@ def test_tokens_samples_and_epochs_are_told_where_they_are_known(show):
     page = show(PHASES)
     page.get_by_label("Update", exact=True).fill("2000")
     assert page.locator("#place").inner_text() == "after 25.2B tokens"
+
+
+def test_the_axis_can_count_tokens(show):
+    page = show(PHASES)
+    box = page.locator(".chart").first.bounding_box()
+    middle = (box["x"] + 64 + (box["width"] - 78) / 2, box["y"] + 50)
+    page.mouse.move(*middle)
+    half_of_the_updates = int(page.get_by_label("Update", exact=True).input_value())
+    assert page.locator("#axis option").all_inner_texts() == ["steps", "tokens"]
+    page.get_by_label("Axis").select_option("tokens")
+    settled(page)
+    page.mouse.move(middle[0] + 1, middle[1])
+    page.mouse.move(*middle)
+    half_of_the_tokens = int(page.get_by_label("Update", exact=True).input_value())
+    assert half_of_the_tokens > half_of_the_updates
+    clock = load_spec("a.yaml").clock
+    last = int(page.locator(".chart").first.get_attribute("aria-valuemax"))
+    assert clock.consumed(half_of_the_tokens, Unit.TOKENS) / clock.consumed(last, Unit.TOKENS) == pytest.approx(
+        0.5, abs=0.002
+    )
+    assert "10T" in page.locator(".chart text").all_text_contents()
+    assert show(PHASES, options=["--axis", "tokens"]).get_by_label("Axis").input_value() == "tokens"
+
+
+def test_specs_that_count_differently_have_an_axis_of_updates_alone(show):
+    page = show(PHASES, PHASES.replace("12.6M", "12M"))
+    assert page.locator("#axis option").all_inner_texts() == ["steps"]
+    assert not page.get_by_label("Axis").is_visible()
+    assert show(PHASES, PHASES).locator("#axis option").count() == 2
+
+
+def test_of_chooses_what_is_drawn_constants_too(show):
+    page = show(PHASES, options=["--of", "weight_decay", "--of", "eps", "--of", "betas"])
+    assert page.locator("#charts h2").all_inner_texts() == ["weight_decay", "eps", "betas[0]"]
+    assert page.locator("#charts td").all_inner_texts() == ["0.04", "1e-8", "0.85"]
 
 
 def test_specs_hyperparameters_and_groups_are_told_apart(show):
