@@ -167,6 +167,8 @@ def random_phases(plugins, draw, levels, *, relative=False):
                 phase["warmup_steps"] = draw.choice([draw.randrange(1, 60), "2M tokens"])
         if plugin.horizon and plugin.traits.levels is not None and draw.random() < 0.7:
             phase["to"] = draw.choice(levels)
+            if draw.random() < 0.3:
+                phase[plugin.horizon] = draw.choice([2000, "90M tokens"])
         phases.append(phase)
     if draw.random() < 0.5:
         del phases[-1]["for"]
@@ -270,6 +272,18 @@ def test_phases_quantities_and_scheduled_hyperparameters_have_optregs_values(sho
     draw, plugins = random.Random(2), pure_plugins()
     page = show(COSINE)
     assert compare(page, right(lambda: random_run(plugins, draw), 100)) > 15_000
+
+
+def test_every_spec_of_this_project_is_drawn_by_its_formulas(show, request):
+    page, found = show(COSINE), 0
+    for path in sorted((request.config.rootpath / "specs").glob("**/*.yaml")):
+        if load_spec(path).open:
+            continue
+        given = json.dumps(described(drawn(path.stem, str(path))))
+        told = page.evaluate("(text) => { const spec = JSON.parse(text); prepare(spec); return spec.reason; }", given)
+        assert told is None, (path.name, told)
+        found += 1
+    assert found > 20
 
 
 def test_torchs_schedulers_have_their_formulas_values_too(show):

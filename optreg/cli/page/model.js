@@ -237,10 +237,16 @@ function piecesOf(kinds, items, clock, lr) {
   let ended = START;
   let base = 1;
   let level = null;
-  const add = (begin, end, value, final) => {
+  const add = (begin, end, value, isLast, to) => {
     const steps = end === null ? null : end - begin;
-    if (steps !== 0) pieces.push({begin, steps, value});
-    level = steps === null ? null : final ?? value(steps);
+    if (steps === 0) {
+      const held = to ?? value(0);
+      if (isLast) pieces.push({begin, steps, value: () => held});
+      level = held;
+      return;
+    }
+    pieces.push({begin, steps, value});
+    level = steps === null ? null : value(steps);
   };
   items.forEach((item, place) => {
     const kind = kinds[place];
@@ -266,25 +272,27 @@ function piecesOf(kinds, items, clock, lr) {
       const low = place === 0 ? 0 : level;
       const high = from ? valueOf(from) : base;
       const steps = line.update - begin.update;
-      add(begin.update, line.update, (s) => (s === 0 ? low : low * (1 - s / steps) + high * (s / steps)), high);
+      add(begin.update, line.update, (s) => (s === 0 ? low : low * (1 - s / steps) + high * (s / steps)), false, high);
     }
     const start = from ? valueOf(from) : level;
     const goal = to && valueOf(to);
-    add(first.update, end, phaseOf(kind, settings, start, goal, end === null ? null : end - first.update, base), goal);
+    add(first.update, end, phaseOf(kind, settings, start, goal, base), place === items.length - 1, goal);
   });
-  return pieces.length > 0 ? pieces : [{begin: 0, steps: null, value: () => level}];
+  return pieces;
 }
 
-// The value of a phase after s of its n steps; `start` is null for a first phase that begins as its schedule does.
-function phaseOf(kind, settings, start, to, n, base) {
+// The value of a phase after s steps; `start` is null for a first phase that begins as its schedule does. The phase may
+// be the beginning of a longer curve, and `to` is where the curve leads.
+function phaseOf(kind, settings, start, to, base) {
   const g = bound(kind.formula, settings);
   const first = g(0, 1);
   if (to !== null) {
-    const last = g(Math.max(n, 1), 1);
+    const n = settings[kind.end];
+    const last = g(n, 1);
     if (first === last) throw new Error("a phase begins and ends at one level, and cannot go to another");
     const low = start ?? first * base;
     return (s) => {
-      if (s === 0) return low;
+      if (s === 0 || s === n) return s === 0 ? low : to;
       const weight = (g(s, 1) - last) / (first - last);
       return Math.min(Math.max(low * weight + to * (1 - weight), Math.min(low, to)), Math.max(low, to));
     };
