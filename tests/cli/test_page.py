@@ -331,6 +331,14 @@ def test_a_schedule_without_a_formula_is_drawn_from_values_and_its_sliders_are_o
     assert read_at(page, 33) == six(1e-3 / (1 + 33 / 77))
 
 
+def test_of_a_schedule_that_a_metric_drives_only_the_start_is_drawn(show):
+    page = show("optimizer: {name: lion, lr: 1e-3}\nscheduler: {name: reduce_on_plateau}\n")
+    assert "(a metric drives it, and only its start is known)" in page.locator(".note").inner_text()
+    assert value_of(page) == 1e-3
+    page.get_by_label("Update", exact=True).fill("1")
+    assert page.locator("#charts td").inner_text() == "none"
+
+
 def test_a_long_run_without_a_formula_says_at_which_update_it_was_read(show, schedule):
     schedule("odd", body="return 1 / (1 + step)")
     page = show("optimizer: {name: lion, lr: 1}\nscheduler: {name: odd, total_steps: 1_000_000}\n")
@@ -522,6 +530,26 @@ def test_of_a_spec_that_extends_another_only_what_changes_is_added(show):
     page.get_by_label("scheduler.2.to cosine").fill("1e-5")
     Path("copied.yaml").write_text(settled(page) and yaml_of(page))
     assert load_spec("copied.yaml") == load_spec("base.yaml", ["scheduler.2.to=1e-5"])
+
+
+def test_groups_are_scaled_frozen_and_given_optimizers_of_their_own(show):
+    page = show(
+        "optimizer: {name: adamw, lr: 1e-3}\n"
+        "groups:\n"
+        "  - {match: a, freeze: true}\n"
+        "  - {match: b, freeze: 100 steps, lr_scale: 0.5}\n"
+        "  - {match: c, optimizer: {name: lion, lr: 1e-4}}\n"
+        "scheduler: {name: linear, total_steps: 1000}\n"
+    )
+    page.get_by_label("Update", exact=True).fill("99")
+    assert page.locator("#charts td").all_inner_texts() == ["9.01e-4", "0", "0", "9.01e-5"]
+    page.get_by_label("groups.1.freeze", exact=True).fill("50 steps")
+    page.get_by_label("groups.1.lr_scale", exact=True).fill("0.25")
+    page.get_by_label("groups.2.optimizer.lr", exact=True).fill("1")
+    assert settled(page).locator("#charts td").all_inner_texts() == ["9.01e-4", "0", "2.2525e-4", "0.901"]
+    Path("copied.yaml").write_text(yaml_of(page))
+    overrides = ["groups.1.freeze=50", "groups.1.lr_scale=0.25", "groups.2.optimizer.lr=1"]
+    assert load_spec("copied.yaml") == load_spec("a.yaml", overrides)
 
 
 def test_an_override_of_the_command_line_is_part_of_the_spec(show):

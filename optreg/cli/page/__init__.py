@@ -140,6 +140,8 @@ def _kind(component: Component) -> dict[str, Any]:
         formula, reason = translated(plugin.reference), None
     except UntranslatableError as error:
         formula, reason = None, str(error)
+    if component.by_metric:
+        reason = "a metric drives it, and only its start is known"
     counted = {*counts(plugin.reference), *(name for name in (plugin.horizon, plugin.traits.peak) if name)}
     return {
         "name": component.name,
@@ -222,12 +224,15 @@ def _controls(spec: Spec, data: Any) -> list[dict[str, Any]]:
     if data.get("horizon") is not None:
         found.append(_control(("horizon",), data["horizon"], {"type": "integer", "exclusiveMinimum": 0}))
     for place, settings, component in _places(spec):
-        for key, schema in (
-            ("lr", _properties(component).get("lr", {})),
-            ("lr_scale", {"type": "number", "minimum": 0}),
-        ):
-            if key in settings:
-                found.append(_control((*place, key), settings[key], schema))
+        ranges = {
+            "lr": _properties(component).get("lr", {}),
+            "lr_scale": {"type": "number", "minimum": 0},
+            "freeze": {"type": "integer", "minimum": 0},
+        }
+        stated = {key: settings[key] for key in ranges if key in settings}
+        if "freeze" in stated:
+            stated["freeze"] = _at(data, (*place, "freeze"))  # as it is written: true, or a length
+        found += [_control((*place, key), value, ranges[key]) for key, value in stated.items()]
     for path, follows in _scheduled(spec):
         section = _at(data, path)
         listed = isinstance(follows, Timeline) and isinstance(section, tuple)

@@ -354,7 +354,8 @@ function curveOf(spec, curve, data) {
   const freeze = curve.freeze ? valueAt(data, curve.freeze) ?? false : false;
   const thaw = freeze === true ? Infinity : freeze === false ? 0 : clock.updates(freeze);
   const frozen = (value) => (t) => (t < thaw ? 0 : value(t));
-  if (curve.follows === null) return {value: frozen(() => base), joints: [], end: null};
+  const thaws = thaw > 0 && thaw < Infinity ? [thaw] : [];
+  if (curve.follows === null) return {value: frozen(() => base), joints: thaws, end: null};
   const {section, items, kinds} = itemsAt(spec, data, curve.follows);
   const relative = curve.follows[0] === "scheduler";
   const own = number(["optimizer", "lr"], spec.lr);
@@ -365,7 +366,7 @@ function curveOf(spec, curve, data) {
     const end = settings[kinds[0].end] ?? clock.end()?.update ?? null;
     const named = kinds[0].counts.flatMap((key) => (kinds[0].tail.includes(key) ? end - settings[key] : settings[key] ?? []));
     const joints = [...new Set([...named, clock.updates(section.warmup_steps ?? 0)])].filter((t) => Number.isInteger(t) && t > 0);
-    return {value: frozen((t) => value(t, base)), joints, end};
+    return {value: frozen((t) => value(t, base)), joints: [...joints, ...thaws], end};
   }
   const pieces = piecesOf(kinds, items, clock, relative ? lr : null);
   const value = joined(pieces);
@@ -373,7 +374,7 @@ function curveOf(spec, curve, data) {
   const last = pieces.at(-1);
   const end = last.steps === null ? null : last.begin + last.steps;
   const joints = [...pieces.slice(1).map((piece) => piece.begin), ...(end === null ? [] : [end])];
-  return {value: frozen((t) => factor * value(t)), joints, end};
+  return {value: frozen((t) => factor * value(t)), joints: [...joints, ...thaws], end};
 }
 
 // The value at a path of plain data.
