@@ -37,6 +37,15 @@ class GroupPlan:
     values: Mapping[str, Callable[[int], Any]]
     scheduled: Mapping[str, Component | Timeline]
 
+    def first(self, key: str) -> Any:
+        """The value of a hyperparameter at the first update; None if there is none, or if its schedule fails there."""
+        try:
+            return self.values[key](0) if key in self.values else None
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # whoever draws the curve tells it
+            return None
+
     def at(self, t: int) -> dict[str, Any]:
         """The values of update t, as plain data.
 
@@ -183,7 +192,7 @@ def _has_its_own(spec: Spec, group: str, of: str) -> bool:
 def constant(spec: Spec, group: GroupPlan, of: str) -> Curve | None:
     """The curve of a hyperparameter that does not change in a group; None if it is no number there."""
     name, _, index = of.removesuffix("]").partition("[")
-    value = group.values[name](0) if name in group.values else None
+    value = group.first(name)
     if index:
         value = value[int(index)] if index.isdigit() and isinstance(value, list) and int(index) < len(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -200,8 +209,7 @@ def group_curves(spec: Spec, group: GroupPlan) -> dict[str, Curve]:
     for key in dict.fromkeys(["lr", *group.scheduled]):
         if key not in group.values:
             continue
-        value, follows = group.values[key], group.scheduled.get(key)
-        now = value(0)
+        value, follows, now = group.values[key], group.scheduled.get(key), group.first(key)
         if not isinstance(now, list):
             found[key] = Curve(spec, value, follows, "learning rate" if key == "lr" else key)
         else:

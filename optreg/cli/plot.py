@@ -10,12 +10,11 @@ from typing import Any
 
 import click
 
-from optreg.cli.curve import Curve, StepError
+from optreg.cli.curve import Curve
 from optreg.cli.files import OutputFile
 from optreg.cli.output import overrides_option, plugins_print_to_stderr
 from optreg.cli.page import drawn, html_page
 from optreg.cli.plan import DEFAULT, chosen, plan, short
-from optreg.errors import PluginError
 from optreg.loading import load_spec
 from optreg.quantities import Unit
 from optreg.spec import Spec, Timeline
@@ -114,7 +113,7 @@ def _refuse_unknown(specs: dict[str, Spec], of: Sequence[str]) -> None:
     """Raise if no spec has a number of a name."""
     known: dict[str, None] = {}
     for spec in specs.values():
-        known |= {name: None for group in plan(spec) for name, value in group.values.items() if _is_number(value(0))}
+        known |= {name: None for group in plan(spec) for name in group.values if _is_number(group.first(name))}
     for name in of:
         if not any(chosen(spec, [name]) for spec in specs.values()):
             choices = ", ".join(known)
@@ -139,7 +138,7 @@ def _refuse_unit(specs: dict[str, Spec], unit: Unit) -> None:
 def _lines(name: str, spec: Spec, of: Sequence[str], steps: int | None) -> list[Line]:
     """The curves of a spec."""
     return [
-        Line(_label(name, spec, group, curve), curve.unit, *_points(curve, steps), curve)
+        Line(_label(name, spec, group, curve), curve.unit, *curve.sampled(steps), curve)
         for _, group, curve in chosen(spec, of)
     ]
 
@@ -158,18 +157,6 @@ def _schedule(curve: Curve) -> str:
     if isinstance(follows, Timeline):
         return ", ".join(dict.fromkeys(component.name for component in follows.components))
     return f"warm-up, then {follows.name}" if follows.warmup_steps else follows.name
-
-
-def _points(curve: Curve, steps: int | None) -> tuple[list[int], list[float]]:
-    """The steps to draw and the value at each, up to the first step without one."""
-    last = steps or curve.end + curve.end // 20 + 1
-    at = sorted({*curve.points(last), *(t for t in curve.joints if t <= last)})
-    try:
-        curve.at(0)
-    except StepError as error:
-        raise PluginError(f"{curve.origin} fails at step 0: {error}") from error
-    values = curve.values(at)
-    return at[: len(values)], values
 
 
 def _image(lines: Sequence[Line], unit: Unit, kind: str) -> bytes:

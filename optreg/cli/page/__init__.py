@@ -213,9 +213,9 @@ def _source(spec: Spec, group: str, of: str) -> dict[str, Any]:
 
 def _sampled(curve: Curve, last: int | None) -> dict[str, Any]:
     """The values of a curve as optreg computes them, up to the first update without one."""
-    steps = curve.points(last or curve.end + curve.end // 20 + 1)
-    values = curve.values(steps)
-    return {"steps": steps[: len(values)], "values": values, "ends": curve.end, "stops": len(values) < len(steps)}
+    steps, values = curve.sampled(last)
+    stops = steps[-1] < (last or curve.end + curve.end // 20 + 1)
+    return {"steps": steps, "values": values, "ends": curve.end, "stops": stops}
 
 
 def _controls(spec: Spec, data: Any) -> list[dict[str, Any]]:
