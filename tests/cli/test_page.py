@@ -592,7 +592,9 @@ def test_the_yaml_can_be_copied(show):
     assert read_text(page.evaluate("navigator.clipboard.readText()"), "copied").data["optimizer"]["name"] == "adamw"
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufeff\ufffe\uffff"), max_size=8) | st.sampled_from(
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+    ["\x00", "\x7f", "\x85", "\xa0", "a\u2028b", "\u2029", "\ufeff", "\ufffe", "\uffff", "a\nb", "\t", "\r", "\\", '"', "'", "🙂"]
+) | st.sampled_from(
     ["yes", "null", "1e5", "~", "10T tokens", "10%", "a: b", "- a", "# c", "*.bias", "2048 samples of 4096 tokens", "<<", "0x1", "1:30", "", " a", "on", "a b", "=", ".5"]
 )  # fmt: skip
 NUMBERS = (
@@ -617,9 +619,8 @@ def test_any_plain_data_is_written_as_yaml_that_is_read_as_the_same(show):
     @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     @given(data=DATA)
     def check(data):
-        text = page.evaluate(
-            "(data) => yamlLines(JSON.parse(data)).map((line) => line.text).join('\\n')", json.dumps(data)
-        )
+        # not as JSON: Chromium 150 misreads a key of one escaped character, such as {"\\t": 1}
+        text = page.evaluate("(data) => yamlLines(data).map((line) => line.text).join('\\n')", data)
         read = read_text(text, "written")
         assert not read.problems, (text, read.problems)
         assert json.loads(json.dumps(read.data)) == data, text

@@ -413,12 +413,24 @@ function numberText(value) {
 const PLAIN_TEXT = /^[A-Za-z][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*$|^[0-9][0-9_.e]*[kMBT]?( [a-z]+( of [0-9][0-9_.e]*[kMBT]? [a-z]+)?|%)$/;
 const NO_TEXT = /^(y|n|yes|no|on|off|true|false|null)$/i;
 
+// A text in double quotes; what YAML would not take, or would fold, is escaped.
+function quoted(text) {
+  const escaped = (sign) => {
+    if (sign === '"' || sign === "\\") return `\\${sign}`;
+    const code = sign.charCodeAt(0);
+    return code < 0x20 || (code > 0x7e && code < 0xa1) || "\u2028\u2029\ufeff\ufffe\uffff".includes(sign)
+      ? `\\u${code.toString(16).padStart(4, "0")}`
+      : sign;
+  };
+  return `"${[...text].map(escaped).join("")}"`;
+}
+
 function scalarText(value) {
   if (value === null) return "null";
   if (typeof value === "boolean") return String(value);
   if (typeof value === "number") return numberText(value);
-  if (value.startsWith("\0")) return value.slice(1);
-  return PLAIN_TEXT.test(value) && !NO_TEXT.test(value) ? value : JSON.stringify(value);
+  if (/^\0(-?\.inf|\.nan)$/.test(value)) return value.slice(1);
+  return PLAIN_TEXT.test(value) && !NO_TEXT.test(value) ? value : quoted(value);
 }
 
 // Plain data as lines of YAML; `marked` holds the paths, joined by dots, whose lines are to be marked.
