@@ -662,6 +662,30 @@ def test_the_page_does_not_scroll_sideways_and_its_text_can_be_read(show, width,
     assert low[1] >= 3
 
 
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_curve_stays_in_sight_while_a_slider_moves(show, width):
+    page = show(PHASES, width=width)
+    slider = page.get_by_label("groups.1.lr.0.to, slider")
+    slider.scroll_into_view_if_needed()
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    chart, moved = page.locator(".chart").first.bounding_box(), slider.bounding_box()
+    assert chart["y"] >= 0
+    assert chart["y"] + chart["height"] <= 900
+    assert moved["y"] >= chart["y"] + chart["height"] or moved["x"] >= chart["x"] + chart["width"], (
+        "the chart does not cover it"
+    )
+
+
+def test_a_page_that_changes_its_width_is_drawn_anew(show):
+    page = show(COSINE, width=1000)
+    for width in (375, 700):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(
+            "() => Math.abs(document.querySelector('.chart svg').viewBox.baseVal.width - document.querySelector('.chart').clientWidth) < 2"
+        )
+
+
 def test_every_control_has_a_name(show):
     page = show(COSINE, PHASES)
     for control in page.locator("input, button, [role=slider], pre").all():

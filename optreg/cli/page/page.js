@@ -492,7 +492,8 @@ function start() {
   });
   byId("update").addEventListener("input", (event) => event.target.value !== "" && moveTo(Number(event.target.value)));
   byId("update").addEventListener("change", readOff);
-  new ResizeObserver(redraw).observe(byId("charts"));
+  const resized = new ResizeObserver(redraw);
+  for (const {box} of charts) resized.observe(box);
 }
 
 start();
