@@ -42,7 +42,7 @@ def extended(document: Document, path: str | os.PathLike[str] | None = None) -> 
             return document
         remedy = "pass the path of the spec, and not its content"
         raise _stopped([document], f"'{KEY}' needs a file, from whose folder its path starts; {remedy}")
-    chain, files = [document], [File(path).resolve()]
+    chain, files = [document], [File(os.fsdecode(path)).resolve()]
     project = _project(files[0])
     while _extends(chain[-1]):
         file = _base(chain, files, project)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from optreg.errors import OptregError, SpecError, plugin_code, raised
+from optreg.errors import OptregError, PluginError, SpecError, plugin_code, raised
 from optreg.hyperparameters import counts
 from optreg.multipliers import curve as curve_of_timeline
 from optreg.multipliers import multiplier, no_warmup
@@ -94,9 +94,32 @@ class Curve:
                 break
         return found
 
+    def sampled(self, last: int | None = None) -> tuple[list[int], list[float]]:
+        """The steps to draw, by default to a little beyond the end, and the value at each, up to the first without one.
+
+        Raises:
+            PluginError: the schedule fails at once.
+        """
+        last = last or self.end + self.end // 20 + 1
+        steps = sorted({*self.points(last), *(t for t in self.joints if t <= last)})
+        try:
+            self.at(0)
+        except StepError as error:
+            raise PluginError(f"{self.origin} fails at step 0: {error}") from error
+        values = self.values(steps)
+        return steps[: len(values)], values
+
     def points(self, last: int) -> list[int]:
         """Steps from 0 to `last` at which the curve is looked at, its key steps among them."""
         return sorted({*range(0, last + 1, max(1, last // POINTS)), *(t for t in self.key_steps() if t <= last), last})
+
+    @property
+    def joints(self) -> list[int]:
+        """The updates after the first at which the curve may bend: joints of phases, and what hyperparameters name."""
+        if self.follows is None:
+            return []
+        ends = [phase.end for phase in self.follows.phases if phase.end] if isinstance(self.follows, Timeline) else []
+        return sorted({*ends, *(t for steps in self._named().values() for t in steps if t > 0)})
 
     def key_steps(self) -> dict[int, str]:
         """The start, every step that a hyperparameter names, the joints of phases, the middle, the end and a step after

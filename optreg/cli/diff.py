@@ -10,7 +10,7 @@ import click
 
 from optreg.cli.curve import Curve, StepError
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
-from optreg.cli.plan import DEFAULT, GroupPlan, group_curves, plan
+from optreg.cli.plan import DEFAULT, constant, group_curves, plan
 from optreg.loading import load_spec
 from optreg.spec import Component, Spec
 
@@ -237,19 +237,7 @@ class _Groups:
     def curve(self, of: str, name: str) -> Curve | None:
         """The curve of a hyperparameter in a group, or in the default one if there is no such group."""
         name = name if name in self.plans else DEFAULT
-        return self.curves[name].get(of) or _constant(self.spec, self.plans[name], of)
-
-
-def _constant(spec: Spec, group: GroupPlan, of: str) -> Curve | None:
-    """The curve of a hyperparameter that does not change in a group; None if it is no number there."""
-    name, _, index = of.removesuffix("]").partition("[")
-    value = group.values[name](0) if name in group.values else None
-    if index:
-        value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    constant = float(value)
-    return Curve(spec, lambda t: constant, None, of)
+        return self.curves[name].get(of) or constant(self.spec, self.plans[name], of)
 
 
 def compared(a: Curve | None, b: Curve | None) -> tuple[Point, Point] | None:

@@ -37,6 +37,15 @@ class GroupPlan:
     values: Mapping[str, Callable[[int], Any]]
     scheduled: Mapping[str, Component | Timeline]
 
+    def first(self, key: str) -> Any:
+        """The value of a hyperparameter at the first update; None if there is none, or if its schedule fails there."""
+        try:
+            return self.values[key](0) if key in self.values else None
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # whoever draws the curve tells it
+            return None
+
     def at(self, t: int) -> dict[str, Any]:
         """The values of update t, as plain data.
 
@@ -144,12 +153,52 @@ def _moving(value: Any, driven: Any) -> Callable[[int], Any]:
     return at
 
 
-def curves(spec: Spec) -> dict[tuple[str, str], Curve]:
-    """The curves of a spec by hyperparameter and group: those of learning rates, and of all that changes.
+def chosen(spec: Spec, of: Sequence[str] = ()) -> list[tuple[str, str, Curve]]:
+    """Curves to show, each with its hyperparameter and group; a group is left out where it does as the default one.
 
-    An element of a tuple is a hyperparameter of its own, `betas[0]`. Errors as in `plan`.
+    Args:
+        spec: whose curves they are.
+        of: the hyperparameters, constant ones too; `betas` stands for all its elements that change. By default,
+            learning rates, and all that changes.
+
+    Raises:
+        SpecError: the spec leaves to the trainer what its schedules need.
+        PluginError: a schedule cannot be built.
     """
-    return {(name, group.name): found for group in plan(spec) for name, found in group_curves(spec, group).items()}
+    groups = [(group, group_curves(spec, group)) for group in plan(spec)]
+    changing = list(dict.fromkeys(name for _, curves in groups for name in curves))
+    names = changing
+    if of:
+        rate = "lr" if "lr" in changing else "multiplier"
+        asked = [rate if name == "lr" else name for name in of]
+        names = [name for one in asked for name in (one, *(each for each in changing if each.startswith(f"{one}[")))]
+    found = [
+        (name, group.name, curves.get(name) or constant(spec, group, name))
+        for group, curves in groups
+        for name in dict.fromkeys(names)
+        if group.name == DEFAULT or _has_its_own(spec, group.name, name)
+    ]
+    return [(name, group, one) for name, group, one in found if one]
+
+
+def _has_its_own(spec: Spec, group: str, of: str) -> bool:
+    """Whether the rule that makes a group says something of a hyperparameter."""
+    rule = next(rule for rule in spec.groups if str(rule) == group)
+    stated = rule.settings.keys()
+    rates = {"lr_scale", "freeze"}
+    return bool(rule.optimizer) or of.partition("[")[0] in stated or (of == "lr" and not stated.isdisjoint(rates))
+
+
+def constant(spec: Spec, group: GroupPlan, of: str) -> Curve | None:
+    """The curve of a hyperparameter that does not change in a group; None if it is no number there."""
+    name, _, index = of.removesuffix("]").partition("[")
+    value = group.first(name)
+    if index:
+        value = value[int(index)] if index.isdigit() and isinstance(value, list) and int(index) < len(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    number = float(value)
+    return Curve(spec, lambda t: number, None, of)
 
 
 def group_curves(spec: Spec, group: GroupPlan) -> dict[str, Curve]:
@@ -160,8 +209,7 @@ def group_curves(spec: Spec, group: GroupPlan) -> dict[str, Curve]:
     for key in dict.fromkeys(["lr", *group.scheduled]):
         if key not in group.values:
             continue
-        value, follows = group.values[key], group.scheduled.get(key)
-        now = value(0)
+        value, follows, now = group.values[key], group.scheduled.get(key), group.first(key)
         if not isinstance(now, list):
             found[key] = Curve(spec, value, follows, "learning rate" if key == "lr" else key)
         else:

@@ -55,11 +55,20 @@ def test_plot_draws_as_far_as_a_schedule_goes(schedule, here):
     assert "<svg" in Path("lr.svg").read_text()
 
 
-def test_plot_of_a_schedule_that_fails_at_once_is_one_clear_line(schedule, here):
+@pytest.mark.parametrize("suffix", ["svg", "html"])
+def test_plot_of_a_schedule_that_fails_at_once_is_one_clear_line(schedule, here, suffix):
     schedule(body="return 1 / 0")
-    result = run("plot", "run.yaml", "-o", "lr.svg")
+    result = run("plot", "run.yaml", "-o", f"lr.{suffix}")
     assert result.exit_code == 1
     assert "module 'odd_schedule' fails at step 0: ZeroDivisionError" in result.stderr
+
+
+def test_diff_tells_where_only_one_schedule_has_a_value(schedule, here):
+    schedule(body="return 1 / (3 - step) if self.total_steps == 100 else 1 / (3.5 - step)")
+    Path("other.yaml").write_text(SPEC.replace("name: odd", "name: odd, total_steps: 99"))
+    result = run("diff", "run.yaml", "other.yaml")
+    assert result.exit_code == 1
+    assert "learning rate\tdefault\t3\tnone\t1\tthe largest difference" in result.stdout
 
 
 def test_a_torch_scheduler_is_stepped_no_further_than_it_goes(schedule, here):

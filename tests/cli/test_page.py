@@ -15,9 +15,10 @@ from optreg import Kind, OptregError, load_spec
 from optreg.cli import main
 from optreg.cli.curve import curve
 from optreg.cli.page import described, drawn, html_page
-from optreg.cli.plan import group_curves, plan
+from optreg.cli.plan import chosen, group_curves, plan
 from optreg.conventions import CONVENTIONS
 from optreg.hyperparameters import json_schema
+from optreg.quantities import Unit
 from optreg.registry import default_registry
 from optreg.yaml_reader import read_text
 
@@ -166,6 +167,8 @@ def random_phases(plugins, draw, levels, *, relative=False):
                 phase["warmup_steps"] = draw.choice([draw.randrange(1, 60), "2M tokens"])
         if plugin.horizon and plugin.traits.levels is not None and draw.random() < 0.7:
             phase["to"] = draw.choice(levels)
+            if draw.random() < 0.3:
+                phase[plugin.horizon] = draw.choice([2000, "90M tokens"])
         phases.append(phase)
     if draw.random() < 0.5:
         del phases[-1]["for"]
@@ -233,9 +236,7 @@ def compare(page, specs):
     for place, data in enumerate(specs):
         Path("a.yaml").write_text(json.dumps(data))
         one = drawn("a", "a.yaml")
-        values = [
-            (of, group.name, found) for group in plan(one.spec) for of, found in group_curves(one.spec, group).items()
-        ]
+        values = chosen(one.spec)
         given = described(one, None)
         draw = random.Random(place)
         last = max(found.end for *_, found in values)
@@ -271,6 +272,18 @@ def test_phases_quantities_and_scheduled_hyperparameters_have_optregs_values(sho
     draw, plugins = random.Random(2), pure_plugins()
     page = show(COSINE)
     assert compare(page, right(lambda: random_run(plugins, draw), 100)) > 15_000
+
+
+def test_every_spec_of_this_project_is_drawn_by_its_formulas(show, request):
+    page, found = show(COSINE), 0
+    for path in sorted((request.config.rootpath / "specs").glob("**/*.yaml")):
+        if load_spec(path).open:
+            continue
+        given = json.dumps(described(drawn(path.stem, str(path))))
+        told = page.evaluate("(text) => { const spec = JSON.parse(text); prepare(spec); return spec.reason; }", given)
+        assert told is None, (path.name, told)
+        found += 1
+    assert found > 20
 
 
 def test_torchs_schedulers_have_their_formulas_values_too(show):
@@ -316,6 +329,14 @@ def test_a_schedule_without_a_formula_is_drawn_from_values_and_its_sliders_are_o
     assert page.locator(".slider input:enabled").count() == 0
     assert page.locator(".slider input:disabled").count() == 4
     assert read_at(page, 33) == six(1e-3 / (1 + 33 / 77))
+
+
+def test_of_a_schedule_that_a_metric_drives_only_the_start_is_drawn(show):
+    page = show("optimizer: {name: lion, lr: 1e-3}\nscheduler: {name: reduce_on_plateau}\n")
+    assert "(a metric drives it, and only its start is known)" in page.locator(".note").inner_text()
+    assert value_of(page) == 1e-3
+    page.get_by_label("Update", exact=True).fill("1")
+    assert page.locator("#charts td").inner_text() == "none"
 
 
 def test_a_long_run_without_a_formula_says_at_which_update_it_was_read(show, schedule):
@@ -375,6 +396,41 @@ def test_tokens_samples_and_epochs_are_told_where_they_are_known(show):
     page = show(PHASES)
     page.get_by_label("Update", exact=True).fill("2000")
     assert page.locator("#place").inner_text() == "after 25.2B tokens"
+
+
+def test_the_axis_can_count_tokens(show):
+    page = show(PHASES)
+    box = page.locator(".chart").first.bounding_box()
+    middle = (box["x"] + 64 + (box["width"] - 78) / 2, box["y"] + 50)
+    page.mouse.move(*middle)
+    half_of_the_updates = int(page.get_by_label("Update", exact=True).input_value())
+    assert page.locator("#axis option").all_inner_texts() == ["steps", "tokens"]
+    page.get_by_label("Axis").select_option("tokens")
+    settled(page)
+    page.mouse.move(middle[0] + 1, middle[1])
+    page.mouse.move(*middle)
+    half_of_the_tokens = int(page.get_by_label("Update", exact=True).input_value())
+    assert half_of_the_tokens > half_of_the_updates
+    clock = load_spec("a.yaml").clock
+    last = int(page.locator(".chart").first.get_attribute("aria-valuemax"))
+    assert clock.consumed(half_of_the_tokens, Unit.TOKENS) / clock.consumed(last, Unit.TOKENS) == pytest.approx(
+        0.5, abs=0.002
+    )
+    assert "10T" in page.locator(".chart text").all_text_contents()
+    assert show(PHASES, options=["--axis", "tokens"]).get_by_label("Axis").input_value() == "tokens"
+
+
+def test_specs_that_count_differently_have_an_axis_of_updates_alone(show):
+    page = show(PHASES, PHASES.replace("12.6M", "12M"))
+    assert page.locator("#axis option").all_inner_texts() == ["steps"]
+    assert not page.get_by_label("Axis").is_visible()
+    assert show(PHASES, PHASES).locator("#axis option").count() == 2
+
+
+def test_of_chooses_what_is_drawn_constants_too(show):
+    page = show(PHASES, options=["--of", "weight_decay", "--of", "eps", "--of", "betas"])
+    assert page.locator("#charts h2").all_inner_texts() == ["weight_decay", "eps", "betas[0]"]
+    assert page.locator("#charts td").all_inner_texts() == ["0.04", "1e-8", "0.85"]
 
 
 def test_specs_hyperparameters_and_groups_are_told_apart(show):
@@ -476,6 +532,26 @@ def test_of_a_spec_that_extends_another_only_what_changes_is_added(show):
     assert load_spec("copied.yaml") == load_spec("base.yaml", ["scheduler.2.to=1e-5"])
 
 
+def test_groups_are_scaled_frozen_and_given_optimizers_of_their_own(show):
+    page = show(
+        "optimizer: {name: adamw, lr: 1e-3}\n"
+        "groups:\n"
+        "  - {match: a, freeze: true}\n"
+        "  - {match: b, freeze: 100 steps, lr_scale: 0.5}\n"
+        "  - {match: c, optimizer: {name: lion, lr: 1e-4}}\n"
+        "scheduler: {name: linear, total_steps: 1000}\n"
+    )
+    page.get_by_label("Update", exact=True).fill("99")
+    assert page.locator("#charts td").all_inner_texts() == ["9.01e-4", "0", "0", "9.01e-5"]
+    page.get_by_label("groups.1.freeze", exact=True).fill("50 steps")
+    page.get_by_label("groups.1.lr_scale", exact=True).fill("0.25")
+    page.get_by_label("groups.2.optimizer.lr", exact=True).fill("1")
+    assert settled(page).locator("#charts td").all_inner_texts() == ["9.01e-4", "0", "2.2525e-4", "0.901"]
+    Path("copied.yaml").write_text(yaml_of(page))
+    overrides = ["groups.1.freeze=50", "groups.1.lr_scale=0.25", "groups.2.optimizer.lr=1"]
+    assert load_spec("copied.yaml") == load_spec("a.yaml", overrides)
+
+
 def test_an_override_of_the_command_line_is_part_of_the_spec(show):
     Path("base.yaml").write_text(PHASES)
     page = show("extends: base.yaml\n", options=["--set", "scheduler.2.to=1e-5", "--set", "optimizer.lr=1e-3"])
@@ -516,7 +592,9 @@ def test_the_yaml_can_be_copied(show):
     assert read_text(page.evaluate("navigator.clipboard.readText()"), "copied").data["optimizer"]["name"] == "adamw"
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufeff\ufffe\uffff"), max_size=8) | st.sampled_from(
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
+    ["\x00", "\x7f", "\x85", "\xa0", "a\u2028b", "\u2029", "\ufeff", "\ufffe", "\uffff", "a\nb", "\t", "\r", "\\", '"', "'", "🙂"]
+) | st.sampled_from(
     ["yes", "null", "1e5", "~", "10T tokens", "10%", "a: b", "- a", "# c", "*.bias", "2048 samples of 4096 tokens", "<<", "0x1", "1:30", "", " a", "on", "a b", "=", ".5"]
 )  # fmt: skip
 NUMBERS = (
@@ -541,9 +619,8 @@ def test_any_plain_data_is_written_as_yaml_that_is_read_as_the_same(show):
     @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     @given(data=DATA)
     def check(data):
-        text = page.evaluate(
-            "(data) => yamlLines(JSON.parse(data)).map((line) => line.text).join('\\n')", json.dumps(data)
-        )
+        # not as JSON: Chromium 150 misreads a key of one escaped character, such as {"\\t": 1}
+        text = page.evaluate("(data) => yamlLines(data).map((line) => line.text).join('\\n')", data)
         read = read_text(text, "written")
         assert not read.problems, (text, read.problems)
         assert json.loads(json.dumps(read.data)) == data, text
@@ -583,6 +660,30 @@ def test_the_page_does_not_scroll_sideways_and_its_text_can_be_read(show, width,
     )
     assert low[0] >= 4.5
     assert low[1] >= 3
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_curve_stays_in_sight_while_a_slider_moves(show, width):
+    page = show(PHASES, width=width)
+    slider = page.get_by_label("groups.1.lr.0.to, slider")
+    slider.scroll_into_view_if_needed()
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    chart, moved = page.locator(".chart").first.bounding_box(), slider.bounding_box()
+    assert chart["y"] >= 0
+    assert chart["y"] + chart["height"] <= 900
+    assert moved["y"] >= chart["y"] + chart["height"] or moved["x"] >= chart["x"] + chart["width"], (
+        "the chart does not cover it"
+    )
+
+
+def test_a_page_that_changes_its_width_is_drawn_anew(show):
+    page = show(COSINE, width=1000)
+    for width in (375, 700):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(
+            "() => Math.abs(document.querySelector('.chart svg').viewBox.baseVal.width - document.querySelector('.chart').clientWidth) < 2"
+        )
 
 
 def test_every_control_has_a_name(show):

@@ -1,7 +1,5 @@
 """What a rule may say besides criteria and plain settings: exclusions, scales of rates, layers, freezing, optimizers."""
 
-import math
-
 import pytest
 import torch
 from torch import nn

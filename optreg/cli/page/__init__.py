@@ -11,7 +11,7 @@ from typing import Any
 
 from optreg.cli.curve import Curve
 from optreg.cli.page.translation import UntranslatableError, translated
-from optreg.cli.plan import group_curves, plan
+from optreg.cli.plan import chosen
 from optreg.clock import Clock
 from optreg.errors import SpecError
 from optreg.extending import extended
@@ -61,18 +61,21 @@ def drawn(name: str, file: str, overrides: Overrides = ()) -> Drawn:
     return Drawn(name, spec, own, data)
 
 
-def html_page(specs: Sequence[Drawn], last: int | None = None) -> str:
+def html_page(specs: Sequence[Drawn], last: int | None = None, of: Sequence[str] = (), axis: Unit = Unit.STEPS) -> str:
     """The page, which needs nothing from a network.
 
     Args:
         specs: what to draw.
         last: the last update to draw; by default, the end of each schedule.
+        of: the hyperparameters to draw; by default, learning rates, and all that changes.
+        axis: what the horizontal axis counts at first.
 
     Raises:
         SpecError: a spec leaves to the trainer what its schedules need.
         PluginError: a schedule cannot be built.
     """
-    whole = {"version": version("optreg"), "last": last, "specs": [described(each, last) for each in specs]}
+    described_ = [described(each, last, of) for each in specs]
+    whole = {"version": version("optreg"), "last": last, "axis": axis, "specs": described_}
     data = json.dumps(_plain(whole), allow_nan=False).replace("<", "\\u003c")
     names = ", ".join(each.name for each in specs)
     parts = {name: (files(__name__) / name).read_text("utf-8") for name in PARTS}
@@ -80,18 +83,16 @@ def html_page(specs: Sequence[Drawn], last: int | None = None) -> str:
     return re.sub(r"\{\{([\w.]+)\}\}", lambda place: parts[place[1]], parts.pop("page.html"))
 
 
-def described(one: Drawn, last: int | None) -> dict[str, Any]:
+def described(one: Drawn, last: int | None = None, of: Sequence[str] = ()) -> dict[str, Any]:
     """A spec as the script takes it."""
     spec = one.spec
     kinds: dict[str, list[dict[str, Any]]] = {}
     for path, part in _scheduled(spec):
         components = part.components if isinstance(part, Timeline) else (part,)
         kinds[".".join(map(str, path))] = [_kind(component) for component in components]
-    of_groups = [
-        {**_source(spec, group.name, of), "of": curve.unit, "group": group.name, **_sampled(curve, last)}
-        for group in plan(spec)
-        for of, curve in group_curves(spec, group).items()
-        if _has_its_own(spec, group.name, of)
+    curves = [
+        {**_source(spec, group, name), "of": curve.unit, "group": group, **_sampled(curve, last)}
+        for name, group, curve in chosen(spec, of)
     ]
     scheduler = spec.scheduler
     parts = scheduler.components if isinstance(scheduler, Timeline) else (scheduler,) if scheduler else ()
@@ -103,7 +104,7 @@ def described(one: Drawn, last: int | None) -> dict[str, Any]:
         "lr": defaults(spec.optimizer.registration.plugin.reference).get("lr"),
         "clock": _clock(spec.clock),
         "kinds": kinds,
-        "curves": of_groups,
+        "curves": curves,
         "controls": [*_controls(spec, one.data)],
     }
 
@@ -139,6 +140,8 @@ def _kind(component: Component) -> dict[str, Any]:
         formula, reason = translated(plugin.reference), None
     except UntranslatableError as error:
         formula, reason = None, str(error)
+    if component.by_metric:
+        reason = "a metric drives it, and only its start is known"
     counted = {*counts(plugin.reference), *(name for name in (plugin.horizon, plugin.traits.peak) if name)}
     return {
         "name": component.name,
@@ -182,15 +185,6 @@ def _rule(spec: Spec, group: str) -> tuple[int, Rule] | None:
     return next(((index, rule) for index, rule in enumerate(spec.groups) if str(rule) == group), None)
 
 
-def _has_its_own(spec: Spec, group: str, of: str) -> bool:
-    """Whether a group has a curve of its own, and not that of the default group."""
-    found = _rule(spec, group)
-    if found is None or found[1].optimizer:
-        return True
-    stated = found[1].settings.keys()
-    return of.partition("[")[0] in stated or (of == "lr" and not stated.isdisjoint({"lr_scale", "freeze"}))
-
-
 def _source(spec: Spec, group: str, of: str) -> dict[str, Any]:
     """Where the numbers of a curve stand: the schedule that it follows, the base rate, and what changes it."""
     found = _rule(spec, group)
@@ -203,12 +197,13 @@ def _source(spec: Spec, group: str, of: str) -> dict[str, Any]:
         own = [(at, part.settings if isinstance(part, Component) else part) for at, part in places if part]
         place, settings = next((each for each in own if name in each[1]), (place, settings))
     value = settings.get(name)
+    value = value[int(index)] if index and isinstance(value, tuple) else value
     at: Path = (*place, name, *([int(index)] if index else []))
     changes = {
         key: ("groups", found[0], stated) if found and of == "lr" and stated in found[1].settings else None
         for key, stated in (("scale", "lr_scale"), ("freeze", "freeze"))
     }
-    if isinstance(value[int(index)] if index and isinstance(value, tuple) else value, Timeline):
+    if isinstance(value, Timeline):
         return {"follows": at, "base": None, "basis": None, **changes}
     follows = ("scheduler",) if spec.scheduler and of in ("lr", "multiplier") else None
     if of == "multiplier":
@@ -218,9 +213,9 @@ def _source(spec: Spec, group: str, of: str) -> dict[str, Any]:
 
 def _sampled(curve: Curve, last: int | None) -> dict[str, Any]:
     """The values of a curve as optreg computes them, up to the first update without one."""
-    steps = curve.points(last or curve.end + curve.end // 20 + 1)
-    values = curve.values(steps)
-    return {"steps": steps[: len(values)], "values": values, "ends": curve.end, "stops": len(values) < len(steps)}
+    steps, values = curve.sampled(last)
+    stops = steps[-1] < (last or curve.end + curve.end // 20 + 1)
+    return {"steps": steps, "values": values, "ends": curve.end, "stops": stops}
 
 
 def _controls(spec: Spec, data: Any) -> list[dict[str, Any]]:
@@ -229,12 +224,15 @@ def _controls(spec: Spec, data: Any) -> list[dict[str, Any]]:
     if data.get("horizon") is not None:
         found.append(_control(("horizon",), data["horizon"], {"type": "integer", "exclusiveMinimum": 0}))
     for place, settings, component in _places(spec):
-        for key, schema in (
-            ("lr", _properties(component).get("lr", {})),
-            ("lr_scale", {"type": "number", "minimum": 0}),
-        ):
-            if key in settings:
-                found.append(_control((*place, key), settings[key], schema))
+        ranges = {
+            "lr": _properties(component).get("lr", {}),
+            "lr_scale": {"type": "number", "minimum": 0},
+            "freeze": {"type": "integer", "minimum": 0},
+        }
+        stated = {key: settings[key] for key in ranges if key in settings}
+        if "freeze" in stated:
+            stated["freeze"] = _at(data, (*place, "freeze"))  # as it is written: true, or a length
+        found += [_control((*place, key), value, ranges[key]) for key, value in stated.items()]
     for path, follows in _scheduled(spec):
         section = _at(data, path)
         listed = isinstance(follows, Timeline) and isinstance(section, tuple)

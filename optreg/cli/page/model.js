@@ -237,10 +237,16 @@ function piecesOf(kinds, items, clock, lr) {
   let ended = START;
   let base = 1;
   let level = null;
-  const add = (begin, end, value, final) => {
+  const add = (begin, end, value, isLast, to) => {
     const steps = end === null ? null : end - begin;
-    if (steps !== 0) pieces.push({begin, steps, value});
-    level = steps === null ? null : final ?? value(steps);
+    if (steps === 0) {
+      const held = to ?? value(0);
+      if (isLast) pieces.push({begin, steps, value: () => held});
+      level = held;
+      return;
+    }
+    pieces.push({begin, steps, value});
+    level = steps === null ? null : value(steps);
   };
   items.forEach((item, place) => {
     const kind = kinds[place];
@@ -266,25 +272,27 @@ function piecesOf(kinds, items, clock, lr) {
       const low = place === 0 ? 0 : level;
       const high = from ? valueOf(from) : base;
       const steps = line.update - begin.update;
-      add(begin.update, line.update, (s) => (s === 0 ? low : low * (1 - s / steps) + high * (s / steps)), high);
+      add(begin.update, line.update, (s) => (s === 0 ? low : low * (1 - s / steps) + high * (s / steps)), false, high);
     }
     const start = from ? valueOf(from) : level;
     const goal = to && valueOf(to);
-    add(first.update, end, phaseOf(kind, settings, start, goal, end === null ? null : end - first.update, base), goal);
+    add(first.update, end, phaseOf(kind, settings, start, goal, base), place === items.length - 1, goal);
   });
-  return pieces.length > 0 ? pieces : [{begin: 0, steps: null, value: () => level}];
+  return pieces;
 }
 
-// The value of a phase after s of its n steps; `start` is null for a first phase that begins as its schedule does.
-function phaseOf(kind, settings, start, to, n, base) {
+// The value of a phase after s steps; `start` is null for a first phase that begins as its schedule does. The phase may
+// be the beginning of a longer curve, and `to` is where the curve leads.
+function phaseOf(kind, settings, start, to, base) {
   const g = bound(kind.formula, settings);
   const first = g(0, 1);
   if (to !== null) {
-    const last = g(Math.max(n, 1), 1);
+    const n = settings[kind.end];
+    const last = g(n, 1);
     if (first === last) throw new Error("a phase begins and ends at one level, and cannot go to another");
     const low = start ?? first * base;
     return (s) => {
-      if (s === 0) return low;
+      if (s === 0 || s === n) return s === 0 ? low : to;
       const weight = (g(s, 1) - last) / (first - last);
       return Math.min(Math.max(low * weight + to * (1 - weight), Math.min(low, to)), Math.max(low, to));
     };
@@ -346,7 +354,8 @@ function curveOf(spec, curve, data) {
   const freeze = curve.freeze ? valueAt(data, curve.freeze) ?? false : false;
   const thaw = freeze === true ? Infinity : freeze === false ? 0 : clock.updates(freeze);
   const frozen = (value) => (t) => (t < thaw ? 0 : value(t));
-  if (curve.follows === null) return {value: frozen(() => base), joints: [], end: null};
+  const thaws = thaw > 0 && thaw < Infinity ? [thaw] : [];
+  if (curve.follows === null) return {value: frozen(() => base), joints: thaws, end: null};
   const {section, items, kinds} = itemsAt(spec, data, curve.follows);
   const relative = curve.follows[0] === "scheduler";
   const own = number(["optimizer", "lr"], spec.lr);
@@ -357,7 +366,7 @@ function curveOf(spec, curve, data) {
     const end = settings[kinds[0].end] ?? clock.end()?.update ?? null;
     const named = kinds[0].counts.flatMap((key) => (kinds[0].tail.includes(key) ? end - settings[key] : settings[key] ?? []));
     const joints = [...new Set([...named, clock.updates(section.warmup_steps ?? 0)])].filter((t) => Number.isInteger(t) && t > 0);
-    return {value: frozen((t) => value(t, base)), joints, end};
+    return {value: frozen((t) => value(t, base)), joints: [...joints, ...thaws], end};
   }
   const pieces = piecesOf(kinds, items, clock, relative ? lr : null);
   const value = joined(pieces);
@@ -365,7 +374,7 @@ function curveOf(spec, curve, data) {
   const last = pieces.at(-1);
   const end = last.steps === null ? null : last.begin + last.steps;
   const joints = [...pieces.slice(1).map((piece) => piece.begin), ...(end === null ? [] : [end])];
-  return {value: frozen((t) => factor * value(t)), joints, end};
+  return {value: frozen((t) => factor * value(t)), joints: [...joints, ...thaws], end};
 }
 
 // The value at a path of plain data.
@@ -404,12 +413,24 @@ function numberText(value) {
 const PLAIN_TEXT = /^[A-Za-z][A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*$|^[0-9][0-9_.e]*[kMBT]?( [a-z]+( of [0-9][0-9_.e]*[kMBT]? [a-z]+)?|%)$/;
 const NO_TEXT = /^(y|n|yes|no|on|off|true|false|null)$/i;
 
+// A text in double quotes; what YAML would not take, or would fold, is escaped.
+function quoted(text) {
+  const escaped = (sign) => {
+    if (sign === '"' || sign === "\\") return `\\${sign}`;
+    const code = sign.charCodeAt(0);
+    return code < 0x20 || (code > 0x7e && code < 0xa1) || "\u2028\u2029\ufeff\ufffe\uffff".includes(sign)
+      ? `\\u${code.toString(16).padStart(4, "0")}`
+      : sign;
+  };
+  return `"${[...text].map(escaped).join("")}"`;
+}
+
 function scalarText(value) {
   if (value === null) return "null";
   if (typeof value === "boolean") return String(value);
   if (typeof value === "number") return numberText(value);
-  if (value.startsWith("\0")) return value.slice(1);
-  return PLAIN_TEXT.test(value) && !NO_TEXT.test(value) ? value : JSON.stringify(value);
+  if (/^\0(-?\.inf|\.nan)$/.test(value)) return value.slice(1);
+  return PLAIN_TEXT.test(value) && !NO_TEXT.test(value) ? value : quoted(value);
 }
 
 // Plain data as lines of YAML; `marked` holds the paths, joined by dots, whose lines are to be marked.

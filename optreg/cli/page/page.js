@@ -110,7 +110,34 @@ function lastUpdate() {
 // Charts
 
 let at = 0;
+let axis = DATA.axis;
 const charts = [];
+
+// The units in which the axis can count: those that all specs know, and know alike.
+function axes() {
+  const [first, ...others] = DATA.specs;
+  const alike = others.every((spec) => JSON.stringify(spec.clock) === JSON.stringify(first.clock));
+  const units = alike ? ["tokens", "samples", "epochs"] : [];
+  return ["steps", ...units.filter((unit) => clockOf(first, first.data).consumed(1, unit) !== null)];
+}
+
+// Where update t lies on the axis.
+function across(t) {
+  return axis === "steps" ? t : clockOf(DATA.specs[0], DATA.specs[0].state).consumed(t, axis);
+}
+
+// The update at a place of the axis, which reaches to update `last`.
+function updateOf(place, last) {
+  if (axis === "steps") return Math.round(place);
+  const clock = clockOf(DATA.specs[0], DATA.specs[0].state);
+  let [low, high] = [0, last];
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    if (clock.consumed(middle, axis) <= place) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
 
 function ticks(low, high, count) {
   const rough = (high - low) / count || 1;
@@ -123,7 +150,8 @@ function ticks(low, high, count) {
 function pointsOf(curve, last, width) {
   const wanted = new Set(curve.joints.filter((t) => t <= last).flatMap((t) => [Math.max(0, t - 1), t]));
   const count = Math.min(last, Math.max(200, Math.round(width)));
-  for (let index = 0; index <= count; index++) wanted.add(Math.round((index / count) * last));
+  const end = across(last);
+  for (let index = 0; index <= count; index++) wanted.add(updateOf((index / count) * end, last));
   const steps = [...wanted].filter((t) => t <= curve.last).sort((a, b) => a - b);
   return steps.map((t) => [curve.at(t), curve.value(t)]).filter(([, value]) => Number.isFinite(value));
 }
@@ -148,7 +176,8 @@ function makeChart(of) {
 function updateAt(chart, event) {
   const {left, right, width, last} = chart.scale;
   const x = event.clientX - chart.box.getBoundingClientRect().left;
-  return Math.round(((x - left) / (width - left - right)) * last);
+  const part = Math.min(1, Math.max(0, (x - left) / (width - left - right)));
+  return updateOf(part * across(last), last);
 }
 
 function drawChart(chart) {
@@ -158,10 +187,14 @@ function drawChart(chart) {
   const last = lastUpdate();
   const drawn = chart.curves.map((curve) => ({curve, now: pointsOf(curve.now, last, width), before: curve.now === curve.first ? [] : pointsOf(curve.first, last, width)}));
   const values = drawn.flatMap(({now, before}) => [...now, ...before]).map(([, value]) => value);
-  const low = Math.min(0, ...values);
-  const high = Math.max(...values) > low ? Math.max(...values) : low + 1;
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const isNarrow = least < most && least > 0.7 * most; // such as betas; other curves show how far from 0 they are
+  const low = isNarrow ? least - (most - least) * 0.04 : Math.min(0, least);
+  const high = most > low ? most : low + 1;
   const room = high + (high - low) * 0.04;
-  const x = (t) => left + (t / last) * (width - left - right);
+  const end = across(last);
+  const xOf = (place) => left + (place / end) * (width - left - right);
+  const x = (t) => xOf(across(t));
   const y = (value) => height - bottom - ((value - low) / (room - low)) * (height - top - bottom);
   chart.scale = {left, right, top, bottom, width, height, last, x, y};
   const line = (points) => points.map(([t, value]) => `${x(t).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
@@ -170,11 +203,11 @@ function drawChart(chart) {
     parts.push(`<line class="grid" x1="${left}" x2="${width - right}" y1="${y(tick)}" y2="${y(tick)}"/>`);
     parts.push(`<text x="${left - 8}" y="${y(tick) + 4}" text-anchor="end">${told(tick)}</text>`);
   }
-  for (const tick of ticks(0, last, width < 500 ? 3 : 6)) {
-    const anchor = x(tick) > width - right - 24 ? "end" : x(tick) < left + 12 ? "start" : "middle";
-    parts.push(`<text x="${x(tick)}" y="${height - bottom + 18}" text-anchor="${anchor}">${large(tick)}</text>`);
+  for (const tick of ticks(0, end, width < 500 ? 3 : 6)) {
+    const anchor = xOf(tick) > width - right - 24 ? "end" : xOf(tick) < left + 12 ? "start" : "middle";
+    parts.push(`<text x="${xOf(tick)}" y="${height - bottom + 18}" text-anchor="${anchor}">${large(tick)}</text>`);
   }
-  parts.push(`<text x="${(left + width - right) / 2}" y="${height - 6}" text-anchor="middle">update</text>`);
+  parts.push(`<text x="${(left + width - right) / 2}" y="${height - 6}" text-anchor="middle">${axis === "steps" ? "update" : axis}</text>`);
   for (const joint of new Set(chart.curves.flatMap((curve) => (curve.spec.reason ? [] : curve.now.joints)))) {
     if (joint > 0 && joint <= last) parts.push(`<line class="joint" x1="${x(joint)}" x2="${x(joint)}" y1="${top}" y2="${height - bottom}"/>`);
   }
@@ -222,13 +255,14 @@ function readOff() {
   }
   if (document.activeElement !== byId("update")) byId("update").value = at;
   byId("update").max = lastUpdate();
-  const known = DATA.specs.map((spec) => {
+  const places = DATA.specs.map((spec) => {
     const clock = clockOf(spec, spec.state);
-    const amounts = ["tokens", "samples", "epochs"].map((unit) => [unit, clock.consumed(at, unit)]).filter(([, amount]) => amount !== null);
+    const known = ["tokens", "samples", "epochs"].filter((unit) => clock.consumed(1, unit) !== null);
+    const amounts = known.map((unit) => [unit, clock.consumed(at, unit)]).filter(([, amount]) => amount !== null);
     const text = amounts.map(([unit, amount]) => `${large(amount)} ${unit}`).join(", ");
     return text && (DATA.specs.length > 1 ? `${spec.name}: ${text}` : text);
   });
-  byId("place").textContent = known.filter(Boolean).length ? `after ${known.filter(Boolean).join("; ")}` : "";
+  byId("place").textContent = places.some(Boolean) ? `after ${places.filter(Boolean).join("; ")}` : "";
   for (const curve of curves) curve.cell.textContent = reading(curve);
 }
 
@@ -449,9 +483,17 @@ function start() {
   DATA.specs.forEach(makeSpec);
   charts.forEach(drawChart);
   DATA.specs.forEach(update);
+  for (const unit of axes()) byId("axis").append(element("option", {}, unit));
+  byId("axis").value = axis;
+  byId("counted").hidden = axes().length === 1;
+  byId("axis").addEventListener("change", () => {
+    axis = byId("axis").value;
+    redraw();
+  });
   byId("update").addEventListener("input", (event) => event.target.value !== "" && moveTo(Number(event.target.value)));
   byId("update").addEventListener("change", readOff);
-  new ResizeObserver(redraw).observe(byId("charts"));
+  const resized = new ResizeObserver(redraw);
+  for (const {box} of charts) resized.observe(box);
 }
 
 start();
