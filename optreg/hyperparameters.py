@@ -128,17 +128,22 @@ def _types(reference: type) -> dict[str, Any]:
 
 
 @functools.cache
-def counts(reference: type) -> frozenset[str]:
-    """The hyperparameters that count updates: those annotated as `Steps` or `PositiveSteps`, alone or in a list."""
+def counts(reference: type) -> dict[str, bool]:
+    """The hyperparameters that count updates, annotated as `Steps` or `PositiveSteps`; True for lists of numbers."""
     try:
         hints = get_type_hints(reference, include_extras=True)
     except Exception as error:
         raise PluginError(f"cannot use the fields of '{_name(reference)}': {type(error).__name__}: {error}") from error
-    return frozenset(name for name in names(reference) if _counts_updates(hints.get(name)))
+    return {name: _is_list(hints[name]) for name in names(reference) if _counts_updates(hints.get(name))}
 
 
 def _counts_updates(hint: Any) -> bool:
     return UPDATES in getattr(hint, "__metadata__", ()) or any(map(_counts_updates, get_args(hint)))
+
+
+def _is_list(hint: Any) -> bool:
+    origin = get_origin(hint)
+    return origin in {tuple, list} or (origin in {Annotated, Union, UnionType} and any(map(_is_list, get_args(hint))))
 
 
 @functools.cache
@@ -188,10 +193,12 @@ def complaints(reference: type, settings: Mapping[str, Any], owner: str) -> Iter
         try:
             model.model_validate(known)
         except ValidationError as error:
-            details = error.errors(include_url=False, include_context=False)
+            details = error.errors(include_url=False)
     if details:
+        wrong_items = {detail["loc"][:1] for detail in details if len(detail["loc"]) > 1}
         for detail in details:
-            yield _complaint(owner, detail["loc"], detail["type"], detail["msg"], detail["input"])
+            if detail["type"] != "too_short" or detail["loc"] not in wrong_items:  # right items alone were counted
+                yield _complaint(owner, detail)
         return
     refusal = None
     with plugin_code(f"'{_name(reference)}' cannot be created from values that are in range"):
@@ -207,17 +214,26 @@ def _name(reference: type) -> str:
     return f"{reference.__module__}:{reference.__qualname__}"
 
 
-def _complaint(owner: str, path: Path, kind: str, message: str, value: object) -> Complaint:
+def _complaint(owner: str, detail: Mapping[str, Any]) -> Complaint:
+    path, kind, value, context = detail["loc"], detail["type"], detail["input"], detail.get("ctx", {})
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     if kind == "missing":
         return Complaint(path, f"{owner} needs '{name}', which has no default; add it")
+    if kind in {"too_short", "too_long"}:
+        bound = context["min_length"] if kind == "too_short" else context["max_length"]
+        room = f"at {'least' if kind == 'too_short' else 'most'} {bound} {'element' if bound == 1 else 'elements'}"
+        return Complaint(path, f"{owner}: {name} must have {room}, not {context['actual_length']}")
     hint = ""
     if isinstance(value, str) and kind in {"float_type", "int_type", "bool_type"}:
         hint = "; remove the quotes" if is_number(value) else ""
     elif isinstance(value, str) and kind == "tuple_type" and "," in value:
         hint = f"; write a list: [{value.strip(' ()[]')}]"
-    message = message.removeprefix("Input should be ")
+    message = _OTHER_WORDS.get(kind) or detail["msg"].removeprefix("Input should be ")
     return Complaint(path, f"{owner}: {name} must be {message}, not {shown(value)}{hint}")
+
+
+_OTHER_WORDS = {"tuple_type": "a list", "dict_type": "a mapping", "dataclass_type": "a mapping"}
+"""What YAML calls some types."""
 
 
 def is_number(text: str) -> bool:

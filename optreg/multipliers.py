@@ -187,6 +187,6 @@ def no_warmup(name: str) -> str:
 def no_drives(name: str, keys: Sequence[str]) -> str:
     """Why single hyperparameters cannot follow schedules beside a scheduler of torch, in words."""
     return (
-        f"{name} is an LRScheduler, which sets the rates alone, but {', '.join(keys)} of the optimizer is to follow a "
-        "schedule; choose a schedule that is a function of the step"
+        f"{name} is an LRScheduler, which sets the rates alone, but {', '.join(keys)} of the optimizer "
+        f"{'is' if len(keys) == 1 else 'are'} to follow a schedule; choose a schedule that is a function of the step"
     )

@@ -61,7 +61,7 @@ class _Place:
 
 
 def restated(
-    component: Component, rules: Sequence[Rule], origins: Sequence[Origin], values: Mapping[str, Sequence[Any]]
+    component: Component, rules: Sequence[Rule], values: Mapping[str, Sequence[tuple[Origin, Any]]]
 ) -> tuple[Component, tuple[Rule, ...]]:
     """The optimizer's section and the rules under which the groups have other values.
 
@@ -71,22 +71,20 @@ def restated(
     Args:
         component: the optimizer's section.
         rules: the rules.
-        origins: for each group, where its settings come from.
-        values: by setting, the value in each group.
+        values: by setting, the origin of each group that has it, with its value there.
     """
     changed: dict[_Place, dict[str, Any]] = {}
     dropped: set[str] = set()
     added: list[Rule] = []  # at the end, so that groups keep their order
     for name, of_groups in values.items():
         key = _stated_as(name)
-        wanted = _wanted(origins, rules, key, of_groups)
+        wanted = _wanted(of_groups, rules, key)
         if wanted is None:
             dropped |= {key, *SCALES} if key == "lr" else {key}
-            pairs = [*zip(origins, of_groups, strict=True)]
-            plain = [value for origin, value in pairs if not origin.rules]
+            plain = [value for origin, value in of_groups if not origin.rules]
             wanted = {_Place(): plain[0]} if plain and key in component.settings else {}
             default = plain[0] if plain else component.settings.get(key, 0)
-            for origin, value in pairs:
+            for origin, value in of_groups:
                 own = origin.component.settings.get(key, 0) if "optimizer" in origin.rules else default
                 added += [Rule(origin.picks, ((key, value),))] if value != own else []
         for place, value in wanted.items():
@@ -112,17 +110,15 @@ def _stated_as(key: str) -> str:
     return "freeze" if key == FREEZE_STEPS else key
 
 
-def _wanted(
-    origins: Sequence[Origin], rules: Sequence[Rule], key: str, values: Sequence[Any]
-) -> dict[_Place, Any] | None:
+def _wanted(values: Sequence[tuple[Origin, Any]], rules: Sequence[Rule], key: str) -> dict[_Place, Any] | None:
     """By the place that states a setting, the value for it.
 
     Returns:
         None if groups that have it from one place would need different values there.
     """
     wanted: dict[_Place, Any] = {}
-    scale_of = {id(origin): origin.scale if key == "lr" else 1.0 for origin in origins}
-    for origin, value in sorted(zip(origins, values, strict=True), key=lambda pair: scale_of[id(pair[0])] != 1.0):
+    scale_of = {id(origin): origin.scale if key == "lr" else 1.0 for origin, _ in values}
+    for origin, value in sorted(values, key=lambda pair: scale_of[id(pair[0])] != 1.0):
         scale = scale_of[id(origin)]
         for place in _places(origin, rules, key):
             if place.rule is None and key not in origin.component.settings:

@@ -27,7 +27,7 @@ from optreg.settings_checks import (
     without_placeholders,
     wrong_values,
 )
-from optreg.spec import Component, Level, Phase, Timeline
+from optreg.spec import Component, Level, Phase, Timeline, quantities
 from optreg.yaml_reader import FAULTY, Document
 
 LENGTHS = ("for", "until")
@@ -205,6 +205,7 @@ class _Reader:
         others = {key: value for key, value in settings.items() if key not in levels}
         also = [key for key in KEYS[1:] if key not in known]
         self.problems += [*problems, *unknown_keys(self.document, path, name, others, known, also)]
+        self.open |= {self.clock.lacks(length) for length in quantities(settings.values())} - {""}
         return _stand_ins(plugin) | {key: value for key, value in settings.items() if key in own_names(plugin)}
 
     def _refuse_levels(self, path: Path, data: Mapping[str, Any], plugin: SchedulePlugin, name: str) -> None:
@@ -426,6 +427,11 @@ def with_timelines(
                 read[key] = FAULTY
             continue
         count = lengths[key]
+        if count is not None and not isinstance(value, tuple):
+            message = f"{owner}: {key} has {count} elements; write a list with a schedule in the place of one"
+            problems.append(document.problem(place, message))
+            read[key] = FAULTY
+            continue
         if isinstance(value, dict) and not {"name", *CLASS_KEYS} & value.keys():
             message = f"{owner}: {key} must be a valid number, not a mapping; a schedule in its place has a 'name'"
             problems.append(document.problem(place, message))
@@ -435,11 +441,6 @@ def with_timelines(
             found_, wrong = timeline(document, place, value, registry, clock, Driven(key))
             read[key] = FAULTY if found_ is None else found_
             problems += wrong
-            continue
-        if not isinstance(value, tuple):
-            message = f"{owner}: {key} has {count} elements; write a list with a schedule in the place of one"
-            problems.append(document.problem(place, message))
-            read[key] = FAULTY
             continue
         items: list[Any] = []
         for index, item in enumerate(value):

@@ -95,11 +95,14 @@ class Resumption:
         """The spec with the values that were taken from a checkpoint."""
         if not any(self.adopted) and not self.driven.adopted:
             return declared
+        settings = [{**own, **taken} for own, taken in zip(self.stated, self.adopted, strict=True)]
         values = {
-            key: [as_setting({**own, **taken}[key]) for own, taken in zip(self.stated, self.adopted, strict=True)]
+            key: [
+                (origin, as_setting(own[key])) for origin, own in zip(self.origins, settings, strict=True) if key in own
+            ]
             for key in dict.fromkeys(key for taken in self.adopted for key in taken)
         }
-        optimizer, groups = restated(declared.optimizer, declared.groups, self.origins, values)
+        optimizer, groups = restated(declared.optimizer, declared.groups, values)
         scheduler = declared.scheduler
         if isinstance(scheduler, Component):
             scheduler = scheduler.changed(self.driven.adopted)
@@ -260,7 +263,8 @@ def _told(differences: Sequence[tuple[int, str, Any, Any]], origins: Sequence[Or
         if key == "lr" and _follows(index, theirs, ours, differences, origins):
             continue
         everywhere = [other for other, name, *values in differences if name == key and values == [theirs, ours]]
-        is_general = index >= len(origins) or (len(everywhere) == groups and key != FREEZE_STEPS)
+        is_shared = not any("optimizer" in origin.rules for origin in origins) and key != FREEZE_STEPS
+        is_general = index >= len(origins) or (is_shared and len(everywhere) == groups)
         difference = Difference(f"optimizer.{key}" if is_general else origins[index].told(key), theirs, ours)
         if difference not in told:
             told.append(difference)

@@ -196,7 +196,7 @@ class _Reader:
             if own:
                 with component.entry.naming():
                     read |= self._of_optimizer(component, plugin, own)
-        return {key: read[key] for key in settings if key in read}
+        return {key: read[key] for key in known if key in read}  # in one order, so that equal rules are equal
 
     def _of_optimizer(self, component: Component, plugin: OptimizerPlugin, settings: dict[str, Any]) -> dict[str, Any]:
         where = (self.document, self.path, component.name, plugin)

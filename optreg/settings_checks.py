@@ -77,6 +77,9 @@ def wrong_values(
     unknown = {key for key, value in settings.items() if is_unknown(value)}
     for part in parts(plugin):
         own = {key: settings[key] for key in names(part) if key in settings and key not in unknown}
+        for key in unknown & {*names(part)}:
+            if isinstance(settings[key], tuple) and not is_faulty(settings[key]):
+                yield from _wrong_items(document, path, owner, part, key, settings[key])
         if inherited is not None and not own:
             continue
         above = inherited or {}
@@ -93,6 +96,15 @@ def wrong_values(
                     yield Problem(level.where, complaint.message + level.leads)
                 elif complaint.path or not of:
                     yield document.problem((*path, *complaint.path), complaint.message)
+
+
+def _wrong_items(document: Document, path: Path, owner: str, part: type, key: str, value: Any) -> Iterator[Problem]:
+    """What is wrong with a list in which quantities wait for facts, whatever these become."""
+    waiting = {(key, index) for index, item in enumerate(value) if isinstance(item, Quantity)}
+    standing_in = tuple(1 if isinstance(item, Quantity) else item for item in value)
+    for complaint in complaints(part, {key: standing_in}, owner):
+        if complaint.path[:1] == (key,) and complaint.path not in waiting:
+            yield document.problem((*path, *complaint.path), complaint.message)
 
 
 class _Reached(NamedTuple):
@@ -182,10 +194,10 @@ def counted(
 
     Quantities are counted from the beginning of the span, and those of `ScheduleTraits.tail` back from its end.
     """
-    fields = {name for part in parts(plugin) for name in counts(part)}
+    fields = {name: listed for part in parts(plugin) for name, listed in counts(part).items()}
     tail: tuple[str, ...] = ()
     if isinstance(plugin, SchedulePlugin):
-        fields |= {name for name in (plugin.horizon, plugin.traits.peak) if name}
+        fields = dict.fromkeys(filter(None, (plugin.horizon, plugin.traits.peak)), False) | fields
         tail = plugin.traits.tail
     converted: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -198,6 +210,7 @@ def counted(
             if length.unit is Unit.STEPS:
                 return int(length.amount)
             if point is None:
+                clock.at(length)  # tells if nothing converts it, wherever it stands
                 return length
             return clock.back_from(point, length) if key in tail else clock.between(point, length)
         except OpenError:
@@ -211,7 +224,7 @@ def counted(
 
     for key, value in settings.items():
         place = (*path, key)
-        if key not in fields:
+        if key not in fields or fields[key] != isinstance(value, tuple):
             converted[key] = value
         elif isinstance(value, tuple):
             converted[key] = tuple(updates((*place, index), key, item) for index, item in enumerate(value))

@@ -5,7 +5,7 @@ in. Only which parameters a rule matches depends on the model; `optreg.groups` f
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from optreg.clock import Clock
 from optreg.entries import Entry
 from optreg.errors import Position, Problem
 from optreg.on_resume import OnResume
-from optreg.quantities import Quantity
+from optreg.quantities import Quantity, Unit
 from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -286,7 +286,14 @@ class Spec:
         choices = {"on_resume": chosen} if (chosen := self.on_resume.as_dict()) else {}
         notes = {"notes": _plain(self.notes)} if self.notes is not None else {}
         optimizer = {"optimizer": self.optimizer.as_dict()}
-        return {**notes, **optimizer, **groups, **scheduler, **_plain(self.clock.said), **choices}
+        return {**notes, **optimizer, **groups, **scheduler, **self._whole, **_plain(self.clock.said), **choices}
+
+    @property
+    def _whole(self) -> dict[str, Any]:
+        """The length of the run, if it is known from the end of a schedule that is not printed in the same unit."""
+        whole = self.clock.horizon
+        is_lost = isinstance(self.scheduler, Component) and whole is not None and whole.unit is not Unit.STEPS
+        return {"horizon": whole.text} if is_lost and whole else {}
 
     @property
     def components(self) -> Iterator[Component]:
@@ -321,7 +328,7 @@ class Spec:
         if isinstance(self.scheduler, Component):
             parts.append((("warmup_steps", self.scheduler.warmup_steps), *self.scheduler.pairs))
         needed = {fact for timeline in timelines for fact in timeline.open}
-        needed |= {self.clock.lacks(value) for pairs in parts for value in _quantities(pairs)}
+        needed |= {self.clock.lacks(value) for pairs in parts for value in quantities(dict(pairs).values())}
         return frozenset(needed - {""})
 
 
@@ -340,9 +347,9 @@ def _timelines(pairs: Pairs) -> Iterator[Timeline]:
                 yield item
 
 
-def _quantities(pairs: Pairs) -> Iterator[Quantity]:
-    """The quantities among settings, which wait for facts."""
-    for _, value in pairs:
+def quantities(values: Iterable[Any]) -> Iterator[Quantity]:
+    """The quantities among settings and elements of tuples; they wait for facts."""
+    for value in values:
         yield from (item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Quantity))
 
 

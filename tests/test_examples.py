@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 pytestmark = pytest.mark.no_cover
@@ -44,6 +45,29 @@ def test_the_trainer_takes_any_spec_with_overrides(run, tmp_path):
     assert logged["lr"][:5] == [0.0, 1.5e-4, 3e-4, 4.5e-4, 6e-4]
     assert len(logged["train_loss"]) == 20
     assert logged["val_loss"][-1] < logged["val_loss"][0]
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon")
+def test_muon_and_adamw_of_one_spec_learn_and_go_on_with_the_same_bits(run, tmp_path):
+    spec, small = "../../specs/char_lm_muon.yaml", ["--layers", 1, "--width", 16, "--sample", 0]
+    whole = ["--set", "scheduler.warmup_steps=4", "--set", "scheduler.total_steps=12", *small]
+
+    def trained(name, *more):
+        arguments = ["--checkpoint", tmp_path / f"{name}.pt", "--json", tmp_path / f"{name}.json", *whole, *more]
+        result = run("train", spec, *arguments)
+        assert result.exit_code == 0, result.output
+        return torch.load(tmp_path / f"{name}.pt"), json.loads((tmp_path / f"{name}.json").read_text())
+
+    at_once, curves = trained("at_once")
+    assert curves["optimizer"] == "adamw and torch.Muon"
+    assert curves["val_loss"][-1] < curves["val_loss"][0]
+    groups = at_once["optimizer"]["param_groups"]
+    assert [sorted({"betas", "momentum"} & group.keys()) for group in groups] == [["betas"], ["momentum"]]
+    trained("in_two", "--steps", 5)
+    in_two, resumed = trained("in_two")
+    assert resumed["train_loss"] == curves["train_loss"]
+    for name, weight in at_once["model"].items():
+        assert torch.equal(in_two["model"][name], weight), name
 
 
 def test_a_mistake_in_an_override_is_one_clear_line(run):

@@ -130,7 +130,8 @@ def train(
 
     parameters = sum(parameter.numel() for parameter in model.parameters())
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    start, curves = 0, Curves(plan.optimizer.name, parameters, corpus.unigram_entropy)
+    names = dict.fromkeys(each.name for each in plan.optimizers)
+    start, curves = 0, Curves(" and ".join(names), parameters, corpus.unigram_entropy)
     if checkpoint:
         start, curves = checkpoint.load(**parts) or (start, curves)
     started = time.perf_counter() - curves.seconds

@@ -48,8 +48,9 @@ class Described:
     def definitions(self) -> Schema:
         """All that is said of the plugin in one place, by the names of the definitions."""
         about, own = self.settings["description"], self.settings["properties"]
+        spelling = {"type": "string", "pattern": self.pattern}
         made: Schema = {
-            f"{self.key}.named": {"properties": {"name": {"pattern": self.pattern}}, "required": ["name"]},
+            f"{self.key}.named": {"properties": {"name": spelling}, "required": ["name"]},
             self.key: {"description": about, "properties": own},
             **self.settings["$defs"],
         }

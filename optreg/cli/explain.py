@@ -14,11 +14,12 @@ import yaml
 from optreg.cli.curve import REST, Curve, StepError, curve
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
 from optreg.cli.plan import GroupPlan, first_and_last, places, plan, plan_of, point, short, stretches, units
+from optreg.cli.why import why
 from optreg.clock import OpenError
 from optreg.errors import SpecError
 from optreg.groups import Group, fitting, partition
 from optreg.loading import load_spec
-from optreg.spec import Spec, left_open
+from optreg.spec import Spec, Timeline, left_open
 
 
 @click.command("explain")
@@ -35,12 +36,31 @@ from optreg.spec import Spec, left_open
     help="Print every hyperparameter of every group at update 2000, or at '10T tokens'. Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what --at asks for as JSON.")
-def command(spec: str, overrides: tuple[str, ...], model: str | None, points: tuple[str, ...], as_json: bool) -> None:
+@click.option(
+    "--why",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Print the settings of a parameter of the model, at the points of --at, and what gave them. Repeatable.",
+)
+def command(
+    spec: str,
+    overrides: tuple[str, ...],
+    model: str | None,
+    points: tuple[str, ...],
+    as_json: bool,
+    names: tuple[str, ...],
+) -> None:
     """Print the resolved values of SPEC, its phases, its param groups, and the learning rate at key steps."""
     if as_json and not points:
         raise click.UsageError("--json prints what --at asks for; add for example --at 0")
+    if names and (as_json or not model):
+        raise click.UsageError("--why prints tables, of a parameter of a model; add --model, and leave --json out")
     with plugins_print_to_stderr():
         resolved = load_spec(spec, overrides)
+    if names:
+        _tell_why(resolved, model or "", names, points or ("0",))
+        return
     if points:
         _tell_points(resolved, points, model, as_json=as_json)
         return
@@ -86,6 +106,19 @@ def _tell_points(spec: Spec, points: Sequence[str], model: str | None, *, as_jso
         table(keys, [[_cell(group.get(key, "")) for key in keys] for group in each["groups"]])
 
 
+def _tell_why(spec: Spec, place: str, names: Sequence[str], points: Sequence[str]) -> None:
+    """Print the settings of parameters of a model at points of the run, and where they come from."""
+    updates = [_update(spec, text) for text in points]
+    with plugins_print_to_stderr():
+        model = _load_model(place)
+        told = {name: why(spec, model, name, updates) for name in names}
+    for index, (name, rows) in enumerate(told.items()):
+        if index:
+            click.echo()
+        cells = [(key, *map(_cell, values), origin) for key, values, origin in rows]
+        table((name, *(f"update {t:,}" for t in updates), "given by"), cells)
+
+
 def _values(group: GroupPlan, t: int) -> dict[str, Any]:
     try:
         return group.at(t)
@@ -106,6 +139,15 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _setting(value: Any) -> str:
+    """A setting of a group; of what follows a schedule, the names of the phases."""
+    if isinstance(value, Timeline):
+        return "->".join(component.name for component in value.components)
+    if isinstance(value, tuple) and any(isinstance(item, Timeline) for item in value):
+        return f"({', '.join(map(_setting, value))})"
+    return f"{value:.6g}" if isinstance(value, float) and len(str(value)) > 10 else str(value)
 
 
 def _elsewhere(spec: Spec, t: int) -> list[str]:
@@ -137,11 +179,15 @@ def _rates_by_group(spec: Spec, default: Curve) -> list[tuple[object, ...]]:
 def _groups(spec: Spec, model: Any) -> list[tuple[object, ...]]:
     """The param groups of a model as rows: rule, tensors and parameters that are trained, settings."""
     rows: list[tuple[object, ...]] = []
+    frozen: list[Any] = []
     for group in _partition(spec, model):
-        trained = [member.param for member in group.members if member.param.requires_grad]
-        settings = ", ".join(f"{key}={value}" for key, value in group.pairs)
+        trained = [member.param for member in group.members if member.is_trained]
+        own = [("optimizer", group.component.name)] if group.component is not spec.optimizer else []
+        settings = ", ".join(f"{key}={_setting(value)}" for key, value in (*own, *group.pairs))
         rows.append((group, *_sizes(trained), settings or "(the defaults)"))
-    frozen = [param for param in model.parameters() if not param.requires_grad]
+        frozen += [member.param for member in group.members if member.is_frozen]
+    known = {id(param) for param in frozen}
+    frozen += [param for param in model.parameters() if not param.requires_grad and id(param) not in known]
     if frozen:
         rows.append(("(frozen)", *_sizes(frozen), "not trained"))
     return rows

@@ -100,7 +100,7 @@ def _described(entry: Entry, plugin: OptimizerPlugin | SchedulePlugin, also: fro
     for index, part in enumerate(parts(plugin)):
         prefix = f"{key_of(entry)}.{index}."
         schema = json_schema(part, prefix)
-        counted = counts(part) | also
+        counted = also.union(counts(part))
         own = schema.get("properties", {})
         properties |= {name: _or_amount(value) if name in counted else value for name, value in own.items()}
         required += schema.get("required", [])

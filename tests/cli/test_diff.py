@@ -170,7 +170,7 @@ def test_the_first_update_that_differs_is_found_in_short_and_in_long_runs(found,
 
 
 def test_a_difference_of_one_update_in_a_hundred_thousand_is_found_where_the_spec_names_it(found):
-    spec = "optimizer: {name: lion}\nscheduler: {name: torch.StepLR, step_size: %d, gamma: 0.1}\n"
+    spec = "optimizer: {name: lion}\nscheduler: {name: step, step_size: %d, gamma: 0.1}\n"
     (curve,) = found(spec % 40_001, spec % 40_002)["curves"]
     assert told_of_a_curve(curve) == ("default", 40_001, 40_001)
 

@@ -263,14 +263,14 @@ def compare(page, specs):
 def test_every_schedule_has_optregs_values_at_hundreds_of_random_settings(show):
     page, draw, plugins = show(COSINE), random.Random(1), pure_plugins()
     for name, plugin in plugins.items():
-        specs = right(lambda name=name, plugin=plugin: random_alone(name, plugin, draw), 40)
-        assert compare(page, specs) > 1000, name
+        specs = right(lambda name=name, plugin=plugin: random_alone(name, plugin, draw), 25)
+        assert compare(page, specs) > 600, name
 
 
 def test_phases_quantities_and_scheduled_hyperparameters_have_optregs_values(show):
     draw, plugins = random.Random(2), pure_plugins()
     page = show(COSINE)
-    assert compare(page, right(lambda: random_run(plugins, draw), 150)) > 20_000
+    assert compare(page, right(lambda: random_run(plugins, draw), 100)) > 15_000
 
 
 def test_torchs_schedulers_have_their_formulas_values_too(show):

@@ -27,7 +27,7 @@ Every check of the suite, by chapter, with its claim about the subject. `optreg 
 `make tables`, from {number} checks. {must} of them are MUST; the others are marked. An id is never reused for another check.
 
 Not checked yet: sharded and multi-process training (chapter `N`); more than 2^31 elements, which take 32 GB; CUDA graphs and
-`capturable`, which need a GPU; schedules driven by a metric, which are not functions of the step.
+`capturable`, which need a GPU.
 """
 
 FAULTY = """\

@@ -71,7 +71,7 @@ def test_a_file_a_mapping_and_the_resolved_spec_say_the_same(file):
         ("3e-4", "1e999", "run.yaml:3:7: adamw: lr must be a finite number, not inf"),
         ("3e-4", "no", "run.yaml:3:7: 'no' is a boolean to some YAML readers"),
         ("0.95]", "1.0]", "run.yaml:5:16: adamw: betas[1] must be less than 1, not 1.0"),
-        ("[0.9, 0.95]", "0.9", "run.yaml:5:10: adamw: betas must be a valid tuple, not 0.9"),
+        ("[0.9, 0.95]", "0.9", "run.yaml:5:10: adamw: betas must be a list, not 0.9"),
         ("100_000", "1e5.5", "run.yaml:12:16: warmup_cosine: total_steps must be a quantity, such as 100_000, '10T tokens', '4_096_000 samples', '40 epochs' or '3%', not '1e5.5'"),
         ("100_000", "100.5", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 100.5"),
         ("100_000", "1e30", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 1e+30"),

@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -22,24 +23,35 @@ SCHEDULES: list[SchedulePlugin] = [
 PHASES = [plugin for plugin in SCHEDULES if plugin.traits.pure is not False]
 
 
+SIZES = {
+    "": [None],
+    "tokens": ["4M tokens", "4_000k  tokens"],
+    "samples": ["1024 samples", "1.024k samples"],
+    "tokens samples": ["1000 samples of 4000 tokens", "1k samples of 4k tokens"],
+}
+"""What an update consumes, by the units that this converts."""
+
+
 class Draw:
-    """Draws one right spec. What it says of several settings together may still be refused: a warm-up that is too long."""
+    """Draws one right spec; what it says of several settings together may be refused, such as a warm-up that is too long."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
         self.run = self.random.choice([200, 1000, 20_000, 500_000])
         """The updates of the whole run, in which lengths are drawn."""
+        self.scope = 1.0
+        """The share of the run in which the settings of a schedule are drawn."""
         self.clock = self._clock()
+        self.optimizer = self.random.choice(OPTIMIZERS)
 
     def chance(self, p: float) -> bool:
         return self.random.random() < p
 
     def spec(self) -> dict[str, Any]:
-        optimizer = self._optimizer()
-        spec: dict[str, Any] = {"optimizer": optimizer, **self.clock}
+        spec: dict[str, Any] = {"optimizer": self._component(self.optimizer), **self.clock}
         if self.chance(0.5):
-            spec["groups"] = [self._rule(optimizer) for _ in range(self.random.randint(0, 3))]
-        if self.chance(0.75) and isinstance(optimizer.get("lr", 0.0), int | float):
+            spec["groups"] = [self._rule() for _ in range(self.random.randint(0, 3))]
+        if self.chance(0.75) and isinstance(spec["optimizer"].get("lr", 0.0), int | float):
             spec["scheduler"] = self._scheduler()
         if self.chance(0.15):
             spec["on_resume"] = {"schedule": self.random.choice(["refuse", "follow", "branch", "checkpoint"])}
@@ -51,25 +63,26 @@ class Draw:
 
     def _clock(self) -> dict[str, Any]:
         pick = self.random.choice
+        converted = pick(["", "tokens", "samples", "tokens samples", "trainer"])
+        sizes = SIZES.get(converted, ["trainer"])
         clock: dict[str, Any] = {}
-        if self.chance(0.6):
-            clock["batch"] = pick(
-                [
-                    "4M tokens", "1024 samples", "2048 samples of 4096 tokens", "trainer", "0.5M  tokens",
-                    [{"size": "1M tokens", "for": self._part(0.1)}, {"size": "4M tokens"}],
-                    [{"size": "8 samples of 1k tokens", "until": 70}, {"size": "1k samples of 1k tokens"}],
-                    [{"size": "4M tokens"}],
-                ]
-            )  # fmt: skip
+        if converted:
+            clock["batch"] = pick(sizes)
+            if converted != "trainer" and self.chance(0.4):
+                key, end = pick(["for", "until"]), pick([self._part(0.1), f"{self._part(0.1)} updates"])
+                clock["batch"] = [{"size": pick(sizes), key: end}, {"size": pick(sizes)}]
+        known = ["tokens", "samples"] if converted == "trainer" else converted.split()
+        epochs = [self._part(0.05), f"{self._part(0.05)} steps", "trainer"]
+        epochs += ["50_000k tokens"] if "tokens" in known else []
+        epochs += ["1_281_167 samples"] if "samples" in known else []
         if self.chance(0.4):
-            clock["epoch"] = pick([self._part(0.05), "312 steps", "trainer", "100k samples", "1_000_000 tokens"])
-        if self.chance(0.6):
-            clock["horizon"] = pick(
-                [self.run, f"{self.run} steps", float(self.run), "trainer", "10 epochs", "1T tokens"]
-            )
-        known = {"steps", *(["%"] if "horizon" in clock else []), *(["epochs"] if "epoch" in clock else [])}
-        batch = str(clock.get("batch", ""))
-        self.units = sorted(known | {unit for unit in ("tokens", "samples") if unit in batch or batch == "trainer"})
+            clock["epoch"] = pick(epochs)
+        horizons = [self.run, f"{self.run} steps", float(self.run), "trainer"]
+        horizons += [f"{self.run * 4}M tokens"] if "tokens" in known else []
+        horizons += ["20 epochs"] if "epoch" in clock else []
+        if self.chance(0.7):
+            clock["horizon"] = pick(horizons)
+        self.units = ["", *known, *(["%"] if "horizon" in clock else []), *(["epochs"] if "epoch" in clock else [])]
         return clock
 
     def _part(self, share: float) -> int:
@@ -77,14 +90,18 @@ class Draw:
 
     def length(self, share: float) -> Any:
         """About a share of the run, in one of the units that are known."""
-        n, unit = self._part(share * self.random.uniform(0.5, 1)), self.random.choice(["", *self.units])
+        n, unit, pick = self._part(share), self.random.choice(self.units), self.random.choice
         if unit == "%":
-            return self.random.choice([f"{100 * share / 2:.3g}%", f"{share * 50:g} %"])
+            return pick([f"{100 * share:.3g}%", f"{100 * share:.2f} %"])
         if unit == "epochs":
-            return self.random.choice(["1 epoch", "0.5 epochs", "2epochs".replace("2", "2 ")])
-        if unit in {"tokens", "samples"}:
-            return f"{self.random.choice([f'{n}M', f'{n}e6', f'{n * 1000:_}k'])} {unit}"
-        return self.random.choice([n, float(n), f"{n} steps", f"{n:_} updates"])
+            return pick(
+                [f"{20 * share:.3g} epochs", f"{20 * share:.1f} epochs", "1 epoch" if share > 0.1 else "0.1 epoch"]
+            )
+        if unit == "tokens":
+            return pick([f"{4 * n}M tokens", f"{4 * n}e6 tokens", f"{4000 * n:_}k tokens"])
+        if unit == "samples":
+            return pick([f"{n}k samples", f"{1000 * n:_} samples"])
+        return pick([n, n, float(n), f"{n} steps", f"{n:_} updates"])
 
     def level(self, base: float | None) -> Any:
         """A value, or a share where there is a base to which it belongs."""
@@ -114,7 +131,7 @@ class Draw:
         if get_origin(inner) is tuple:
             return self.value(inner, counted)
         if counted:
-            return self.length(0.2)
+            return self.length(0.1 * self.scope)
         for limit in limits:
             low = getattr(limit, "ge", getattr(limit, "gt", low))
             high = getattr(limit, "le", getattr(limit, "lt", high))
@@ -122,20 +139,27 @@ class Draw:
             return math.ceil(low) + self.random.randint(0, 3)
         return round(low + (min(high, low + 1) - low) * self.random.uniform(0.05, 0.95), 6)
 
-    def settings(self, reference: type, skipped: tuple[str, ...] = ()) -> dict[str, Any]:
-        """Settings of a reference: all that it needs, and some others."""
+    def settings(self, reference: type, skipped: Iterable[str | None] = ()) -> dict[str, Any]:
+        """Settings of a reference: all that it needs, and some others. They suit each other where they easily can."""
         hints, given, counted = get_type_hints(reference, include_extras=True), defaults(reference), counts(reference)
         names = [name for name in hints if name not in skipped and (name not in given or self.chance(0.3))]
-        return {name: self.value(hints[name], name in counted) for name in names}
+        found = {name: self.value(hints[name], name in counted) for name in names}
+        if "restarts" in found:
+            found["restarts"] = [self.length(0.5 * self.scope)]
+        if found.get("decay") in ("exponential", "inverse"):
+            found["min_lr_ratio"] = 0.1
+        if found.get("nesterov") and "dampening" in hints:
+            found |= {"momentum": 0.9, "dampening": 0}
+        if found.get("fused"):
+            found.pop("foreach", None)
+        return found
 
-    def name(self, plugin: OptimizerPlugin | SchedulePlugin) -> str:
-        return self.random.choice(
-            [plugin.name] * 6 + [plugin.name.upper(), f"optreg/{plugin.name}", f" {plugin.name} "]
-        )
+    def _name(self, plugin: OptimizerPlugin | SchedulePlugin) -> str:
+        name = plugin.name
+        return self.random.choice([name] * 6 + [name.upper(), f"optreg/{name}", f" {name} "])
 
-    def _optimizer(self) -> dict[str, Any]:
-        self.optimizer = self.random.choice(OPTIMIZERS)
-        return {"name": self.name(self.optimizer), **self._own(self.optimizer)}
+    def _component(self, plugin: OptimizerPlugin) -> dict[str, Any]:
+        return {"name": self._name(plugin), **self._own(plugin)}
 
     def _own(self, plugin: OptimizerPlugin) -> dict[str, Any]:
         """Settings of an optimizer, some of which follow schedules."""
@@ -152,28 +176,38 @@ class Draw:
     def curve(self, value: float) -> Any:
         """A schedule in place of a number."""
         if self.chance(0.5):
-            return self._phase(0.5, first=value, base=value, last=True)
-        return self._phases(first=value, base=value)
+            return self._phase(0, 1, value)
+        return self._phases(value)
 
-    def _rule(self, optimizer: dict[str, Any]) -> dict[str, Any]:
+    def _rule(self) -> dict[str, Any]:
+        pick = self.random.choice
         criteria: list[dict[str, Any]] = [
             {"match": "*.bias"}, {"match": ["*norm*", "embed.?"]}, {"regex": "^h[0-9]"}, {"ndim": [0, 1]}, {"ndim": 2.0},
-            {"type": ["LayerNorm"]}, {"ndim": 2, "match": "*"},
+            {"type": ["LayerNorm"]}, {"ndim": 2, "match": "*"}, {"match": "*", "not": {"ndim": 1}},
+            {"ndim": 2, "not": [{"match": ["head.*"], "ndim": 2}, {"type": "Embedding"}]},
+            {"layers": "h.{layer}.*", "layer_decay": 0.75},
+            {"layers": ["h.{layer}.*", "g.{layer}.*"], "embeddings": "wte.*", "layer_decay": 1, "match": "*"},
         ]  # fmt: skip
         settings: dict[str, Any] = {}
+        if self.chance(0.3):
+            settings["lr_scale"] = pick([0, 0.1, 2])
+        if self.chance(0.2):
+            settings["freeze"] = pick([True, False, self.length(0.1), "1 epoch" if "epochs" in self.units else 10])
+        if self.chance(0.15):
+            settings["optimizer"] = self._component(pick(OPTIMIZERS))
         while not settings:
             settings = self._own(self.optimizer)
-        return {**self.random.choice(criteria), **settings}
+        return {**pick(criteria), **settings}
 
     def _scheduler(self) -> Any:
         kind = self.random.random()
         if kind < 0.4:
             return self._schedule(self.random.choice(SCHEDULES))
-        return self._phase(1, last=True) if kind < 0.55 else self._phases()
+        return self._phase(0, 1) if kind < 0.55 else self._phases()
 
     def _schedule(self, plugin: SchedulePlugin) -> dict[str, Any]:
         end = plugin.horizon
-        found = {"name": self.name(plugin), **self.settings(plugin.reference, (end,) if end else ())}
+        found = {"name": self._name(plugin), **self.settings(plugin.reference, [end])}
         if end and ("horizon" not in self.clock or self.chance(0.3)):
             found[end] = self.length(1)
         if plugin.takes_warmup and self.chance(0.5):
@@ -184,35 +218,35 @@ class Draw:
             found["convention"] = self.random.choice([*CONVENTIONS])
         return found
 
-    def _phases(self, first: float | None = None, base: float | None = None) -> list[dict[str, Any]]:
+    def _phases(self, first: float | None = None) -> list[dict[str, Any]]:
         count = self.random.randint(1, 4)
-        return [self._phase(0.7 / count, first if i == 0 else None, base, i == count - 1, i) for i in range(count)]
+        return [self._phase(number, count, first) for number in range(count)]
 
-    def _phase(
-        self, share: float, first: float | None = None, base: float | None = None, last: bool = False, number: int = 0
-    ) -> dict[str, Any]:
-        """A phase, the first of a hyperparameter if it has a value to begin at."""
+    def _phase(self, number: int, count: int, first: float | None = None) -> dict[str, Any]:
+        """A phase of a list; of a hyperparameter, if there is a value at which the first begins."""
         plugin = self.random.choice(PHASES)
-        end, levels = plugin.horizon, plugin.traits.levels
-        skipped = (*((end,) if end else ()), *(levels or ()))
-        found = {"name": self.name(plugin), **self.settings(plugin.reference, skipped)}
-        if first is not None:
+        end, levels, last = plugin.horizon, plugin.traits.levels, number == count - 1
+        self.scope = 0.5 / count
+        found: dict[str, Any] = {"name": self._name(plugin)}
+        if number == 0 and first is not None:
             found["from"] = first
         elif self.chance(0.4):
-            found["from"] = self.level(base)
+            found["from"] = self.level(first)
+        own = self.settings(plugin.reference, [end, *(levels or ())])
+        if not plugin.takes_warmup and (number or "from" in found):
+            own["warmup_steps"] = 0
         if levels is not None and end and self.chance(0.7):
-            found["to"] = self.level(base)
-        if not (last and self.chance(0.5)):
-            found[self.random.choice(["for", "for", "until", *([end] if end else [])])] = self.length(
-                share * (number + 1)
-            )
+            found["to"] = self.level(first)
+        if not last or self.chance(0.5) or (end and "horizon" not in self.clock):
+            key = self.random.choice(["for", "for", "until", *([end] if end else [])])
+            found[key] = self.length((number + 1) * 0.9 / count if key == "until" else 0.5 / count)
         if end and {"for", "until"} & found.keys() and self.chance(0.1):
             found[end] = self.length(1)
         if plugin.takes_warmup and self.chance(0.2):
-            found["warmup_steps"] = self.length(share / 10)
+            found["warmup_steps"] = self.length(0.05 / count)
             if number:
-                found["from"] = self.level(base)
-        return found
+                found["from"] = self.level(first)
+        return found | own
 
 
 ODD = (
@@ -222,7 +256,8 @@ ODD = (
     "${x}", "???", "1e-3", "[0.9, 0.95]", "0.1", 0, 1, 3, -1, 0.0, -0.0, 0.5, 1.5, 1e-9, 1e20, 2.0**54, 10**30, 10**90, math.inf, -math.inf,
     math.nan, [], {}, [1], [0.9], [0.9, 0.95], [0.9, 0.95, 0.99], ["a", "b"], [None], [[]], [{}], {"name": "cosine"},
     {"name": "constant", "from": 0.5}, [{"name": "constant", "from": 0.5}], {"name": "linear", "from": 0.1, "to": 0.2},
-    {"name": "linear", "from": "10%", "to": 0.2, "for": 5}, {"name": "torch.StepLR", "from": 1, "step_size": 3}, {"match": "x"},
+    {"name": "linear", "from": "10%", "to": 0.2, "for": 5}, {"name": "torch.StepLR", "from": 1, "step_size": 3}, {"match": "x"}, {"ndim": 1},
+    [{"match": "x"}], "h.{layer}.*", "h.*", "{layer}{layer}", {"name": "lion", "lr": 1e-4}, "1 epoch",
     [{"name": "linear", "from": 0.1, "to": 0.2, "for": "3 steps"}, {"name": "constant"}], {"size": "4M tokens"},
     {"class_path": "torch.optim.SGD"}, "\u0663 steps", "K",
 )  # fmt: skip
@@ -232,7 +267,7 @@ KEYS = (
     "name", "lr", "betas", "eps", "weight_decay", "momentum", "execution", "maximize", "seed", "match", "regex", "ndim", "type",
     "total_steps", "warmup_steps", "warmup_from", "convention", "min_lr_ratio", "decay_steps", "decay", "milestones", "gamma", "from",
     "to", "for", "until", "size", "optimizer", "scheduler", "groups", "horizon", "batch", "epoch", "notes", "on_resume", "settings",
-    "schedule", "class_path", "factor", "power", "T_max", "0.95", "",
+    "schedule", "class_path", "factor", "not", "layers", "embeddings", "layer_decay", "lr_scale", "freeze", "power", "T_max", "0.95", "",
 )  # fmt: skip
 
 Place = tuple[str | int, ...]
@@ -249,6 +284,8 @@ def mutated(spec: dict[str, Any], seed: int) -> dict[str, Any]:
 
 def _mutate(spec: dict[str, Any], pick: random.Random) -> None:
     places = [*_places(spec)]
+    if not places:
+        return
     place = pick.choice(places)
     inner, key = _at(spec, place[:-1]), place[-1]
     kind = pick.choice(["value", "value", "value", "drop", "rename", "add", "add", "move", "list", "number"])

@@ -148,7 +148,7 @@ def _kind(component: Component) -> dict[str, Any]:
         "counts": sorted(counted),
         "end": plugin.horizon,
         "tail": plugin.traits.tail,
-        "levels": plugin.traits.levels,
+        "levels": {key: component.settings[key] for key in plugin.traits.levels or () if key in component.settings},
         "own": not plugin.takes_warmup and "warmup_steps" in _names(component),
         "warmed": plugin.takes_warmup,
     }

@@ -96,13 +96,9 @@ class Clock {
   // The point that lies a quantity after another; `exact` keeps what rounding to updates would lose.
   after(begin, one) {
     const {amount, unit} = this.reduced(one);
-    if (unit === "steps" && !begin.exact) return {update: begin.update + ceiling(amount), exact: null};
-    let total = begin.update + amount;
-    if (unit !== "steps") {
-      const known = begin.exact && begin.exact.unit === unit ? begin.exact.amount : this.consumed(begin.update, unit);
-      total = known + amount;
-    }
-    return {update: this.firstAt(total, unit), exact: unit === "steps" ? null : {amount: total, unit}};
+    const known = begin.exact && begin.exact.unit === unit ? begin.exact.amount : this.consumed(begin.update, unit);
+    const total = known + amount;
+    return {update: this.firstAt(total, unit), exact: {amount: total, unit}};
   }
 
   at(one) {
@@ -117,8 +113,8 @@ class Clock {
       return part === null ? null : part / this.epoch.amount;
     }
     const stage = this.batch.findLast((one) => one.begin <= t);
-    if (!stage || stage.each[unit] === null || stage.before[unit] === null) return null;
-    return stage.before[unit] + (t - stage.begin) * stage.each[unit];
+    if (!stage || stage.before[unit] === null || t === stage.begin) return stage ? stage.before[unit] : null;
+    return stage.each[unit] === null ? null : stage.before[unit] + (t - stage.begin) * stage.each[unit];
   }
 
   // The first update before which at least `total` was consumed.
@@ -158,8 +154,8 @@ class Clock {
 
 // Schedules. A kind says what is known of one, besides its formula: `defaults` of its settings; `counts`, the settings
 // that count updates; `tail`, those of them that count back from the end; `end`, the one that names the last step;
-// `levels`, those that set the first and the last level; `own`, whether it has a warm-up of its own; `warmed`, whether
-// one may precede it.
+// `levels`, what stands in a phase for those that set the first and the last level; `own`, whether it has a warm-up of
+// its own; `warmed`, whether one may precede it.
 
 // How others count the updates of a warm-up over W, as optreg/conventions.py says.
 const CONVENTIONS = {
@@ -263,7 +259,7 @@ function piecesOf(kinds, items, clock, lr) {
     const isPart = key && key !== kind.end && kind.end && item[kind.end] != null;
     const whole = isPart ? clock.after(begin, quantity(item[kind.end])) : ended;
     const settings = settingsOf(kind, without(item, [kind.end], []), PHASE_KEYS, clock, first, whole);
-    for (const name of kind.levels ?? []) if (!(name in settings)) settings[name] = 0;
+    Object.assign(settings, kind.levels);
     if (kind.end && whole !== null) settings[kind.end] = Math.max(whole.update - first.update, 1);
     const valueOf = (one) => (one.share ? one.value * base : one.value);
     if (line) {
@@ -281,11 +277,6 @@ function piecesOf(kinds, items, clock, lr) {
 
 // The value of a phase after s of its n steps; `start` is null for a first phase that begins as its schedule does.
 function phaseOf(kind, settings, start, to, n, base) {
-  const pair = kind.levels ?? [];
-  if (start !== null && to !== null && pair.length === 2 && Math.min(start, to) >= 0) {
-    const g = bound(kind.formula, {...settings, [pair[0]]: start, [pair[1]]: to});
-    return (s) => (s === 0 ? start : g(s, 1));
-  }
   const g = bound(kind.formula, settings);
   const first = g(0, 1);
   if (to !== null) {
@@ -295,7 +286,7 @@ function phaseOf(kind, settings, start, to, n, base) {
     return (s) => {
       if (s === 0) return low;
       const weight = (g(s, 1) - last) / (first - last);
-      return low * weight + to * (1 - weight);
+      return Math.min(Math.max(low * weight + to * (1 - weight), Math.min(low, to)), Math.max(low, to));
     };
   }
   if (start !== null && first === 0) throw new Error("a phase begins at 0, and cannot go on from another level");

@@ -71,8 +71,8 @@ def typical(reference: type, **steps: int) -> dict[str, Any]:
             settings[name] = steps.get(name, 20 if name == "total_steps" else 5)
         elif name not in given:
             settings[name] = hostile_value(schema, None)
-        elif schema.get("type") == "integer":
-            settings[name] = min(given[name], 5)
+        elif schema.get("type") == "integer" and hasattr(reference, "rates"):
+            settings[name] = min(given[name], 5)  # so that few metrics lead to several reductions
     optional = {name: steps.get(name, OPTIONAL) for name in counts(reference) if given.get(name, 1) == 0}
     optional |= {name: whole for name in counts(reference) if name in given and given[name] is None}
     if fits(reference, {**settings, **optional}):

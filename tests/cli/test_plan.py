@@ -1,0 +1,35 @@
+"""The plan of a spec: what `explain --at`, `diff` and `plot` tell is what a built run does."""
+
+import pytest
+import torch
+
+import optreg
+from optreg.cli.plan import plan
+
+SPEC = {
+    "optimizer": {"name": "adamw", "lr": 0.1, "weight_decay": {"name": "linear", "from": 0.1, "to": 0.3}},
+    "groups": [
+        {"match": "0.weight", "lr_scale": 0.5},
+        {"match": "0.bias", "lr": 0.02},
+        {"match": "1.weight", "optimizer": {"name": "lion", "lr": 0.03}, "lr_scale": 2.0},
+        {"match": "1.bias", "lr": [{"name": "linear", "from": 0, "to": 1, "for": 5}, {"name": "constant"}], "lr_scale": 0.1},
+    ],
+    "scheduler": [{"name": "cosine", "for": 6, "to": "10%", "warmup_steps": 2}, {"name": "linear", "for": 6, "to": 0.05}],
+}  # fmt: skip
+
+
+def test_every_group_has_the_values_that_a_built_run_has_at_every_update():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    optimizer, scheduler = optreg.build(SPEC, model)
+    plans = {group.name: group for group in plan(optreg.load_spec(SPEC))}
+    assert len(plans) == 5
+    for t in range(14):
+        for group in optimizer.param_groups:
+            name = group["param_names"][0] if not group["param_names"][0].startswith("2") else None
+            planned = plans[f"match: {name}" if name else "default"].at(t)
+            assert group["lr"] == pytest.approx(planned["lr"], rel=1e-12, abs=1e-15), (t, name)
+            if planned["optimizer"] == "adamw":
+                assert group["weight_decay"] == pytest.approx(planned["weight_decay"], rel=1e-12)
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        scheduler.step()
