@@ -197,9 +197,9 @@ class Run:
             self.follow(begin + w, None if end is None else end, f, to, whole)
             if start is not None:
                 self.starts[begin + w] = start
-        elif to is not None:
+        elif to is not None and whole == curve:
             self.level = share(to, self.base)
-        if to is not None and (whole == curve or n == w):
+        if to is not None and whole == curve:
             self.ends[end] = to
         self.t, self.exact = end, exact
 
