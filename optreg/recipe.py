@@ -239,8 +239,16 @@ def scheduler(
         SpecError: a setting is unknown, of the wrong type or out of range.
         PluginError: there is no such plugin, or it is broken.
     """
-    component, _, choices = load_component(Kind.SCHEDULER, name, settings, on_resume=on_resume)
+    component, _, choices = load_component(
+        Kind.SCHEDULER, name, settings, on_resume=on_resume, base_lr=_rate(optimizer)
+    )
     return _scheduler(component, optimizer, choices)
+
+
+def _rate(optimizer: "lazy_types.Optimizer") -> float:
+    """The learning rate that an optimizer was made with, of which values of a schedule are shares."""
+    group = optimizer.param_groups[0]
+    return float(optimizer.defaults.get("lr", group.get("initial_lr", group.get("lr", 0.0))))
 
 
 def _optimizer(

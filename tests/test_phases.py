@@ -344,3 +344,102 @@ def test_a_hyperparameter_has_the_values_of_the_schedule_in_its_place(run):
         assert abs(value - expected) <= 1e-12 * max(1, expected), f"update {t}: {value} instead of {float(expected)}"
         assert whole.optimizer.param_groups[0]["lr"] == LR
         step(whole)
+
+
+SEVERAL = {
+    "optimizer": {
+        "name": "adamw",
+        "lr": LR,
+        "betas": [{"name": "linear", "from": 0.85, "to": 0.95, "for": 10}, 0.95],
+        "weight_decay": {"name": "cosine", "from": 0.04, "to": 0.2},
+    },
+    "groups": [
+        {"match": "*bias", "lr": [{"name": "linear", "from": 0, "to": 0.3, "for": 5}, {"name": "constant"}]},
+        {
+            "match": "1.*",
+            "betas": [0.9, {"name": "linear", "from": 0.9, "to": 0.99, "until": "50%"}],
+            "weight_decay": 0.1,
+        },
+    ],
+    "scheduler": [{"name": "cosine", "warmup_steps": 4, "for": 16, "to": "10%"}, {"name": "linear", "to": 0}],
+    "horizon": 24,
+}
+
+
+def several():
+    run = optreg.build(SEVERAL, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)))
+    for group in run.optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    return run
+
+
+def test_schedules_of_several_hyperparameters_in_several_groups_have_the_values_worked_out_by_hand():
+    run = several()
+    groups = {tuple(group["param_names"]): group for group in run.optimizer.param_groups}
+    plain, biases, second = groups["0.weight",], groups["0.bias",], groups["1.weight",]
+    assert groups["1.bias",]["lr"] == biases["lr"] == 0
+
+    def near(value):
+        return pytest.approx(value, rel=1e-12, abs=1e-15)
+
+    for t in range(30):
+        half = 0.5 * (1 + math.cos(math.pi * (min(t, 16) - 4) / 12))
+        rate = LR * (t / 4 if t < 4 else 0.1 + 0.9 * half if t < 16 else 0.1 * max(24 - t, 0) / 8)
+        decay = 0.2 + (0.04 - 0.2) * 0.5 * (1 + math.cos(math.pi * min(t, 24) / 24))
+        assert (plain["lr"], second["lr"]) == (near(rate), near(rate))
+        assert biases["lr"] == groups["1.bias",]["lr"] == near(0.3 * min(t, 5) / 5)
+        assert plain["betas"] == biases["betas"] == (near(0.85 + 0.1 * min(t, 10) / 10), 0.95)
+        assert second["betas"] == groups["1.bias",]["betas"] == (0.9, near(0.9 + 0.09 * min(t, 12) / 12))
+        assert plain["weight_decay"] == biases["weight_decay"] == near(decay)
+        assert second["weight_decay"] == 0.1
+        step(run)
+
+
+@pytest.mark.parametrize("k", range(0, 30, 4))
+def test_schedules_of_several_hyperparameters_resume_from_one_integer(k):
+    whole = several()
+    step(whole, k)
+    state = copy.deepcopy(whole.state_dict())
+    state["scheduler"] = json.loads(json.dumps(state["scheduler"]))
+    resumed, turned, jumped = several(), several(), several()
+    step(resumed, 3)
+    resumed.load_state_dict(state)
+    turned.scheduler.load_state_dict(state["scheduler"])
+    turned.optimizer.load_state_dict(state["optimizer"])
+    jumped.scheduler.step(k)
+    others = [resumed, turned, jumped, copy.deepcopy(whole), pickle.loads(pickle.dumps(whole))]
+    for _ in range(3):
+        assert [driven(other) for other in others] == [driven(whole)] * 5
+        for each in (whole, *others):
+            step(each)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("scheduler", 0, "to"), "20%", "scheduler.phases"),
+        (("scheduler", 1, "name"), "cosine", "scheduler.phases"),
+        (("optimizer", "weight_decay", "to"), 0.3, "the schedule of weight_decay"),
+        (("groups", 1, "betas", 1, "until"), "60%", r"the schedule of betas\[1\]"),
+        (("horizon",), 25, "the schedule of weight_decay"),
+    ],
+)
+def test_the_checkpoint_of_other_phases_is_refused_in_words(place, value, words):
+    other = copy.deepcopy(SEVERAL)
+    holder = other
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = value
+    run = optreg.build(other, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)))
+    with pytest.raises(optreg.ResumeError, match=words):
+        run.load_state_dict(several().state_dict())
+    followed = optreg.build(
+        other, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)), on_resume={"schedule": "follow"}
+    )
+    whole = several()
+    step(whole, 9)
+    followed.load_state_dict(whole.state_dict())
+    run = optreg.build(other, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)))
+    run.scheduler.step(9)
+    assert driven(followed) == driven(run)
