@@ -94,7 +94,7 @@ def wrong_values(
                 level = of.get(complaint.path)
                 if level is not None:
                     yield Problem(level.where, complaint.message + level.leads)
-                elif complaint.path or not of:
+                elif complaint.path or not unknown:  # conditions on several values may hold when all are known
                     yield document.problem((*path, *complaint.path), complaint.message)
 
 

@@ -193,7 +193,7 @@ class Run:
             self.ends.pop(begin, None)
         if w:
             self.segments.append((begin, begin + w, self.line(before or MP.mpf(0), self.level, w)))
-        if n > w:
+        if n > w or end is None:
             self.follow(begin + w, None if end is None else end, f, to, whole)
             if start is not None:
                 self.starts[begin + w] = start
@@ -443,3 +443,71 @@ def test_the_checkpoint_of_other_phases_is_refused_in_words(place, value, words)
     run = optreg.build(other, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)))
     run.scheduler.step(9)
     assert driven(followed) == driven(run)
+
+
+@pytest.mark.no_cover
+@settings(repeatable, max_examples=50)
+@given(runs())
+def test_what_the_trainer_gives_is_as_good_as_what_the_spec_states(run):
+    stated = optreg.load_spec(run.spec())
+    left = optreg.load_spec({**run.spec(), **dict.fromkeys(run.sections, "trainer")})
+    assert optreg.load_spec(left.as_dict()) == left
+    given_at_build = optreg.load_spec(left, facts=run.sections)
+    assert given_at_build.open == set()
+    assert curve(given_at_build.scheduler) == curve(stated.scheduler)
+
+
+THIRD_PARTY = """
+    from dataclasses import dataclass
+    from optreg import Fraction, Positive, PositiveSteps, PureSchedule, SchedulePlugin, ScheduleTraits, hookimpl
+
+    @dataclass
+    class Reference:
+        'One sentence.'
+        horizon: PositiveSteps
+        high: Fraction
+        low: Positive
+
+    class Parabola(PureSchedule):
+        reference = Reference
+
+        @staticmethod
+        def multiplier(t, *, horizon, high, low):
+            return low + (high - low) * (1 - min(t / horizon, 1)) ** 2
+
+    @hookimpl
+    def optreg_schedulers():
+        return [SchedulePlugin(name="parabola", implementation="parabola:Parabola", reference=Reference,
+                               traits=ScheduleTraits(end="horizon", levels=("high", "low")))]
+"""
+
+
+def test_a_third_partys_schedule_is_a_phase_between_any_levels_whatever_the_ranges_of_its_own(site):
+    site.install("parabola", THIRD_PARTY, group="optreg.schedulers", names=["parabola"])
+    phases = [
+        {"name": "parabola", "for": 4, "to": "150%"},
+        {"name": "parabola", "horizon": 4, "to": 0},
+        {"name": "parabola", "from": 3 * LR, "for": 2, "horizon": 4, "to": "100%"},
+    ]
+    f = curve(optreg.load_spec({"optimizer": {"name": "adamw", "lr": LR}, "scheduler": phases}).scheduler)
+    rise = [1 + 0.5 * (1 - (1 - s / 4) ** 2) for s in range(4)]
+    fall = [1.5 * (1 - s / 4) ** 2 for s in range(4)]
+    cut = [1 + 2 * (1 - s / 4) ** 2 for s in range(3)]
+    assert [f(t) for t in range(12)] == pytest.approx([*rise, *fall, *cut, cut[-1]], rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("phases", "expected"),
+    [
+        ([{"name": "linear", "for": 0, "to": "50%"}, {"name": "linear", "for": 2, "to": 0}], [0.5, 0.25, 0, 0]),
+        ([{"name": "linear", "for": 2, "to": "50%"}, {"name": "cosine", "for": 0, "to": "20%"}], [1, 0.75, 0.2, 0.2]),
+        ([{"name": "linear", "for": 2, "to": "50%"}, {"name": "constant", "from": "30%", "for": 0}], [1, 0.75, 0.3, 0.3]),
+        ([{"name": "linear", "for": 0, "to": "50%"}], [0.5, 0.5]),
+        ([{"name": "cosine", "for": 2, "to": 0, "warmup_steps": 2}], [0, 0.5, 0, 0]),
+        ([{"name": "linear", "for": 0, "total_steps": 4, "to": 0}, {"name": "constant"}], [1, 1]),
+        ([{"name": "linear", "for": 3, "total_steps": 2}, {"name": "constant"}], [1, 0.5, 0, 0]),
+    ],
+)  # fmt: skip
+def test_a_phase_of_no_updates_jumps_to_where_it_would_end(phases, expected):
+    f = curve(optreg.load_spec({"optimizer": {"name": "adamw", "lr": LR}, "scheduler": phases}).scheduler)
+    assert [f(t) for t in range(len(expected))] == pytest.approx(expected, rel=1e-12)
