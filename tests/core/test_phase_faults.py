@@ -198,7 +198,7 @@ def test_a_condition_on_several_values_is_told_beside_schedules_and_waits_for_wh
     assert optreg.load_spec(path).open == {"horizon"}
     (told,) = faults(path.read_text(), path, horizon=9)
     assert told.startswith(
-        "3:3: inverse_sqrt: warmup_steps (0) and hold_steps (0) and cooldown_steps (18) must not be more than"
+        "3:3: inverse_sqrt: warmup_steps (0), hold_steps (0) and cooldown_steps (18) must not be more than total_steps (9)"
     )
 
 
