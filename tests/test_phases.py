@@ -511,3 +511,30 @@ def test_a_third_partys_schedule_is_a_phase_between_any_levels_whatever_the_rang
 def test_a_phase_of_no_updates_jumps_to_where_it_would_end(phases, expected):
     f = curve(optreg.load_spec({"optimizer": {"name": "adamw", "lr": LR}, "scheduler": phases}).scheduler)
     assert [f(t) for t in range(len(expected))] == pytest.approx(expected, rel=1e-12)
+
+
+def test_lengths_among_the_settings_of_a_phase_count_from_its_beginning_or_back_from_its_end():
+    """The batch grows from 1 token to 2 at update 10: 50 tokens end at update 30, and the last 10 begin at update 25."""
+    spec = {
+        "optimizer": {"name": "adamw", "lr": LR},
+        "batch": [{"size": "1 token", "until": 10}, {"size": "2 tokens"}],
+        "horizon": "70 tokens",
+        "scheduler": [
+            {"name": "multistep", "milestones": ["4 tokens", 9], "gamma": 0.5, "for": "10 tokens"},
+            {"name": "multistep", "milestones": ["4 tokens", 9], "gamma": 0.5, "from": "100%", "until": 20},
+            {"name": "wsd", "decay_steps": "10 tokens", "decay": "linear", "from": "100%", "until": "50 tokens"},
+            {"name": "wsd", "decay_steps": "10%", "decay": "linear", "from": "100%"},
+        ],
+    }
+    f = curve(optreg.load_spec(spec).scheduler)
+    steps = [1] * 4 + [0.5] * 5 + [0.25] + [1] * 2 + [0.5] * 7 + [0.25]
+    first = [1] * 5 + [1 - s / 5 for s in range(5)]
+    last = [1] * 7 + [1 - s / 3 for s in range(3)] + [0, 0]  # 7 tokens before the end lie within update 36
+    assert [f(t) for t in range(42)] == pytest.approx([*steps, *first, *last], rel=1e-12, abs=1e-15)
+    alone = {
+        **spec,
+        "scheduler": {"name": "wsd", "decay_steps": "20 tokens", "decay": "linear", "warmup_steps": "12 tokens"},
+    }
+    assert dict(optreg.load_spec(alone).scheduler.pairs) | {"decay": 0, "min_lr_ratio": 0} == {
+        "total_steps": 40, "decay_steps": 10, "warmup_steps": 11, "decay": 0, "min_lr_ratio": 0,
+    }  # fmt: skip
