@@ -538,3 +538,25 @@ def test_lengths_among_the_settings_of_a_phase_count_from_its_beginning_or_back_
     assert dict(optreg.load_spec(alone).scheduler.pairs) | {"decay": 0, "min_lr_ratio": 0} == {
         "total_steps": 40, "decay_steps": 10, "warmup_steps": 11, "decay": 0, "min_lr_ratio": 0,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (SEVERAL, "a list of phases cannot be stretched, because hyperparameters follow schedules of their own"),
+        (
+            {"optimizer": {"name": "adamw", "weight_decay": {"name": "cosine", "from": 0.1, "for": 3}}},
+            "the run cannot be stretched, because hyperparameters follow schedules of their own; choose follow or branch",
+        ),
+        ({"optimizer": {"name": "adamw"}}, "a run without a schedule cannot be stretched, because it has no end"),
+        (
+            {"optimizer": {"name": "adamw"}, "scheduler": [{"name": "cosine", "for": 3}]},
+            "a list of phases cannot be stretched, because each has its own end",
+        ),
+    ],
+)
+def test_what_has_no_single_end_is_not_stretched(spec, message):
+    model = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1))
+    with pytest.raises(optreg.SpecError) as caught:
+        optreg.build(spec, model, on_resume={"schedule": "stretch"})
+    assert message in str(caught.value)
