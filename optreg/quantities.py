@@ -198,14 +198,12 @@ def size(value: Any) -> Size:
     parts = [part for part in (found["first"], found["each"]) if part] if found else []
     if not found or not re.search(size_form(), value):
         for part in parts:
+            if re.fullmatch(rf"\s*{_NUMBER}[A-Za-z]?\s*", part):
+                raise ValueError(f"has no unit in {shown(part)}; write '{part} tokens' or '{part} samples'")
             known = _QUANTITY.fullmatch(part)
             if not known or (known["share"] or known["unit"]) not in _WORDS:
                 _read(part)  # says what is wrong with it
         raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
-    texts = [text for text in (found["first"], found["each"]) if text]
-    bare = next((text for text in texts if re.fullmatch(rf"\s*{_NUMBER}[A-Za-z]?\s*", text)), None)
-    if bare:
-        raise ValueError(f"has no unit in {shown(bare)}; write '{bare} tokens' or '{bare} samples'")
     first, each = _read(found["first"]), _read(found["each"]) if found["each"] else None
     counts = [amount.amount for amount in (first, each) if amount]
     if any(count.denominator != 1 or count < 1 for count in counts):
