@@ -14,7 +14,7 @@ from optreg.conventions import CONVENTIONS
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.hyperparameters import complaints, names
-from optreg.multipliers import last_step, no_drives, no_warmup, shortened
+from optreg.multipliers import last_step, no_drives, no_warmup, rises_in_a_line, shortened
 from optreg.on_resume import OnResume
 from optreg.phase_sections import Driven, are_phases, level, timeline, with_timelines, with_whole
 from optreg.records import OptimizerPlugin, SchedulePlugin
@@ -181,10 +181,6 @@ def _ways_to_begin(
             if not isinstance(value, str) or value not in CONVENTIONS:
                 near = did_you_mean(str(value), [*CONVENTIONS])
                 problems.append(document.problem(place, f"there is no convention {shown(value)}{near}"))
-        elif not plugin.takes_warmup:
-            problems.append(
-                document.problem(place, f"{name} warms up from 0 by a formula of its own; leave {key} out", key=True)
-            )
         else:
             start, wrong = level(document, place, value, base_lr)
             component = replace(component, warmup_from=start)
@@ -240,7 +236,13 @@ def check_on_resume(document: Document) -> tuple[OnResume, list[Problem]]:
 def _wrong_warmup(document: Document, path: Path, component: Component) -> Iterator[Problem]:
     """What is wrong with a schedule that follows a warm-up."""
     plugin, settings, W = component.registration.plugin, component.settings, component.warmup_steps
-    if not isinstance(plugin, SchedulePlugin) or not W or any(map(is_unknown, (W, *settings.values()))):
+    if not isinstance(plugin, SchedulePlugin) or any(map(is_unknown, (W, *settings.values()))):
+        return
+    for key in ("warmup_from", "convention"):
+        if getattr(component, key) is not None and not rises_in_a_line(plugin, settings):
+            message = f"{component.name} rises along a curve of its own, not along a line; leave {key} out"
+            yield document.problem((*path[:-1], key), message, key=True)
+    if not W:
         return
     end = plugin.horizon
     last = last_step(settings, end)

@@ -11,7 +11,7 @@ class Convention:
     Args:
         name: what a spec writes.
         says: one sentence.
-        rising: the line of the warm-up: its height, from 0 to 1, at update t < W.
+        rising: the line of the warm-up: its height, of which 1 is the whole, at update t < W.
         early: by how many updates everything comes earlier.
         covers: the curve runs over all of T, and the warm-up covers its beginning; otherwise it runs over T - W.
     """
@@ -27,14 +27,19 @@ def _from_zero(t: int, W: int) -> float:
     return t / W
 
 
+def _from_one(t: int, W: int) -> float:
+    return (t + 1) / W
+
+
 CONVENTIONS = {
     each.name: each
     for each in (
         Convention("transformers", "t / W, then the curve over T - W: as optreg counts.", _from_zero),
         Convention("optax", "t / W, then the curve over T - W: as optreg counts.", _from_zero),
         Convention("nanogpt", "(t + 1) / (W + 1), then the curve over T - W.", lambda t, W: (t + 1) / (W + 1)),
-        Convention("nanochat", "(t + 1) / W, then the curve over T - W.", lambda t, W: (t + 1) / W),
-        Convention("torchtitan", "Everything one update earlier: (t + 1) / W, then the curve.", _from_zero, early=1),
+        Convention("nanochat", "(t + 1) / W, then the curve over T - W.", _from_one),
+        Convention("torchtitan", "(t + 1) / W, then the curve over T - W.", _from_one),
+        Convention("olmo", "Everything one update earlier: (t + 1) / W, then the curve.", _from_zero, early=1),
         Convention("timm", "t / W over the beginning of a curve that runs over all of T.", _from_zero, covers=True),
     )
 }

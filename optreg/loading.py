@@ -58,8 +58,17 @@ def load_component(
     settings: Mapping[str, Any],
     groups: Sequence[Any] = (),
     on_resume: Mapping[str, str] = MappingProxyType({}),
+    base_lr: float | None = None,
 ) -> tuple[Component, tuple[Rule, ...], OnResume]:
     """One component, for an optimizer the rules of its groups, and what becomes of checkpoints, from Python values.
+
+    Args:
+        kind: what it is.
+        name: the plugin's name.
+        settings: its settings.
+        groups: rules of param groups.
+        on_resume: choices about checkpoints that differ.
+        base_lr: of a schedule, the rate of which its levels become shares.
 
     Raises:
         SpecError: a value is wrong.
@@ -69,7 +78,7 @@ def load_component(
     registry, clock = default_registry(), Clock()
     if kind is Kind.SCHEDULER:
         clock = with_whole(document, registry, clock)
-    component, problems = check_component(document, kind, registry, clock)
+    component, problems = check_component(document, kind, registry, clock, base_lr)
     rules, in_rules = check_rules(document, component, registry, clock)
     choices, in_choices = check_on_resume(document)
     return _settled(component, [*document.problems, *problems, *in_rules, *in_choices]), rules, choices

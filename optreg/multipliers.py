@@ -1,10 +1,12 @@
 """Multipliers: the functions of the step that need no plugin, constant rates and a warm-up before another schedule."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any
 
 from optreg.conventions import CONVENTIONS, Convention
+from optreg.formulas import factor
 from optreg.phases import Phases, phases
 from optreg.protocols import Schedule
 from optreg.ranges import Steps
@@ -44,20 +46,23 @@ class WarmUp:
         implementation: what makes the schedule from its settings.
         pairs: the schedule's settings, as if nothing preceded it.
         end: the setting that names its last step, T >= W; None if there is none.
-        start: the share of the base rate at which the warm-up begins.
-        convention: a name in `CONVENTIONS`, if others count differently; then the schedule's own warm-up, the setting
-            `warmup_steps`, may take the place of one before it.
+        start: the share of the base rate at which the warm-up begins; None for 0, or where the schedule's own begins.
+        convention: a name in `CONVENTIONS`, if others count differently.
+
+    A schedule with a warm-up of its own, the setting `warmup_steps`, keeps it; here only its line is drawn otherwise.
     """
 
     warmup_steps: int
     implementation: Callable[..., Schedule]
     pairs: Pairs
     end: str | None = None
-    start: float = 0.0
+    start: float | None = None
     convention: str | None = None
     _schedule: Schedule = field(init=False, repr=False, compare=False)
     _begin: int = field(init=False, repr=False, compare=False)
     _way: Convention | None = field(init=False, repr=False, compare=False)
+    _low: float = field(init=False, repr=False, compare=False)
+    _high: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         way = CONVENTIONS[self.convention] if self.convention else None
@@ -69,9 +74,13 @@ class WarmUp:
         else:
             settings, skipped = shortened(settings, self.end, self.warmup_steps)
             begin += skipped
-        object.__setattr__(self, "_schedule", self.implementation(**settings))
+        schedule = self.implementation(**settings)
+        low, high = _own_line(schedule, settings, self.end) if settings.get("warmup_steps") else (0.0, 1.0)
+        object.__setattr__(self, "_schedule", schedule)
         object.__setattr__(self, "_begin", begin)
         object.__setattr__(self, "_way", way)
+        object.__setattr__(self, "_low", low if self.start is None else self.start)
+        object.__setattr__(self, "_high", high)
 
     @property
     def _has_its_own(self) -> bool:
@@ -80,7 +89,7 @@ class WarmUp:
     @property
     def parameters(self) -> dict[str, Any]:
         """The name of the schedule and its settings, with the warm-up, as a spec states them."""
-        start = {"warmup_from": self.start} if self.start else {}
+        start = {} if self.start is None else {"warmup_from": self.start}
         convention = {"convention": self.convention} if self.convention else {}
         own = {"name": type(self._schedule).__name__, "warmup_steps": self.warmup_steps}
         return {**own, **start, **convention, **dict(self.pairs)}
@@ -101,7 +110,15 @@ class WarmUp:
         if step >= W:
             return self._schedule(step + self._begin)
         height = way.rising(step, W) if way else step / W
-        return self.start + (1 - self.start) * height if self.start else height
+        return self._low + (self._high - self._low) * height
+
+
+def _own_line(schedule: Schedule, settings: Mapping[str, Any], end: str | None) -> tuple[float, float]:
+    """Where the line of a schedule's own warm-up begins, and where it leads."""
+    W, low = settings["warmup_steps"], schedule(0)
+    if last_step(settings, end) != W:
+        return low, schedule(W)
+    return low, low + (schedule(W - 1) - low) * W / (W - 1) if W > 1 else 1.0  # at W it has ended already
 
 
 def parts(plugin: OptimizerPlugin | SchedulePlugin) -> list[type]:
@@ -134,14 +151,24 @@ def multiplier(implementation: Callable[..., Schedule], component: Component) ->
     """A component's pure schedule, after its warm-up if there is one."""
     plugin = component.registration.plugin
     assert isinstance(plugin, SchedulePlugin)
-    own, convention = component.settings, component.convention
-    warmup_steps = (
-        own.get("warmup_steps", 0) if component.warmup_steps is None and convention else component.warmup_steps
-    )
+    own, convention, begins = component.settings, component.convention, component.warmup_from
+    warmup_steps = component.warmup_steps
+    if warmup_steps is None and (convention or begins):
+        warmup_steps = own.get("warmup_steps")
     if not (warmup_steps or convention):
         return implementation(**own)
-    start = component.warmup_from.value if component.warmup_from else 0.0
+    start = None if begins is None or (plugin.takes_warmup and begins.value == 0) else begins.value
     return WarmUp(warmup_steps or 0, implementation, component.pairs, plugin.horizon, start, convention)
+
+
+def rises_in_a_line(plugin: SchedulePlugin, settings: Mapping[str, Any]) -> bool:
+    """Whether a schedule's own warm-up is a line, by its formula, as far as that is known."""
+    W = settings.get("warmup_steps") or 0
+    n = max(W - 1, 0)
+    first, middle, last = (factor(plugin, settings, t) for t in (0, n // 2, n))
+    if first is None or middle is None or last is None or n < 2:
+        return True
+    return math.isclose(middle, first + (last - first) * (n // 2) / n, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def curve(timeline: Timeline) -> Phases:

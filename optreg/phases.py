@@ -126,7 +126,7 @@ def phases(timeline: Timeline, make: Callable[[Component], Schedule]) -> Phases:
         to = None if phase.to is None else phase.to.of(base)
         piece = _piece(phase, make, start, to, base)
         if piece.steps == 0:
-            level = piece.start if to is None else to
+            level = piece.start if to is None or phase.whole else to
             piece = Piece(phase.begin, None, level, level, 0)
         if piece.steps != 0 or phase is timeline.phases[-1]:
             pieces.append(piece)

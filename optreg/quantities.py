@@ -198,6 +198,8 @@ def size(value: Any) -> Size:
     parts = [part for part in (found["first"], found["each"]) if part] if found else []
     if not found or not re.search(size_form(), value):
         for part in parts:
+            if re.fullmatch(rf"\s*{_NUMBER}[A-Za-z]?\s*", part):
+                raise ValueError(f"has no unit in {shown(part)}; write '{part} tokens' or '{part} samples'")
             known = _QUANTITY.fullmatch(part)
             if known and not (known["share"] or known["unit"]):
                 raise ValueError(f"has no unit in {shown(part)}; write '{part} tokens' or '{part} samples'")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self, overload
 from optreg import lazy_types
 from optreg.added_groups import name_added_groups
 from optreg.entries import Entry, Kind
-from optreg.errors import PluginError, SpecError, raised
+from optreg.errors import PluginError, Problem, SpecError, raised
 from optreg.groups import fitting, freeze, partition
 from optreg.loading import Source, load_component, load_spec
 from optreg.meta import refuse_idle_steps
@@ -239,8 +239,16 @@ def scheduler(
         SpecError: a setting is unknown, of the wrong type or out of range.
         PluginError: there is no such plugin, or it is broken.
     """
-    component, _, choices = load_component(Kind.SCHEDULER, name, settings, on_resume=on_resume)
+    component, _, choices = load_component(
+        Kind.SCHEDULER, name, settings, on_resume=on_resume, base_lr=_rate(optimizer)
+    )
     return _scheduler(component, optimizer, choices)
+
+
+def _rate(optimizer: "lazy_types.Optimizer") -> float:
+    """The learning rate that an optimizer was made with, of which values of a schedule are shares."""
+    group = optimizer.param_groups[0]
+    return float(optimizer.defaults.get("lr", group.get("initial_lr", group.get("lr", 0.0))))
 
 
 def _optimizer(
@@ -335,13 +343,8 @@ def _scheduler(
         made = _made(component, lambda: guarded(implementation, optimizer, settings, choice, by_metric=by_metric))
     else:
         function, end = _function(schedule, implementation)
-        if on_resume.schedule == "stretch" and schedule:
-            name, reason = (
-                (component.name, "it has no end") if component else ("a list of phases", "each has its own end")
-            )
-            reason = "hyperparameters follow schedules of their own" if any(drives) else reason
-            if any(drives) or not (end and has_setting(function, end)):
-                raise SpecError([(component or schedule).problem(_not_stretched(name, reason))])
+        if on_resume.schedule == "stretch" and (any(drives) or not (end and has_setting(function, end))):
+            raise SpecError([_unstretchable(schedule, driven=any(drives))])
         made = ScheduleLR(optimizer, function, on_resume=on_resume.schedule, end=end, drives=drives)
     if resumption and (schedule or any(drives)):
         resumption.scheduler_made(component, optimizer.param_groups, keys, scheduled)
@@ -372,6 +375,16 @@ def _made(component: Component, make: Callable[[], Any]) -> Any:
     except BaseException as error:
         what = f"{component.name} of {component.entry.origin} cannot be built: {raised(error)}"
         raise SpecError([component.problem(what)]) from error
+
+
+def _unstretchable(schedule: Component | Timeline | None, *, driven: bool) -> Problem:
+    """Why what follows the step cannot be stretched."""
+    reason = "hyperparameters follow schedules of their own" if driven else "it has no end"
+    if schedule is None:
+        return Problem(None, _not_stretched("the run" if driven else "a run without a schedule", reason))
+    if isinstance(schedule, Component):
+        return schedule.problem(_not_stretched(schedule.name, reason))
+    return schedule.problem(_not_stretched("a list of phases", reason if driven else "each has its own end"))
 
 
 def _not_stretched(name: str, reason: str) -> str:

@@ -98,7 +98,7 @@ def wrong_values(
                     yield Problem(level.where, complaint.message + level.leads)
                 elif level is not None:
                     yield document.problem((*path, *complaint.path), complaint.message + level.leads)
-                elif complaint.path or not of:
+                elif complaint.path or not unknown:  # conditions on several values may hold when all are known
                     yield document.problem((*path, *complaint.path), complaint.message)
 
 

@@ -193,13 +193,13 @@ class Run:
             self.ends.pop(begin, None)
         if w:
             self.segments.append((begin, begin + w, self.line(before or MP.mpf(0), self.level, w)))
-        if n > w:
+        if n > w or end is None:
             self.follow(begin + w, None if end is None else end, f, to, whole)
             if start is not None:
                 self.starts[begin + w] = start
-        elif to is not None:
+        elif to is not None and whole == curve:
             self.level = share(to, self.base)
-        if to is not None and (whole == curve or n == w):
+        if to is not None and whole == curve:
             self.ends[end] = to
         self.t, self.exact = end, exact
 
@@ -344,3 +344,219 @@ def test_a_hyperparameter_has_the_values_of_the_schedule_in_its_place(run):
         assert abs(value - expected) <= 1e-12 * max(1, expected), f"update {t}: {value} instead of {float(expected)}"
         assert whole.optimizer.param_groups[0]["lr"] == LR
         step(whole)
+
+
+SEVERAL = {
+    "optimizer": {
+        "name": "adamw",
+        "lr": LR,
+        "betas": [{"name": "linear", "from": 0.85, "to": 0.95, "for": 10}, 0.95],
+        "weight_decay": {"name": "cosine", "from": 0.04, "to": 0.2},
+    },
+    "groups": [
+        {"match": "*bias", "lr": [{"name": "linear", "from": 0, "to": 0.3, "for": 5}, {"name": "constant"}]},
+        {
+            "match": "1.*",
+            "betas": [0.9, {"name": "linear", "from": 0.9, "to": 0.99, "until": "50%"}],
+            "weight_decay": 0.1,
+        },
+    ],
+    "scheduler": [{"name": "cosine", "warmup_steps": 4, "for": 16, "to": "10%"}, {"name": "linear", "to": 0}],
+    "horizon": 24,
+}
+
+
+def several():
+    run = optreg.build(SEVERAL, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)))
+    for group in run.optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    return run
+
+
+def test_schedules_of_several_hyperparameters_in_several_groups_have_the_values_worked_out_by_hand():
+    run = several()
+    groups = {tuple(group["param_names"]): group for group in run.optimizer.param_groups}
+    plain, biases, second = groups["0.weight",], groups["0.bias",], groups["1.weight",]
+    assert groups["1.bias",]["lr"] == biases["lr"] == 0
+
+    def near(value):
+        return pytest.approx(value, rel=1e-12, abs=1e-15)
+
+    for t in range(30):
+        half = 0.5 * (1 + math.cos(math.pi * (min(t, 16) - 4) / 12))
+        rate = LR * (t / 4 if t < 4 else 0.1 + 0.9 * half if t < 16 else 0.1 * max(24 - t, 0) / 8)
+        decay = 0.2 + (0.04 - 0.2) * 0.5 * (1 + math.cos(math.pi * min(t, 24) / 24))
+        assert (plain["lr"], second["lr"]) == (near(rate), near(rate))
+        assert biases["lr"] == groups["1.bias",]["lr"] == near(0.3 * min(t, 5) / 5)
+        assert plain["betas"] == biases["betas"] == (near(0.85 + 0.1 * min(t, 10) / 10), 0.95)
+        assert second["betas"] == groups["1.bias",]["betas"] == (0.9, near(0.9 + 0.09 * min(t, 12) / 12))
+        assert plain["weight_decay"] == biases["weight_decay"] == near(decay)
+        assert second["weight_decay"] == 0.1
+        step(run)
+
+
+@pytest.mark.parametrize("k", range(0, 30, 4))
+def test_schedules_of_several_hyperparameters_resume_from_one_integer(k):
+    whole = several()
+    step(whole, k)
+    state = copy.deepcopy(whole.state_dict())
+    state["scheduler"] = json.loads(json.dumps(state["scheduler"]))
+    resumed, turned, jumped = several(), several(), several()
+    step(resumed, 3)
+    resumed.load_state_dict(state)
+    turned.scheduler.load_state_dict(state["scheduler"])
+    turned.optimizer.load_state_dict(state["optimizer"])
+    jumped.scheduler.step(k)
+    others = [resumed, turned, jumped, copy.deepcopy(whole), pickle.loads(pickle.dumps(whole))]
+    for _ in range(3):
+        assert [driven(other) for other in others] == [driven(whole)] * 5
+        for each in (whole, *others):
+            step(each)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("scheduler", 0, "to"), "20%", "scheduler.phases"),
+        (("scheduler", 1, "name"), "cosine", "scheduler.phases"),
+        (("optimizer", "weight_decay", "to"), 0.3, "the schedule of weight_decay"),
+        (("groups", 1, "betas", 1, "until"), "60%", r"the schedule of betas\[1\]"),
+        (("horizon",), 25, "the schedule of weight_decay"),
+    ],
+)
+def test_the_checkpoint_of_other_phases_is_refused_in_words(place, value, words):
+    other = copy.deepcopy(SEVERAL)
+    holder = other
+    for key in place[:-1]:
+        holder = holder[key]
+    holder[place[-1]] = value
+    run = optreg.build(other, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)))
+    with pytest.raises(optreg.ResumeError, match=words):
+        run.load_state_dict(several().state_dict())
+    followed = optreg.build(
+        other, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)), on_resume={"schedule": "follow"}
+    )
+    whole = several()
+    step(whole, 9)
+    followed.load_state_dict(whole.state_dict())
+    run = optreg.build(other, torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1)))
+    run.scheduler.step(9)
+    assert driven(followed) == driven(run)
+
+
+@pytest.mark.no_cover
+@settings(repeatable, max_examples=50)
+@given(runs())
+def test_what_the_trainer_gives_is_as_good_as_what_the_spec_states(run):
+    stated = optreg.load_spec(run.spec())
+    left = optreg.load_spec({**run.spec(), **dict.fromkeys(run.sections, "trainer")})
+    assert optreg.load_spec(left.as_dict()) == left
+    given_at_build = optreg.load_spec(left, facts=run.sections)
+    assert given_at_build.open == set()
+    assert curve(given_at_build.scheduler) == curve(stated.scheduler)
+
+
+THIRD_PARTY = """
+    from dataclasses import dataclass
+    from optreg import Fraction, Positive, PositiveSteps, PureSchedule, SchedulePlugin, ScheduleTraits, hookimpl
+
+    @dataclass
+    class Reference:
+        'One sentence.'
+        horizon: PositiveSteps
+        high: Fraction
+        low: Positive
+
+    class Parabola(PureSchedule):
+        reference = Reference
+
+        @staticmethod
+        def multiplier(t, *, horizon, high, low):
+            return low + (high - low) * (1 - min(t / horizon, 1)) ** 2
+
+    @hookimpl
+    def optreg_schedulers():
+        return [SchedulePlugin(name="parabola", implementation="parabola:Parabola", reference=Reference,
+                               traits=ScheduleTraits(end="horizon", levels=("high", "low")))]
+"""
+
+
+def test_a_third_partys_schedule_is_a_phase_between_any_levels_whatever_the_ranges_of_its_own(site):
+    site.install("parabola", THIRD_PARTY, group="optreg.schedulers", names=["parabola"])
+    phases = [
+        {"name": "parabola", "for": 4, "to": "150%"},
+        {"name": "parabola", "horizon": 4, "to": 0},
+        {"name": "parabola", "from": 3 * LR, "for": 2, "horizon": 4, "to": "100%"},
+    ]
+    f = curve(optreg.load_spec({"optimizer": {"name": "adamw", "lr": LR}, "scheduler": phases}).scheduler)
+    rise = [1 + 0.5 * (1 - (1 - s / 4) ** 2) for s in range(4)]
+    fall = [1.5 * (1 - s / 4) ** 2 for s in range(4)]
+    cut = [1 + 2 * (1 - s / 4) ** 2 for s in range(3)]
+    assert [f(t) for t in range(12)] == pytest.approx([*rise, *fall, *cut, cut[-1]], rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("phases", "expected"),
+    [
+        ([{"name": "linear", "for": 0, "to": "50%"}, {"name": "linear", "for": 2, "to": 0}], [0.5, 0.25, 0, 0]),
+        ([{"name": "linear", "for": 2, "to": "50%"}, {"name": "cosine", "for": 0, "to": "20%"}], [1, 0.75, 0.2, 0.2]),
+        ([{"name": "linear", "for": 2, "to": "50%"}, {"name": "constant", "from": "30%", "for": 0}], [1, 0.75, 0.3, 0.3]),
+        ([{"name": "linear", "for": 0, "to": "50%"}], [0.5, 0.5]),
+        ([{"name": "cosine", "for": 2, "to": 0, "warmup_steps": 2}], [0, 0.5, 0, 0]),
+        ([{"name": "linear", "for": 0, "total_steps": 4, "to": 0}, {"name": "constant"}], [1, 1]),
+        ([{"name": "linear", "for": 3, "total_steps": 2}, {"name": "constant"}], [1, 0.5, 0, 0]),
+    ],
+)  # fmt: skip
+def test_a_phase_of_no_updates_jumps_to_where_it_would_end(phases, expected):
+    f = curve(optreg.load_spec({"optimizer": {"name": "adamw", "lr": LR}, "scheduler": phases}).scheduler)
+    assert [f(t) for t in range(len(expected))] == pytest.approx(expected, rel=1e-12)
+
+
+def test_lengths_among_the_settings_of_a_phase_count_from_its_beginning_or_back_from_its_end():
+    """The batch grows from 1 token to 2 at update 10: 50 tokens end at update 30, and the last 10 begin at update 25."""
+    spec = {
+        "optimizer": {"name": "adamw", "lr": LR},
+        "batch": [{"size": "1 token", "until": 10}, {"size": "2 tokens"}],
+        "horizon": "70 tokens",
+        "scheduler": [
+            {"name": "multistep", "milestones": ["4 tokens", 9], "gamma": 0.5, "for": "10 tokens"},
+            {"name": "multistep", "milestones": ["4 tokens", 9], "gamma": 0.5, "from": "100%", "until": 20},
+            {"name": "wsd", "decay_steps": "10 tokens", "decay": "linear", "from": "100%", "until": "50 tokens"},
+            {"name": "wsd", "decay_steps": "10%", "decay": "linear", "from": "100%"},
+        ],
+    }
+    f = curve(optreg.load_spec(spec).scheduler)
+    steps = [1] * 4 + [0.5] * 5 + [0.25] + [1] * 2 + [0.5] * 7 + [0.25]
+    first = [1] * 5 + [1 - s / 5 for s in range(5)]
+    last = [1] * 7 + [1 - s / 3 for s in range(3)] + [0, 0]  # 7 tokens before the end lie within update 36
+    assert [f(t) for t in range(42)] == pytest.approx([*steps, *first, *last], rel=1e-12, abs=1e-15)
+    alone = {
+        **spec,
+        "scheduler": {"name": "wsd", "decay_steps": "20 tokens", "decay": "linear", "warmup_steps": "12 tokens"},
+    }
+    assert dict(optreg.load_spec(alone).scheduler.pairs) | {"decay": 0, "min_lr_ratio": 0} == {
+        "total_steps": 40, "decay_steps": 10, "warmup_steps": 11, "decay": 0, "min_lr_ratio": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (SEVERAL, "a list of phases cannot be stretched, because hyperparameters follow schedules of their own"),
+        (
+            {"optimizer": {"name": "adamw", "weight_decay": {"name": "cosine", "from": 0.1, "for": 3}}},
+            "the run cannot be stretched, because hyperparameters follow schedules of their own; choose follow or branch",
+        ),
+        ({"optimizer": {"name": "adamw"}}, "a run without a schedule cannot be stretched, because it has no end"),
+        (
+            {"optimizer": {"name": "adamw"}, "scheduler": [{"name": "cosine", "for": 3}]},
+            "a list of phases cannot be stretched, because each has its own end",
+        ),
+    ],
+)
+def test_what_has_no_single_end_is_not_stretched(spec, message):
+    model = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Linear(2, 1))
+    with pytest.raises(optreg.SpecError) as caught:
+        optreg.build(spec, model, on_resume={"schedule": "stretch"})
+    assert message in str(caught.value)

@@ -101,6 +101,19 @@ def test_python_calls_and_specs_build_the_same_and_the_resolved_spec_says_it_aga
     assert by_hand.schedule == build(scheduler).scheduler.schedule
 
 
+def test_a_warmup_from_a_rate_is_a_share_of_the_optimizers_in_python_too():
+    scheduler = {"name": "linear", "warmup_steps": 4, "warmup_from": 5e-4, "total_steps": 10}
+    spec = {"optimizer": {"name": "adamw", "lr": 1e-3}, "scheduler": scheduler}
+    run = optreg.build(spec, torch.nn.Linear(1, 1))
+    optimizer = optreg.optimizer("adamw", torch.nn.Linear(1, 1), lr=1e-3)
+    own = {key: value for key, value in scheduler.items() if key != "name"}
+    by_hand = optreg.scheduler("linear", optimizer, **own)
+    assert by_hand.schedule == run.scheduler.schedule
+    assert by_hand.get_last_lr() == [5e-4]
+    with pytest.raises(SpecError, match=r"'warmup_from' is a rate of 0\.5, 500 times the optimizer's lr"):
+        optreg.scheduler("linear", optimizer, **{**own, "warmup_from": 0.5})
+
+
 @pytest.mark.parametrize("k", [0, 1, 4, 5, 11, 12])  # the joint is at 4, the end at 11
 def test_a_run_resumes_exactly_from_one_integer(k):
     scheduler = {"name": "polynomial", "power": 1.5, "warmup_steps": 4, "total_steps": 11}

@@ -316,7 +316,8 @@ def _of_component(component: Component) -> Iterator[Stretch]:
 
 def first_and_last(spec: Spec, stretch: Stretch) -> list[str]:
     """The cells of a row: first and last update, and both in every unit that is known."""
-    cells = [f"{stretch.begin:,}", "open" if stretch.end is None else f"{stretch.end - 1:,}"]
+    last = "open" if stretch.end is None else "none" if stretch.end == stretch.begin else f"{stretch.end - 1:,}"
+    cells = [f"{stretch.begin:,}", last]
     for unit in units(spec.clock):
         ends = (spec.clock.consumed(t, unit) if t is not None else None for t in (stretch.begin, stretch.end))
         cells.append(" - ".join(short(amount) for amount in ends))

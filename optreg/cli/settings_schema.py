@@ -58,8 +58,7 @@ def _schedule(entry: Entry, plugin: SchedulePlugin) -> Schema:
     own = described["properties"]
     if plugin.traits.pure is not False:
         described["in_phases"] = _in_phases(key_of(entry), plugin, described)
-    ways = {"warmup_from": ref(RISE)} if plugin.takes_warmup else {}
-    ways |= {"convention": ref(CONVENTION)} if "warmup_steps" in own else {}
+    ways = {"warmup_from": ref(RISE), "convention": ref(CONVENTION)} if "warmup_steps" in own else {}
     return {
         **described,
         "properties": own | {key: way for key, way in ways.items() if key not in own},

@@ -138,8 +138,8 @@ def random_alone(name, plugin, draw):
     section = {"name": name, **random_settings(plugin.reference, draw)}
     if plugin.takes_warmup and draw.random() < 0.7:
         section["warmup_steps"] = draw.randrange(0, 300)
-        if draw.random() < 0.5:
-            section["warmup_from"] = draw.choice(["10%", 0.01])
+    if "warmup_steps" in section and draw.random() < 0.3:
+        section["warmup_from"] = draw.choice(["10%", 0.01])
     if "warmup_steps" in section and draw.random() < 0.4:
         section["convention"] = draw.choice([*CONVENTIONS])
     return {"optimizer": {"name": "adamw", "lr": draw.choice([0.1, 1.0, 3e-4])}, "scheduler": section}

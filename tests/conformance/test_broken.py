@@ -16,7 +16,7 @@ WITHOUT_A_PROGRAM = {
     "EpsElsewhere", "DecayOtherwise", "RefusesComplex", "ClaimsMaximize", "OtherSignature", "EagerModule", "OtherName",
     "ClaimsToCountByGroup", "ClaimsRandomness", "FormulaIgnoresFloor", "FormulaFallsOn", "ScheduleTakesAnything",
     "ScheduleOtherDefaults", "ScheduleImportsTorch", "ScheduleOtherName", "ScheduleRemembers", "MakesNoFunction",
-    "ClaimsAnLRScheduler",
+    "ClaimsAnLRScheduler", "RaisesAtItsEnd", "ClaimsNotToTurn", "LevelThatBends", "NoSuchLevel",
     # the sentence says it all: what is there and should not be, what is refused or accepted
     "ReplacesTheParameter", "MakesParametersContiguous", "CountsInTheClass", "EmptiesTheList", "TakesDuplicates", "DropsUnknownKeys",
     "SparseByItsValues", "CallsTheClosureTwice", "LeavesAGraph", "LeavesGradientsDisabled", "WithoutHooks",

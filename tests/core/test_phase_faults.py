@@ -189,6 +189,19 @@ def test_a_value_is_refused_where_a_schedule_leads_that_has_no_to(optimizer, tmp
     ]
 
 
+def test_a_condition_on_several_values_is_told_beside_schedules_and_waits_for_what_is_unknown(tmp_path):
+    text = "optimizer: {name: torch.SGD, lr: 0.1, nesterov: true, weight_decay: {name: cosine, from: 0, to: 0.1, for: 3}}\n"
+    (told,) = faults(text, tmp_path / "run.yaml")
+    assert told.startswith("1:12: torch.SGD: nesterov needs a momentum and no dampening")
+    path = tmp_path / "root.yaml"
+    path.write_text(HEAD + "  {name: inverse_sqrt, timescale: 3, cooldown_steps: 18}\nhorizon: trainer\n")
+    assert optreg.load_spec(path).open == {"horizon"}
+    (told,) = faults(path.read_text(), path, horizon=9)
+    assert told.startswith(
+        "3:3: inverse_sqrt: warmup_steps (0), hold_steps (0) and cooldown_steps (18) must not be more than total_steps (9)"
+    )
+
+
 def test_a_fact_makes_known_what_could_not_be_judged_before(tmp_path):
     text = HEAD + "- {name: cosine, for: 3 epochs, to: 10%}\n- {name: linear, until: 20, to: 0}\nepoch: trainer\n"
     path = tmp_path / "run.yaml"

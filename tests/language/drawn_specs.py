@@ -212,8 +212,8 @@ class Draw:
             found[end] = self.length(1)
         if plugin.takes_warmup and self.chance(0.5):
             found["warmup_steps"] = self.length(0.1)
-            if self.chance(0.3):
-                found["warmup_from"] = self.level(None)
+        if "warmup_steps" in found and self.chance(0.3):
+            found["warmup_from"] = self.level(None)
         if (plugin.takes_warmup or "warmup_steps" in found) and self.chance(0.2):
             found["convention"] = self.random.choice([*CONVENTIONS])
         return found

@@ -72,11 +72,12 @@ REASONS = {
         Reason(r"must be at most (100% of the run|2\^53 updates)", is_text),
         Reason(r"must be made of whole numbers above zero", is_text),
         Reason(r"must be more than nothing", is_text),
-        Reason(r"must not be negative or that large", is_text),
+        Reason(r"must not be that large", is_text),
         Reason(RANGE + r"0$", is_text),
     ],
     "JSON has no infinity, and does not tell 1e20, which may be rounded, from a whole number.": [
         Reason(r"must be( a)? finite", is_float),
+        Reason(r"must be at most 2\^53 updates"),
         Reason(r"must be a (valid integer|whole number of updates), not \d\S*e\+\d+$", is_float),
     ],
     "What a quantity comes to depends on other sections.": [
@@ -105,6 +106,7 @@ REASONS = {
     "Settings must suit each other.": [
         Reason(r"must not be more than total_steps"),
         Reason(r"where \w+ is what the warm-up leaves of it"),
+        Reason(r"rises along a curve of its own, not along a line; leave \w+ out"),
         Reason(r"lead to the end, which is not stated; add total_steps"),
         Reason(r"must have room for decay_steps"),
         Reason(r"never reaches 0; set min_lr_ratio"),
@@ -299,7 +301,6 @@ WRONG = [
     {"scheduler": {"name": "cosine", "from": 0, "convention": "timm"}},
     {"scheduler": {"name": "cosine", "convention": "jax"}},
     {"scheduler": {"name": "torch.StepLR", "step_size": 3, "convention": "timm"}},
-    {"scheduler": {"name": "warmup_cosine", "warmup_steps": 3, "warmup_from": 0.1}},
     {"scheduler": []},
     {"optimizer": {"name": "adamw", "weight_decay": {"name": "cosine", "to": 0.2}}},
     {"optimizer": {"name": "adamw", "weight_decay": {"from": 0.1, "to": 0.2}}},

@@ -42,6 +42,7 @@ CHAPTERS = (
     Chapter("L", "scheduler", "schedule_mathematics"),
     Chapter("L", "scheduler", "schedule_metrics"),
     Chapter("R", "scheduler", "schedule_resume"),
+    Chapter("W", "scheduler", "schedule_phases"),
     Chapter("X", "scheduler", "together"),
 )
 

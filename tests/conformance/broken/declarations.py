@@ -1,8 +1,10 @@
 """Faults of what a plugin declares: references, traits, signatures, names."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt, Le
 
 from broken import plugin
 from optreg import (
@@ -12,6 +14,7 @@ from optreg import (
     OptimizerPlugin,
     OptimizerTraits,
     PointwiseOptions,
+    PositiveSteps,
     SchedulePlugin,
     ScheduleTraits,
 )
@@ -38,9 +41,11 @@ def optimizer(
     plugin(meant, name, sentence, record, entry=entry, module=module)
 
 
-def schedule(meant, name, sentence, implementation=WARMUP, reference=WarmupCosine, *, entry="", pure=None):
+def schedule(
+    meant, name, sentence, implementation=WARMUP, reference=WarmupCosine, *, entry="", peak="warmup_steps", **more
+):
     """Add a schedule that is at odds with its formula, its traits or its entry point."""
-    traits = ScheduleTraits(peak="warmup_steps", pure=pure)
+    traits = ScheduleTraits(peak=peak, **more)
     record = SchedulePlugin(name="broken", implementation=implementation, reference=reference, traits=traits)
     plugin(meant, name, sentence, record, entry=entry)
 
@@ -193,3 +198,25 @@ schedule("L19", "ScheduleRemembers", "A schedule that is a function counts its c
 schedule("L20", "ScheduleOnlyForwards", "A schedule goes on from where it was.", "broken.declared:OnlyForwards")
 schedule("K11", "MakesNoFunction", "It makes something that cannot be called.", "broken.declared:NoFunction")
 schedule("K11", "ClaimsAnLRScheduler", "A function of the step is declared to be an LRScheduler.", pure=False)
+
+
+@dataclass
+class Geometric:
+    """f(t) = r^(t / T), and r from T on, with T = total_steps and r = min_lr_ratio."""
+
+    total_steps: PositiveSteps
+    min_lr_ratio: Annotated[float, Gt(0), Le(1)] = 0.1
+
+    def multiplier(self, t, mp):
+        return mp.mpf(self.min_lr_ratio) ** min(mp.mpf(t) / self.total_steps, 1)
+
+
+schedule("W01", "RaisesAtItsEnd", "It has no value at its last step.", "broken.declared:RaisesAtItsEnd", after="raise")
+schedule(
+    "W02", "ClaimsNotToTurn", "A curve that rises and falls is declared to go to a level.", levels=("min_lr_ratio",)
+)
+schedule(
+    "W03", "LevelThatBends", "A declared level changes the shape of the curve.", "broken.declared:Geometric", Geometric,
+    peak=None, levels=("min_lr_ratio",),
+)  # fmt: skip
+schedule("W04", "NoSuchLevel", "A level is declared that is no hyperparameter.", levels=("floor",))

@@ -59,6 +59,25 @@ class OnlyForwards(LooseWarmupCosine):
 
 
 @dataclass
+class RaisesAtItsEnd(LooseWarmupCosine):
+    min_lr_ratio: float = 0.1
+
+    def __call__(self, step):
+        if step >= self.total_steps:
+            raise IndexError("no step is left")
+        return super().__call__(step)
+
+
+@dataclass
+class Geometric:
+    total_steps: int
+    min_lr_ratio: float = 0.1
+
+    def __call__(self, step):
+        return self.min_lr_ratio ** min(step / self.total_steps, 1.0)
+
+
+@dataclass
 class NoFunction:
     warmup_steps: int
     total_steps: int
