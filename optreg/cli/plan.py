@@ -235,13 +235,13 @@ def point(clock: Clock, text: str) -> int:
 
 def places(clock: Clock, t: int) -> dict[str, Any]:
     """What the updates before t consumed, in every unit that is known."""
-    found = {unit.value: clock.consumed(t, unit) for unit in COUNTED}
+    found = {unit.value: clock.consumed(t, unit) for unit in units(clock)}
     return {"update": t, **{unit: _plain(amount) for unit, amount in found.items() if amount is not None}}
 
 
 def units(clock: Clock) -> list[Unit]:
     """The units besides updates that are known of the whole run."""
-    return [unit for unit in COUNTED if clock.consumed(0, unit) is not None]
+    return [unit for unit in COUNTED if clock.consumed(1, unit) is not None]
 
 
 def _plain(amount: Fraction) -> int | float:
