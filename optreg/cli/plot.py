@@ -25,6 +25,12 @@ AXES = (Unit.STEPS, Unit.TOKENS, Unit.SAMPLES, Unit.EPOCHS)
 NARROW = 0.7
 """Curves whose least value is above this part of their peak, such as betas, are drawn without the 0."""
 
+MOST_INSIDE = 4
+"""The most curves whose legend has room in the panel; that of more stands below it."""
+
+ROW = 0.3
+"""The height of a row of such a legend, in inches."""
+
 STYLES = ("-", "--", ":", "-.")
 """How the groups of a spec are drawn, so that they differ not by colour alone."""
 
@@ -178,16 +184,19 @@ def _image(lines: Sequence[Line], unit: Unit, kind: str) -> bytes:
     panels: dict[str, list[Line]] = {}
     for line in lines:
         panels.setdefault("learning rate" if line.unit == "multiplier" else line.unit, []).append(line)
-    figure = Figure(figsize=(8, 4.5 * (0.3 + 0.7 * len(panels))), layout="constrained")
-    for place, of_panel in enumerate(panels.values(), 1):
-        _draw(figure.add_subplot(len(panels), 1, place), of_panel, unit)
+    heights = [4.5 + ROW * max(0, len(each) - MOST_INSIDE) for each in panels.values()]
+    figure = Figure(figsize=(8, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+    for part, of_panel in zip(parts, panels.values(), strict=True):
+        _draw(part, of_panel, unit)
     image = BytesIO()
     figure.savefig(image, dpi=150, format=kind)
     return image.getvalue()
 
 
-def _draw(axes: Any, lines: Sequence[Line], unit: Unit) -> None:
-    """Draw the curves of one hyperparameter, with dots where phases meet."""
+def _draw(part: Any, lines: Sequence[Line], unit: Unit) -> None:
+    """Draw the curves of one hyperparameter in a part of the figure, with dots where phases meet."""
+    axes = part.subplots()
 
     def across(line: Line, steps: Sequence[int]) -> list[float]:
         return [float(line.curve.spec.clock.consumed(t, unit) or 0) for t in steps]
@@ -211,4 +220,7 @@ def _draw(axes: Any, lines: Sequence[Line], unit: Unit) -> None:
     axes.margins(x=0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    if len(lines) <= MOST_INSIDE:
+        axes.legend(framealpha=0.8, edgecolor="none")
+    else:
+        part.legend(loc="outside lower center", frameon=False)
