@@ -154,8 +154,8 @@ RECIPES = {
     "deit-b": Recipe(
         "deit",
         [
-            # 5, 300 and 310 epochs of 1,251 updates: 6,255, 375,300 and 387,810. The cosine runs from 0 to 375,300:
-            # after the warm-up it has gone 5 / 300 of its way, at 187,650 the half.
+            # 5 and 300 epochs of 1,251 updates: 6,255 and 375,300. The cosine runs from 0 to 375,300: after the warm-up
+            # it has gone 5 / 300 of its way, at 187,650 the half, an epoch before its end 299 / 300.
             *lr(
                 "head.weight",
                 {
@@ -164,8 +164,8 @@ RECIPES = {
                     6_254: 1e-6 + (1e-3 - 1e-6) * 6_254 / 6_255,
                     6_255: 1e-5 + 9.9e-4 * (1 + cos(pi / 60)) / 2,
                     187_650: 5.05e-4,
+                    374_049: 1e-5 + 9.9e-4 * (1 - cos(pi / 300)) / 2,
                     375_300: 1e-5,
-                    387_809: 1e-5,
                 },
             ),
             *has("head.weight", "blocks.11.attn.qkv.weight", weight_decay=0.05, betas=(0.9, 0.999), eps=1e-8),
