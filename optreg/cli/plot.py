@@ -97,12 +97,12 @@ def command(
     unit = Unit(axis)
     with plugins_print_to_stderr():
         loaded = {name: load_spec(file, overrides) for name, file in files.items()}
-        _refuse_metrics(loaded.values())
         _refuse_unknown(loaded, of)
         _refuse_unit(loaded, unit)
         if kind == "html":
             written: str | bytes = html_page([drawn(*each, overrides) for each in files.items()], steps, of, unit)
         else:
+            _refuse_metrics(loaded.values())
             lines = [line for name, spec in loaded.items() for line in _lines(name, spec, of or ("lr",), steps)]
     if kind != "html":
         written = _image(lines, unit, kind)

@@ -24,6 +24,7 @@ OPEN = {
     "ClipsByTheNormOfAll": "parameters may rightly be coupled",
     "DrawsLots": "updates may rightly be random",
     "LeansToOneSide": "an update may rightly lean to one side",
+    "TakesNoMetric": "a schedule alone is fed metrics if its step needs one",
     "StepsInFloat32": "a schedule alone is not asked for its end, from which that is far",
 }
 """Faults that only a formula tells from a right algorithm, though the check that is meant for them needs none."""

@@ -163,7 +163,8 @@ const CONVENTIONS = {
   optax: {rising: (t, W) => t / W},
   nanogpt: {rising: (t, W) => (t + 1) / (W + 1)},
   nanochat: {rising: (t, W) => (t + 1) / W},
-  torchtitan: {rising: (t, W) => t / W, early: 1},
+  torchtitan: {rising: (t, W) => (t + 1) / W},
+  olmo: {rising: (t, W) => t / W, early: 1},
   timm: {rising: (t, W) => t / W, covers: true},
 };
 
@@ -204,7 +205,8 @@ function scheduled(kind, section, clock, lr) {
   let settings = alone(kind, section, clock);
   const way = CONVENTIONS[section.convention];
   const W = clock.updates(section.warmup_steps ?? settings.warmup_steps ?? 0);
-  if (!way && (kind.own || !W)) return bound(kind.formula, settings);
+  const asItIs = kind.own && section.warmup_from === undefined;
+  if (!way && (asItIs || !W)) return bound(kind.formula, settings);
   let begin = -W;
   if (way && way.covers) {
     begin = 0;
@@ -217,12 +219,17 @@ function scheduled(kind, section, clock, lr) {
     if (last === W) begin += 1;
     if (last !== null) settings = {...settings, [kind.end]: Math.max(last - W, 1)};
   }
-  const start = section.warmup_from === undefined ? 0 : levelOf(section.warmup_from, lr).value;
   const rising = way ? way.rising : (t) => t / W;
   const rest = bound(kind.formula, settings);
+  const low = settings.warmup_steps ? rest(0, 1) : 0;
+  let high = settings.warmup_steps ? rest(W, 1) : 1;
+  if (settings.warmup_steps && kind.end && W === settings[kind.end]) {
+    high = W > 1 ? low + ((rest(W - 1, 1) - low) * W) / (W - 1) : 1; // at W it has ended already
+  }
+  const start = section.warmup_from === undefined ? low : levelOf(section.warmup_from, lr).value;
   return (step, base) => {
     const t = way && way.early ? step + way.early : step;
-    return t >= W ? rest(t + begin, base) : base * (start + (1 - start) * rising(t, W));
+    return t >= W ? rest(t + begin, base) : base * (start + (high - start) * rising(t, W));
   };
 }
 
