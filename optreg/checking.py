@@ -14,12 +14,15 @@ from optreg.conventions import CONVENTIONS
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.hyperparameters import complaints, names
+from optreg.level_sections import level
 from optreg.multipliers import last_step, no_drives, no_warmup, rises_in_a_line, shortened
 from optreg.on_resume import OnResume
-from optreg.phase_sections import Driven, are_phases, level, timeline, with_timelines, with_whole
+from optreg.phase_sections import Driven, are_phases, timeline
 from optreg.records import OptimizerPlugin, SchedulePlugin
 from optreg.registry import Registry
 from optreg.rule_sections import rules_of, with_own_rate
+from optreg.run_length import with_whole
+from optreg.scheduled_settings import with_timelines
 from optreg.settings_checks import (
     Span,
     complete,

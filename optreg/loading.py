@@ -13,8 +13,8 @@ from optreg.errors import Problem, SpecError
 from optreg.extending import extended
 from optreg.on_resume import OnResume
 from optreg.overrides import Overrides, override
-from optreg.phase_sections import with_whole
 from optreg.registry import Registry, default_registry
+from optreg.run_length import with_whole
 from optreg.spec import Component, Rule, Spec
 from optreg.yaml_reader import Document, read_file, read_mapping
 

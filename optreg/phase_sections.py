@@ -1,20 +1,19 @@
 """Phase sections: lists of phases in a document become timelines, of the rates or of one hyperparameter."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from optreg.clock import START, Clock, LackingError, OpenError, Point
 from optreg.entries import Kind
-from optreg.errors import Path, Problem, shown
+from optreg.errors import Path, Problem
 from optreg.formulas import factor
-from optreg.hyperparameters import complaints, defaults, is_number, names, numbers
-from optreg.quantities import Quantity, Unit, quantity, share
-from optreg.records import OptimizerPlugin, Registration, SchedulePlugin
+from optreg.hyperparameters import complaints, defaults, names
+from optreg.level_sections import level
+from optreg.quantities import Quantity, Unit, quantity
+from optreg.records import Registration, SchedulePlugin
 from optreg.registry import Registry
-from optreg.remedies import CLASS_KEYS
 from optreg.settings_checks import (
     Span,
     complete,
@@ -39,9 +38,6 @@ _INSTEAD = {
     "convention": "it is for a schedule by itself; in a list, phases of 'linear' count as optreg does",
 }
 """What a schedule by itself may state, and a phase may not, with what to write instead."""
-
-FAR = 5
-"""A plain number in a phase is a value. One that is so many times the optimizer's `lr` was meant as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -355,149 +351,5 @@ def _stand_ins(plugin: SchedulePlugin) -> dict[str, Any]:
     return {key: 0.5 if (key,) in faults else value for key, value in given.items()}
 
 
-def level(document: Document, place: Path, value: Any, base: float | None) -> tuple[Level | None, list[Problem]]:
-    """A value or a share: `2.2e-5`, `10%`.
-
-    Args:
-        document: for positions.
-        place: its place, whose last part is its key.
-        value: what is written there.
-        base: the rate of which it becomes a share, 0 if there is none; None to leave values as they are.
-    """
-    key = place[-1]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        fault = _misplaced(float(value), base)
-        if fault:
-            return None, [document.problem(place, f"'{key}' {fault}")]
-        read = Level(float(value), value == 0 and base is not None, value, document.where(place))
-        return (read.shared(base) if base else read), []
-    percent = share(value) if isinstance(value, str) else None
-    if percent is None:
-        hint = "; remove the quotes" if isinstance(value, str) and is_number(value) else ""
-        message = f"'{key}' must be a value or a share, such as 2.2e-5 or 10%, not {shown(value)}{hint}"
-        return None, [document.problem(place, message)]
-    text = value.strip()
-    if percent < 0 or percent > 10**9:
-        fault = "must not be negative" if percent < 0 else "must not be that large"
-        return None, [document.problem(place, f"'{key}' {fault}, as {text} is")]
-    return Level(float(percent / 100), True, text, document.where(place)), []
-
-
-def _misplaced(number: float, base: float | None) -> str | None:
-    """What is wrong with a number as a rate beside the optimizer's rate `base`."""
-    if not math.isfinite(number):
-        return f"must be finite, not {number}"
-    if base is None or number == 0:
-        return None
-    if number < 0:
-        return f"must not be negative, as {number:g} is"
-    if not base:
-        return "is a rate, but the optimizer states no lr above 0; write a share, such as 10%"
-    if number > FAR * base:
-        instead = f"{float(number * 100):g}%"
-        times = f"{number / base:,.4g} times the optimizer's lr ({base:g})"
-        return f"is a rate of {number:g}, {times}; write {instead} if it is a share of that"
-    return None
-
-
 _NOT_KNOWN = Quantity(Fraction(0), Unit.STEPS, 0)
 _WHOLE = Quantity(Fraction(100), Unit.SHARE, "100%")
-
-
-def with_timelines(
-    document: Document,
-    path: Path,
-    owner: str,
-    plugin: OptimizerPlugin,
-    settings: Mapping[str, Any],
-    registry: Registry,
-    clock: Clock,
-) -> tuple[dict[str, Any], list[Problem]]:
-    """The settings of an optimizer with timelines for schedules that stand in place of numbers."""
-    read: dict[str, Any] = {}
-    problems: list[Problem] = []
-    lengths = numbers(plugin.reference)
-    for key, value in settings.items():
-        place = (*path, key)
-        if key not in lengths or not _holds_a_mapping(value):
-            read[key] = value
-            if key in own_names(plugin) and _holds_a_mapping(value):
-                problems.append(document.problem(place, f"{owner}: {key} is not a number that a schedule can set"))
-                read[key] = FAULTY
-            continue
-        count = lengths[key]
-        if count is not None and not isinstance(value, tuple):
-            message = f"{owner}: {key} has {count} elements; write a list with a schedule in the place of one"
-            problems.append(document.problem(place, message))
-            read[key] = FAULTY
-            continue
-        if isinstance(value, dict) and not {"name", *CLASS_KEYS} & value.keys():
-            message = f"{owner}: {key} must be a valid number, not a mapping; a schedule in its place has a 'name'"
-            problems.append(document.problem(place, message))
-            read[key] = FAULTY
-            continue
-        if count is None:
-            found_, wrong = timeline(document, place, value, registry, clock, Driven(key))
-            read[key] = FAULTY if found_ is None else found_
-            problems += wrong
-            continue
-        items: list[Any] = []
-        for index, item in enumerate(value):
-            if _holds_a_mapping(item):
-                at = (*place, index)
-                found_, wrong = timeline(document, at, item, registry, clock, Driven(f"{key}[{index}]"))
-                items.append(FAULTY if found_ is None else found_)
-                problems += wrong
-            else:
-                items.append(item)
-        read[key] = tuple(items)
-    return read, problems
-
-
-def _holds_a_mapping(value: Any) -> bool:
-    """Whether a value is a mapping, or a list with one in it."""
-    return isinstance(value, dict) or (isinstance(value, tuple) and any(map(_holds_a_mapping, value)))
-
-
-def with_whole(document: Document, registry: Registry, clock: Clock) -> Clock:
-    """The clock with the length of the run as the section `scheduler` states it, if it does.
-
-    If it does in a unit that nothing converts, that is told there, and the length is left open here.
-    """
-    clock = replace(clock, horizon=_whole_of(document, registry, clock))
-    try:
-        _ = clock.end
-    except OpenError:
-        return clock
-    except LackingError:
-        return replace(clock, open=clock.open | {"horizon"})
-    return clock
-
-
-def _whole_of(document: Document, registry: Registry, clock: Clock) -> Quantity | None:
-    """The length of the run as the section `scheduler` states it; None if it does not, or states a share."""
-    data = document.data.get("scheduler")
-    items = data if isinstance(data, tuple) else (data,)
-    point = START
-    for item in items:
-        if not isinstance(item, dict):
-            return None
-        registration, _ = found(document, (), Kind.SCHEDULER, registry, item)
-        horizon = (
-            registration.plugin.horizon if registration and isinstance(registration.plugin, SchedulePlugin) else None
-        )
-        key = next((key for key in (*LENGTHS, horizon) if key and item.get(key) is not None), None)
-        if key is None:
-            return None
-        try:
-            length = quantity(item[key])
-            if length.unit is Unit.SHARE:
-                return None
-            if len(items) == 1:
-                return length
-            point = clock.at(length) if key == "until" else clock.after(point, length)
-        except (OpenError, ValueError):
-            return None
-    if point.exact:
-        return Quantity(*point.exact, str(point.exact[0]))
-    return Quantity(Fraction(point.update), Unit.STEPS, point.update)

@@ -10,10 +10,10 @@ from optreg.criteria import CRITERIA, TEXTS, Criterion
 from optreg.errors import Path, Problem, did_you_mean, shown
 from optreg.layers import PLACE, fault
 from optreg.origins import SCALES
-from optreg.phase_sections import with_timelines
 from optreg.quantities import quantity
 from optreg.records import OptimizerPlugin
 from optreg.registry import Registry
+from optreg.scheduled_settings import with_timelines
 from optreg.settings_checks import (
     counted,
     in_form,
