@@ -123,17 +123,19 @@ def _refuse_unknown(specs: dict[str, Spec], of: Sequence[str]) -> None:
     """Raise if no spec has a number of a name."""
     known: dict[str, None] = {}
     for spec in specs.values():
-        known |= {name: None for group in plan(spec) for name in group.values if _is_number(group.first(name))}
+        for group in plan(spec):
+            known |= {each: None for name in group.values for each in _numbers(name, group.first(name))}
     for name in of:
         if not any(chosen(spec, [name]) for spec in specs.values()):
             choices = ", ".join(known)
             raise click.BadParameter(f"no spec has a number '{name}'; choose from {choices}", param_hint="--of")
 
 
-def _is_number(value: Any) -> bool:
+def _numbers(name: str, value: Any) -> list[str]:
+    """What `--of` calls the numbers of a hyperparameter."""
     if isinstance(value, list):
-        return bool(value) and all(map(_is_number, value))
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        return [each for index, item in enumerate(value) for each in _numbers(f"{name}[{index}]", item)]
+    return [name] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def _refuse_unit(specs: dict[str, Spec], unit: Unit) -> None:

@@ -64,11 +64,11 @@ def test_the_axis_can_count_tokens_where_a_spec_says_how_many_an_update_consumes
     assert "a does not say how many epochs an update consumes; add for example 'epoch: 312 steps'" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["wieght_decay", "foreach", "betas[7]", "betas[x]", "lr[0]", ""])
+@pytest.mark.parametrize("name", ["wieght_decay", "foreach", "betas", "betas[7]", "betas[x]", "lr[0]", ""])
 def test_what_cannot_be_drawn_is_told_with_what_can(plot, name):
     result, _ = plot(COSINE, options=["--of", name])
     assert result.exit_code == 2
-    assert f"no spec has a number '{name}'; choose from lr, betas, eps, weight_decay" in result.stderr
+    assert f"no spec has a number '{name}'; choose from lr, betas[0], betas[1], eps, weight_decay" in result.stderr
 
 
 def test_joints_are_where_phases_meet_and_where_a_schedule_bends(plot):
