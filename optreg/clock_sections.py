@@ -6,9 +6,10 @@ from typing import Any
 
 from optreg.clock import FACTS, Clock, LackingError, OpenError, Point, begun
 from optreg.errors import Path, Position, Problem, SpecError, did_you_mean
-from optreg.quantities import TRAINER, Quantity, Size, Unit, quantity, size
+from optreg.quantities import TRAINER, Quantity, Size, Unit, is_meant, quantity, size
 from optreg.yaml_reader import FAULTY, Document, read_mapping
 
+_LENGTHS = {"horizon": "100_000 or '10T tokens'", "epoch": "'312 steps' or '1_281_167 samples'"}
 STAGE_KEYS = ("size", "for", "until")
 
 BY_TRAINER = Position("facts")
@@ -78,12 +79,12 @@ def _length(document: Document, key: str, value: Any) -> tuple[Quantity | None, 
     try:
         found = quantity(value)
         if found.unit is Unit.SHARE or found.unit is own:
-            raise ValueError(f"must be a length of its own, not '{found}'")
+            raise ValueError(f"must be a length of its own, such as {_LENGTHS[key]}, not '{found}'")
         if found.amount <= 0:
             raise ValueError("must be more than nothing")
     except ValueError as error:
-        can_be_left = isinstance(value, str | None) and document.where((key,)) != BY_TRAINER
-        hint = f"; write '{key}: {TRAINER}' if only the trainer knows it" if can_be_left else ""
+        is_unsaid = isinstance(value, str | None) and not is_meant(value) and document.where((key,)) != BY_TRAINER
+        hint = f"; write '{key}: {TRAINER}' if only the trainer knows it" if is_unsaid else ""
         return None, [document.problem((key,), f"'{key}' {error}{hint}")]
     return found, []
 

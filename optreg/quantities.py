@@ -205,7 +205,10 @@ def size(value: Any) -> Size:
             known = _QUANTITY.fullmatch(part)
             if known and not (known["share"] or known["unit"]):
                 raise ValueError(f"has no unit in {shown(part)}; write '{part} tokens' or '{part} samples'")
-            if not known or (known["share"] or known["unit"]) not in _WORDS:
+            if not known:
+                remedy = _with_blanks_right(part)
+                raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}{remedy}")
+            if (known["share"] or known["unit"]) not in _WORDS:
                 _read(part)  # says what is wrong with it
         raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
     first, each = _read(found["first"]), _read(found["each"]) if found["each"] else None
