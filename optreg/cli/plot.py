@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from optreg.cli.curve import Curve
+from optreg.cli.curve import Curve, refuse_open
 from optreg.cli.files import OutputFile
 from optreg.cli.output import overrides_option, plugins_print_to_stderr
 from optreg.cli.page import drawn, html_page
@@ -91,6 +91,8 @@ def command(
     unit = Unit(axis)
     with plugins_print_to_stderr():
         loaded = {name: load_spec(file, overrides) for name, file in files.items()}
+        for name, spec in loaded.items():
+            refuse_open(spec, files[name])
         _refuse_metrics(loaded.values())
         _refuse_unknown(loaded, of)
         _refuse_unit(loaded, unit)

@@ -87,3 +87,13 @@ def test_a_narrow_range_is_drawn_without_the_zero(plot):
     )
     assert "0.90" in texts
     assert "0.0" not in texts
+
+
+def test_the_spec_that_waits_for_its_trainer_is_named_with_an_override(plot):
+    waiting = "optimizer: {name: adamw, lr: 1e-3}\nhorizon: trainer\nscheduler: {name: cosine}\n"
+    remedy = "the horizon is left to the trainer; to see the run, add for example --set horizon=10_000"
+    result, _ = plot(COSINE, waiting)
+    assert (result.exit_code, result.stderr) == (1, f"error: b.yaml: {remedy}\n")
+    assert plot(COSINE, waiting, options=["--set", "horizon=10_000"])[0].exit_code == 0
+    result = CliRunner().invoke(main, ["diff", "b.yaml", "a.yaml"])
+    assert (result.exit_code, result.stderr) == (1, f"error: b.yaml: {remedy}\n")
