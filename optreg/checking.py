@@ -13,7 +13,7 @@ from optreg.clock_sections import check_clock
 from optreg.conventions import CONVENTIONS
 from optreg.entries import Kind
 from optreg.errors import Path, Problem, did_you_mean, shown
-from optreg.hyperparameters import complaints, names
+from optreg.hyperparameters import complaints, defaults, names
 from optreg.level_sections import level
 from optreg.multipliers import last_step, no_drives, no_warmup, rises_in_a_line, shortened
 from optreg.on_resume import OnResume
@@ -144,6 +144,10 @@ def check_part(
             problems += in_ways
             if plugin.horizon and plugin.horizon not in settings and (clock.horizon or "horizon" in clock.open):
                 settings[plugin.horizon] = "100%"
+            elif plugin.horizon and plugin.horizon not in {*settings, *defaults(plugin.reference)}:
+                message = f"{name} needs '{plugin.horizon}', which has no default; add it, or the section 'horizon'"
+                problems.append(document.problem((*path, plugin.horizon), message))
+                settings[plugin.horizon] = FAULTY
         span = Span(end=last_point(plugin, settings, clock)) if isinstance(plugin, SchedulePlugin) else Span()
         settings, in_counts = counted(document, path, name, plugin, settings, clock, span)
         problems += [*in_counts, *unknown_keys(document, path, name, settings, own_names(plugin))]

@@ -6,10 +6,14 @@ from typing import Any
 
 from optreg.clock import FACTS, Clock, LackingError, OpenError, Point, begun
 from optreg.errors import Path, Position, Problem, SpecError, did_you_mean
-from optreg.quantities import TRAINER, Quantity, Size, Unit, quantity, size
+from optreg.quantities import TRAINER, Quantity, Size, Unit, is_meant, quantity, size
 from optreg.yaml_reader import FAULTY, Document, read_mapping
 
+_LENGTHS = {"horizon": "100_000 or '10T tokens'", "epoch": "'312 steps' or '1_281_167 samples'"}
 STAGE_KEYS = ("size", "for", "until")
+
+BY_TRAINER = Position("facts")
+"""Where a fact stands that the trainer gives."""
 
 
 def with_facts(document: Document, facts: Mapping[str, Any]) -> Document:
@@ -21,16 +25,14 @@ def with_facts(document: Document, facts: Mapping[str, Any]) -> Document:
     if not isinstance(facts, Mapping):
         what = type(facts).__name__  # type: ignore[unreachable]  # callers may have no type checker
         raise SpecError([Problem(None, f"facts are a mapping such as {{'horizon': 10_000}}, not {what}")])
-    where = Position("facts")
-    problems = [
-        Problem(where, f"there is no fact '{key}'{did_you_mean(str(key), FACTS)}") for key in facts if key not in FACTS
-    ]
+    strange = [key for key in facts if key not in FACTS]
+    problems = [Problem(BY_TRAINER, f"there is no fact '{key}'{did_you_mean(str(key), FACTS)}") for key in strange]
     given = read_mapping({key: value for key, value in facts.items() if key in FACTS and value is not None})
-    problems += [Problem(where, problem.message) for problem in given.problems]
+    problems += [Problem(BY_TRAINER, problem.message) for problem in given.problems]
     for key, value in given.data.items():
         stated = document.data.get(key, TRAINER) if isinstance(document.data, dict) else FAULTY
         if stated is None or stated == TRAINER:
-            document = document.put((key,), value, where)
+            document = document.put((key,), value, BY_TRAINER)
         elif FAULTY not in (stated, value) and _meaning(key, stated) != _meaning(key, value):
             message = f"the spec says {_shown(stated)}, but the trainer says {_shown(value)}; write '{key}: {TRAINER}'"
             problems.append(document.problem((key,), f"{message}, or give the trainer the same"))
@@ -77,11 +79,12 @@ def _length(document: Document, key: str, value: Any) -> tuple[Quantity | None, 
     try:
         found = quantity(value)
         if found.unit is Unit.SHARE or found.unit is own:
-            raise ValueError(f"must be a length of its own, not '{found}'")
+            raise ValueError(f"must be a length of its own, such as {_LENGTHS[key]}, not '{found}'")
         if found.amount <= 0:
             raise ValueError("must be more than nothing")
     except ValueError as error:
-        hint = f"; write '{key}: {TRAINER}' if only the trainer knows it" if isinstance(value, str | None) else ""
+        is_unsaid = isinstance(value, str | None) and not is_meant(value) and document.where((key,)) != BY_TRAINER
+        hint = f"; write '{key}: {TRAINER}' if only the trainer knows it" if is_unsaid else ""
         return None, [document.problem((key,), f"'{key}' {error}{hint}")]
     return found, []
 
@@ -143,7 +146,9 @@ def _end_of_stage(
         end = clock.after(begin, length) if key == "for" else clock.at(length)
         if end.update <= begin.update:
             where = f"leads to update {end.update:,}, but the stage begins at update {begin.update:,}"
-            raise ValueError(f"{where}; make it longer, or leave the stage out")
+            counted = "'until' is counted from the beginning of the run"
+            remedy = counted if key == "until" else "make it longer, or leave the stage out"
+            raise ValueError(f"{where}; {remedy}")
     except OpenError:
         return None, []
     except LackingError as error:

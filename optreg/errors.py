@@ -191,6 +191,8 @@ def closest(word: str, choices: Iterable[str]) -> str | None:
     choices = list(choices)
     if (same := _OTHER_WORDS.get(word.lower())) in choices:
         return same
+    if same := next((choice for choice in choices if choice.lower().endswith(f".{word.lower()}")), None):
+        return same
     return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0.6)), None)
 
 

@@ -140,7 +140,8 @@ class _Reader:
     ) -> None:
         begin = self.ended
         warmup, line_end = self._warmup(path, data, plugin, name)
-        start, to = (self._level(path, key, data.get(key)) for key in ("from", "to"))
+        start = self._level(path, "from", data.get("from"))
+        to = self._level(path, "to", data.get("to")) if _goes_to_levels(plugin) else None
         start = self._start(path, data, start, warmup, name)
         self._refuse_levels(path, data, plugin, name)
         length, end = self._length(path, data, plugin, name)
@@ -209,7 +210,7 @@ class _Reader:
             if key in data:
                 message = f"in a phase, 'from' and 'to' take the place of {name}'s '{key}'"
                 self.problem((*path, key), f"{message}; write for example 'to: 10%'", key=True)
-        if "to" in data and (plugin.traits.levels is None or not plugin.horizon):
+        if "to" in data and not _goes_to_levels(plugin):
             reason = "it has no end" if not plugin.horizon else "its plugin does not declare that it goes to a level"
             self.problem((*path, "to"), f"{name} cannot be told where to go: {reason}; leave 'to' out", key=True)
 
@@ -349,6 +350,11 @@ def _stand_ins(plugin: SchedulePlugin) -> dict[str, Any]:
     given = {key: value for key, value in first_and_last.items() if key not in defaults(plugin.reference)}
     faults = {complaint.path[:1] for complaint in complaints(plugin.reference, given, plugin.name)}
     return {key: 0.5 if (key,) in faults else value for key, value in given.items()}
+
+
+def _goes_to_levels(plugin: SchedulePlugin) -> bool:
+    """Whether a phase of the schedule can say `to`."""
+    return plugin.traits.levels is not None and bool(plugin.horizon)
 
 
 _NOT_KNOWN = Quantity(Fraction(0), Unit.STEPS, 0)

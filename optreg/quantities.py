@@ -127,13 +127,15 @@ def _read(text: str) -> Quantity:
         raise ValueError(f"must be a quantity, such as {EXAMPLES}, not {shown(text)}{_with_blanks_right(text)}")
     number, suffix, word = found["number"], found["suffix"], found["share"] or found["unit"]
     if suffix not in _SUFFIXES:
-        raise ValueError(f"ends its number with '{suffix}' in {shown(text)}; a suffix is k, M, B or T")
+        meant = {"G": "B"}.get(suffix.upper(), suffix.upper())
+        remedy = f"; write '{number}{meant} {word or Unit.TOKENS}'" if meant in _SUFFIXES else ""
+        raise ValueError(f"ends its number with '{suffix}' in {shown(text)}; a suffix is k, M, B or T{remedy}")
     plain = f"{number}{suffix}"
-    if word is None:
+    if word is None and not number.startswith("-"):
         whole = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
-        updates = f"{int(whole):_}" if whole.denominator == 1 and whole >= 0 else "2_000"
+        updates = f"{int(whole):_}" if whole.denominator == 1 else "2_000"
         raise ValueError(f"has no unit in {shown(text)}; write {updates} for updates, or '{plain} tokens'")
-    if word not in _WORDS:
+    if word is not None and word not in _WORDS:
         other = _OTHER_WORDS.get(word.lower())
         near = (
             f"; write '{plain} {other}'"
@@ -141,9 +143,9 @@ def _read(text: str) -> Quantity:
             else did_you_mean(word, [unit.value for unit in (Unit.STEPS, Unit.TOKENS, Unit.SAMPLES, Unit.EPOCHS)])
         )
         raise ValueError(f"has the unknown unit '{word}' in {shown(text)}{near}")
-    unit = _WORDS[word]
-    if number.startswith("-"):
+    if word is None or number.startswith("-"):
         raise ValueError(f"must not be negative, as '{text}' is")
+    unit = _WORDS[word]
     if suffix and unit is Unit.SHARE:
         raise ValueError(f"has the suffix '{suffix}' before '%' in {shown(text)}; write the number out")
     amount = Fraction(number.replace("_", "")) * _SUFFIXES[suffix]
@@ -203,7 +205,10 @@ def size(value: Any) -> Size:
             known = _QUANTITY.fullmatch(part)
             if known and not (known["share"] or known["unit"]):
                 raise ValueError(f"has no unit in {shown(part)}; write '{part} tokens' or '{part} samples'")
-            if not known or (known["share"] or known["unit"]) not in _WORDS:
+            if not known:
+                remedy = _with_blanks_right(part)
+                raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}{remedy}")
+            if (known["share"] or known["unit"]) not in _WORDS:
                 _read(part)  # says what is wrong with it
         raise ValueError(f"must be what one update consumes, such as {SIZES}, not {shown(value)}")
     first, each = _read(found["first"]), _read(found["each"]) if found["each"] else None

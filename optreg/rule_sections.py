@@ -111,7 +111,7 @@ class _Reader:
         settings |= self._rates(optimizers) | self._freeze()
         if own is not None:
             settings["optimizer"] = own
-        if not self.item.keys() - {*CRITERIA, "not", "layers", "embeddings"}:
+        if not self.item.keys() - {*CRITERIA, "not"}:  # of layers, it is told that their decay is missing
             self.problem((), "the rule sets nothing; add a setting, such as 'weight_decay: 0'")
         where = self.document.where(self.path)
         return Rule(asked, tuple(settings.items()), excluded, layers, embeddings, where)
@@ -171,7 +171,7 @@ class _Reader:
         if items is None:
             self.problem((key,), f"'{key}' must be {TEXTS.words}")
             return ()
-        if "layer_decay" not in self.item:
+        if "layer_decay" not in self.item and (key == "layers" or "layers" not in self.item):
             self.problem(
                 (key,), f"'{key}' is there for a decay of the rate by layer; add 'layer_decay: 0.75'", key=True
             )

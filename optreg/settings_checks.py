@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from optreg.clock import FACTS, START, Clock, LackingError, OpenError, Point
 from optreg.entries import Kind
-from optreg.errors import Path, Position, Problem, UnknownPluginError
+from optreg.errors import Path, Position, Problem, UnknownPluginError, closest
 from optreg.formulas import factor
 from optreg.hyperparameters import complaints, counts, defaults, names, taken
 from optreg.multipliers import WarmUpSettings, parts
@@ -33,6 +33,9 @@ def found(
         remedy = for_class(data[foreign], [entry.name for entry in registry.usable(kind)])
         message = f"'{foreign}' names a class, but a spec names a plugin; {remedy} and the hyperparameters beside it"
         return None, [document.problem((*path, foreign), message, key=True)]
+    if "name" not in data and (typo := closest("name", data)):
+        message = f"the {kind}'s 'name' is missing; did you mean it by '{typo}'?"
+        return None, [document.problem((*path, typo), message, key=True)]
     if not isinstance(name, str):
         choices = ", ".join(entry.name for entry in registry.usable(kind))
         said = "must be a string" if "name" in data else "is missing"

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from optreg.errors import OptregError, PluginError, SpecError, plugin_code, raised
+from optreg.errors import OptregError, PluginError, Position, Problem, SpecError, plugin_code, raised
 from optreg.hyperparameters import counts
 from optreg.multipliers import curve as curve_of_timeline
 from optreg.multipliers import multiplier, no_warmup
 from optreg.records import SchedulePlugin
-from optreg.spec import Component, Spec, Timeline, left_open
+from optreg.spec import Component, Spec, Timeline
 
 REST = "(all others)"
 """The group of the parameters that no rule matches."""
@@ -234,10 +234,17 @@ def factor(spec: Spec, base_lr: float) -> Callable[[int], float]:
     return lambda t: base_lr * schedule(t)
 
 
-def refuse_open(spec: Spec) -> None:
-    """Raise SpecError if the spec leaves to the trainer what its curves need."""
+def refuse_open(spec: Spec, file: str | None = None) -> None:
+    """Raise SpecError if the spec, of a file, leaves to the trainer what its curves need."""
     if spec.open:
-        raise SpecError([left_open(fact) for fact in sorted(spec.open)])
+        where = Position(file) if file else None
+        raise SpecError([Problem(where, left_open(fact)) for fact in sorted(spec.open)])
+
+
+def left_open(fact: str) -> str:
+    """What to do on the command line about a fact that is left to the trainer."""
+    examples = {"horizon": "horizon=10_000", "batch": "'batch=4M tokens'", "epoch": "'epoch=312 steps'"}
+    return f"the {fact} is left to the trainer; to see the run, add for example --set {examples[fact]}"
 
 
 def _base_lr(spec: Spec) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from optreg.cli.curve import Curve, StepError
+from optreg.cli.curve import Curve, StepError, refuse_open
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
 from optreg.cli.plan import DEFAULT, constant, group_curves, plan
 from optreg.loading import load_spec
@@ -120,7 +120,10 @@ def command(context: click.Context, a: str, b: str, overrides: tuple[str, ...], 
     step that a spec names. What rounding alone makes different does not count.
     """
     with plugins_print_to_stderr():
-        found = differences(load_spec(a, overrides), load_spec(b, overrides))
+        specs = [load_spec(file, overrides) for file in (a, b)]
+        for file, spec in zip((a, b), specs, strict=True):
+            refuse_open(spec, file)
+        found = differences(*specs)
     if as_json:
         click.echo(json.dumps(_plain({"a": a, "b": b, **asdict(found)}), indent=2))
     else:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import yaml
 
-from optreg.cli.curve import REST, Curve, StepError, curve
+from optreg.cli.curve import REST, Curve, StepError, curve, left_open
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
 from optreg.cli.plan import (
     GroupPlan,
@@ -26,10 +26,10 @@ from optreg.cli.plan import (
 )
 from optreg.cli.why import why
 from optreg.clock import OpenError
-from optreg.errors import SpecError
+from optreg.errors import Problem, SpecError
 from optreg.groups import Group, fitting, partition
 from optreg.loading import load_spec
-from optreg.spec import Spec, Timeline, left_open
+from optreg.spec import Spec, Timeline
 
 
 @click.command("explain")
@@ -78,7 +78,7 @@ def command(
         _tell_spec(resolved)
         click.echo()
         for fact in sorted(resolved.open):
-            click.echo(f"the {fact} is left to the trainer; to see the run, add for example --set {EXAMPLES[fact]}")
+            click.echo(left_open(fact))
         return
     with plugins_print_to_stderr():
         rates = curve(resolved)
@@ -99,10 +99,6 @@ def command(
     if model:
         click.echo()
         table(("group", "tensors", "parameters", "settings"), groups)
-
-
-EXAMPLES = {"horizon": "horizon=10_000", "batch": "'batch=4M tokens'", "epoch": "'epoch=312 steps'"}
-"""Overrides for what the trainer knows."""
 
 
 def _tell_spec(spec: Spec) -> None:
@@ -155,7 +151,7 @@ def _update(spec: Spec, text: str) -> int:
     try:
         return point(spec.clock, text)
     except OpenError as error:
-        raise SpecError([left_open(error.fact)]) from error
+        raise SpecError([Problem(None, left_open(error.fact))]) from error
     except ValueError as error:
         raise click.BadParameter(f"{text}: {error}", param_hint="--at") from error
 

@@ -64,8 +64,7 @@ class GroupPlan:
 def plan(spec: Spec) -> list[GroupPlan]:
     """The default group, and one for each rule as if no other rule touched its parameters.
 
-    How many layers there are is not known without a model: a rate that decays by layer is that of the parameters above
-    all layers.
+    How many layers there are is not known without a model: a rate that decays by layer is that of the last layer.
 
     Raises:
         SpecError: the spec leaves to the trainer what its schedules need.
@@ -94,16 +93,14 @@ def _name(group: Group) -> str:
 def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, Any]) -> GroupPlan:
     """The plan of one group.
 
-    How far `layer_decay` scales a rate depends on the model; the plan is that of the last layer.
-
     Args:
         spec: whose schedule it follows.
         name: what it is called.
         component: its optimizer.
-        own: the settings that differ from the optimizer's, and `lr_scale`; errors as in `plan`.
+        own: the settings that differ from the optimizer's, and `lr_scale` and `layer_decay`; errors as in `plan`.
     """
     settings = {key: value for key, value in {**component.settings, **own}.items() if key in _known(component)}
-    scale = own.get("lr_scale", 1.0)
+    scale = own.get("lr_scale", 1.0) * own.get("layer_decay", 1.0)
     if "lr" in settings and scale != 1:
         settings["lr"] = (
             settings["lr"].scaled(scale) if isinstance(settings["lr"], Timeline) else settings["lr"] * scale
@@ -185,7 +182,7 @@ def _has_its_own(spec: Spec, group: str, of: str) -> bool:
     """Whether the rule that makes a group says something of a hyperparameter."""
     rule = next(rule for rule in spec.groups if str(rule) == group)
     stated = rule.settings.keys()
-    rates = {"lr_scale", "freeze"}
+    rates = {"lr_scale", "layer_decay", "freeze"}
     return bool(rule.optimizer) or of.partition("[")[0] in stated or (of == "lr" and not stated.isdisjoint(rates))
 
 

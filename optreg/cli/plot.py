@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from optreg.cli.curve import Curve
+from optreg.cli.curve import Curve, refuse_open
 from optreg.cli.files import OutputFile
 from optreg.cli.output import overrides_option, plugins_print_to_stderr
 from optreg.cli.page import drawn, html_page
@@ -97,6 +97,8 @@ def command(
     unit = Unit(axis)
     with plugins_print_to_stderr():
         loaded = {name: load_spec(file, overrides) for name, file in files.items()}
+        for name, spec in loaded.items():
+            refuse_open(spec, files[name])
         _refuse_unknown(loaded, of)
         _refuse_unit(loaded, unit)
         if kind == "html":
@@ -129,17 +131,19 @@ def _refuse_unknown(specs: dict[str, Spec], of: Sequence[str]) -> None:
     """Raise if no spec has a number of a name."""
     known: dict[str, None] = {}
     for spec in specs.values():
-        known |= {name: None for group in plan(spec) for name in group.values if _is_number(group.first(name))}
+        for group in plan(spec):
+            known |= {each: None for name in group.values for each in _numbers(name, group.first(name))}
     for name in of:
         if not any(chosen(spec, [name]) for spec in specs.values()):
             choices = ", ".join(known)
             raise click.BadParameter(f"no spec has a number '{name}'; choose from {choices}", param_hint="--of")
 
 
-def _is_number(value: Any) -> bool:
+def _numbers(name: str, value: Any) -> list[str]:
+    """What `--of` calls the numbers of a hyperparameter."""
     if isinstance(value, list):
-        return bool(value) and all(map(_is_number, value))
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        return [each for index, item in enumerate(value) for each in _numbers(f"{name}[{index}]", item)]
+    return [name] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def _refuse_unit(specs: dict[str, Spec], unit: Unit) -> None:

@@ -552,6 +552,19 @@ def test_groups_are_scaled_frozen_and_given_optimizers_of_their_own(show):
     assert load_spec("copied.yaml") == load_spec("a.yaml", overrides)
 
 
+def test_a_decay_by_layer_is_drawn_for_the_last_layer(show):
+    page = show(
+        "optimizer: {name: adamw, lr: 1e-3}\n"
+        "groups: [{layers: 'h.{layer}.*', layer_decay: 0.75, lr_scale: 2}]\n"
+        "scheduler: {name: constant}\n"
+    )
+    assert page.locator("#charts td").all_inner_texts() == ["0.001", "0.0015"]
+    page.get_by_label("groups.0.layer_decay", exact=True).fill("0.5")
+    assert settled(page).locator("#charts td").all_inner_texts() == ["0.001", "0.001"]
+    Path("copied.yaml").write_text(yaml_of(page))
+    assert load_spec("copied.yaml") == load_spec("a.yaml", ["groups.0.layer_decay=0.5"])
+
+
 def test_an_override_of_the_command_line_is_part_of_the_spec(show):
     Path("base.yaml").write_text(PHASES)
     page = show("extends: base.yaml\n", options=["--set", "scheduler.2.to=1e-5", "--set", "optimizer.lr=1e-3"])

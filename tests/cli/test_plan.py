@@ -33,3 +33,15 @@ def test_every_group_has_the_values_that_a_built_run_has_at_every_update():
         model(torch.ones(1, 2)).sum().backward()
         optimizer.step()
         scheduler.step()
+
+
+def test_a_rate_that_decays_by_layer_is_that_of_the_last_layer():
+    model = torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(3)))
+    spec = {
+        "optimizer": {"name": "adamw", "lr": 0.1},
+        "groups": [{"layers": "{layer}.*", "layer_decay": 0.75, "lr_scale": 2.0}],
+    }
+    optimizer = optreg.build(spec, model).optimizer
+    last = next(group for group in optimizer.param_groups if "2.weight" in group["param_names"])
+    assert last["lr"] == pytest.approx(0.15)
+    assert plan(optreg.load_spec(spec))[1].at(0)["lr"] == last["lr"]

@@ -64,11 +64,11 @@ def test_the_axis_can_count_tokens_where_a_spec_says_how_many_an_update_consumes
     assert "a does not say how many epochs an update consumes; add for example 'epoch: 312 steps'" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["wieght_decay", "foreach", "betas[7]", "betas[x]", "lr[0]", ""])
+@pytest.mark.parametrize("name", ["wieght_decay", "foreach", "betas", "betas[7]", "betas[x]", "lr[0]", ""])
 def test_what_cannot_be_drawn_is_told_with_what_can(plot, name):
     result, _ = plot(COSINE, options=["--of", name])
     assert result.exit_code == 2
-    assert f"no spec has a number '{name}'; choose from lr, betas, eps, weight_decay" in result.stderr
+    assert f"no spec has a number '{name}'; choose from lr, betas[0], betas[1], eps, weight_decay" in result.stderr
 
 
 def test_joints_are_where_phases_meet_and_where_a_schedule_bends(plot):
@@ -87,3 +87,13 @@ def test_a_narrow_range_is_drawn_without_the_zero(plot):
     )
     assert "0.90" in texts
     assert "0.0" not in texts
+
+
+def test_the_spec_that_waits_for_its_trainer_is_named_with_an_override(plot):
+    waiting = "optimizer: {name: adamw, lr: 1e-3}\nhorizon: trainer\nscheduler: {name: cosine}\n"
+    remedy = "the horizon is left to the trainer; to see the run, add for example --set horizon=10_000"
+    result, _ = plot(COSINE, waiting)
+    assert (result.exit_code, result.stderr) == (1, f"error: b.yaml: {remedy}\n")
+    assert plot(COSINE, waiting, options=["--set", "horizon=10_000"])[0].exit_code == 0
+    result = CliRunner().invoke(main, ["diff", "b.yaml", "a.yaml"])
+    assert (result.exit_code, result.stderr) == (1, f"error: b.yaml: {remedy}\n")

@@ -242,15 +242,17 @@ def test_the_sections_of_a_spec_convert_as_counting_does(ramp, horizon, unit, wa
 
 FAULTS = {
     "horizon: 0": "2:10: 'horizon' must be more than nothing",
-    "horizon: 10k": "2:10: 'horizon' has no unit in '10k'; write 10_000 for updates, or '10k tokens'; write 'horizon: trainer' if only the trainer knows it",
-    "horizon: 50%": "2:10: 'horizon' must be a length of its own, not '50%'",
+    "horizon: 10k": "2:10: 'horizon' has no unit in '10k'; write 10_000 for updates, or '10k tokens'",
+    "horizon: later": "2:10: 'horizon' must be a quantity, such as 100_000, '10T tokens', '4_096_000 samples', '40 epochs' or '3%', not 'later'; write 'horizon: trainer' if only the trainer knows it",
+    "horizon: 50%": "2:10: 'horizon' must be a length of its own, such as 100_000 or '10T tokens', not '50%'",
     "horizon: [1]": "2:10: 'horizon' must be a quantity, such as 100_000, '10T tokens', '4_096_000 samples', '40 epochs' or '3%', not a list",
     "horizon: 5 epochs": "2:10: '5 epochs' needs the length of an epoch; add 'epoch: 1_281_167 samples'",
     "horizon: 5 tokens": "2:10: '5 tokens' needs the tokens of an update, but the batch is not stated",
-    "epoch: 3 epochs": "2:8: 'epoch' must be a length of its own, not '3 epochs'",
-    "epoch: 3%": "2:8: 'epoch' must be a length of its own, not '3%'",
+    "epoch: 3 epochs": "2:8: 'epoch' must be a length of its own, such as '312 steps' or '1_281_167 samples', not '3 epochs'",
+    "epoch: 3%": "2:8: 'epoch' must be a length of its own, such as '312 steps' or '1_281_167 samples', not '3%'",
     "epoch: 0 samples": "2:8: 'epoch' must be more than nothing",
     "epoch: trainers": "2:8: 'epoch' must be a quantity",
+    "batch: 4 M tokens": "2:8: 'batch' must be what one update consumes, such as '4M tokens', '1024 samples' or '2048 samples of 4096 tokens', not '4 M tokens'; write '4M tokens'",
     "batch: 4M": "2:8: 'batch' has no unit in '4M'; write '4M tokens' or '4M samples'",
     "batch: 0 tokens": "2:8: 'batch' must be made of whole numbers above zero, not '0 tokens'",
     "batch: []": "2:8: the ramp has no stage; begin with '- size: 4M tokens'",
@@ -261,8 +263,8 @@ FAULTS = {
     "batch: [{size: 4M tokens, til: 5}]": "2:27: a stage has no 'til'; did you mean 'until'?",
     "batch: [{size: 4M tokens}, {size: 8M tokens}]": "2:9: only the last stage of a ramp is open; add 'until: 252M tokens' or 'for: 1000 steps'",
     "batch: [{size: 4M tokens, for: 3, until: 5}, {size: 8M tokens}]": "2:35: a stage has 'for' or 'until', not both",
-    "batch: [{size: 4M tokens, until: 5}, {size: 8M tokens, until: 3}, {size: 9M tokens}]": "2:63: 'until' leads to update 3, but the stage begins at update 5; make it longer, or leave the stage out",
-    "batch: [{size: 4M tokens, for: 0 steps}, {size: 8M tokens}]": "2:32: 'for' leads to update 0, but the stage begins at update 0",
+    "batch: [{size: 4M tokens, until: 5}, {size: 8M tokens, until: 3}, {size: 9M tokens}]": "2:63: 'until' leads to update 3, but the stage begins at update 5; 'until' is counted from the beginning of the run",
+    "batch: [{size: 4M tokens, for: 0 steps}, {size: 8M tokens}]": "2:32: 'for' leads to update 0, but the stage begins at update 0; make it longer, or leave the stage out",
     "batch: [{size: 4M tokens, until: 5 samples}, {size: 8M tokens}]": "2:34: '5 samples' needs the samples of an update, but 'batch' says '4M tokens'",
     "batch: [{size: 4M tokens, until: 10k}, {size: 8M tokens}]": "2:34: 'until' has no unit in '10k'",
     "batch: [{size: 4M tokens, until: 9}]": "2:27: the ramp ends at update 9, before the run does; leave 'until' out of its last stage",
@@ -300,7 +302,8 @@ FACTS = "horizon: 100\nbatch: trainer\nscheduler: {name: cosine, total_steps: 40
         ({"horizon": "3 epochs"}, "run.yaml:2:10: the spec says '100', but the trainer says '3 epochs'"),
         ({"horizon": [1]}, "run.yaml:2:10: the spec says '100', but the trainer says something else"),
         ({"epoch": 0}, "facts: 'epoch' must be more than nothing"),
-        ({"epoch": "10k"}, "facts: 'epoch' has no unit in '10k'"),
+        ({"epoch": "later"}, "facts: 'epoch' must be a quantity"),
+        ({"epoch": "10k"}, "facts: 'epoch' has no unit in '10k'; write 10_000 for updates, or '10k tokens'"),
         ({"batch": 5}, "facts: 'batch' must be what one update consumes"),
         ({"epoch": "3 samples"}, None),
         ({"epoch": "3 samples", "batch": "3 tokens"}, "run.yaml:4:40: cosine: '40 epochs' needs the samples of an update"),
@@ -315,6 +318,7 @@ def test_a_fact_is_checked_as_if_the_spec_said_it(tmp_path, facts, message):
         load(FACTS, tmp_path, **facts)
     assert len(caught.value.problems) == 1
     assert message in str(caught.value)
+    assert "if only the trainer knows it" not in str(caught.value).partition("facts: ")[2]
 
 
 def test_the_trainer_may_say_what_the_spec_says_in_other_words(tmp_path):

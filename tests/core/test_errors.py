@@ -22,6 +22,7 @@ def test_errors_survive_pickling_as_data_loader_workers_do_it():
     [
         ("lr", [], ""),
         ("foreech", ["lr", "foreach"], "; did you mean 'foreach'?"),
+        ("muon", ["momentum", "torch.muon"], "; did you mean 'torch.muon'?"),
         ("x", ["a", "b"], "; choose from: a, b"),
     ],
 )

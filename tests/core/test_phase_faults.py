@@ -80,7 +80,7 @@ OF_PHASES = {
         "4:27: in a phase, 'from' and 'to' take the place of linear's 'start_factor'; write for example 'to: 10%'",
         "5:20: in a phase, 'from' and 'to' take the place of constant's 'factor'; write for example 'to: 10%'",
     ],
-    "- {name: exponential, gamma: .9, for: 10, to: 10%}\n- {name: one_cycle, warmup_steps: 2, for: 10, to: 10%}\n- {name: constant, to: 10%}": [
+    "- {name: exponential, gamma: .9, for: 10, to: 10%}\n- {name: one_cycle, warmup_steps: 2, for: 10, to: 10%}\n- {name: constant, to: 10}": [
         "3:43: exponential cannot be told where to go: it has no end; leave 'to' out",
         "4:47: one_cycle cannot be told where to go: its plugin does not declare that it goes to a level; leave 'to' out",
         "5:20: constant cannot be told where to go: it has no end; leave 'to' out",
@@ -99,6 +99,7 @@ OF_PHASES = {
         "4:10: there is no scheduler 'nope'; choose from: constant, ",
         "5:3: the scheduler's 'name' is missing; choose from: constant, ",
     ],
+    "- {nam: cosine, for: 3}": ["3:4: the scheduler's 'name' is missing; did you mean it by 'nam'?"],
     "- {name: cosine, for: 10, convention: nanogpt, warmup_from: 3%}": [
         "3:27: a phase has no 'convention'; it is for a schedule by itself; in a list, phases of 'linear' count as optreg does",
         "3:48: a phase has no 'warmup_from'; write the rise as a phase of its own, such as {name: linear, from: 1%, for: 1000, to: 100%}",

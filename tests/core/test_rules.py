@@ -297,7 +297,9 @@ def test_a_hole_in_the_numbers_of_layers_is_told():
 def test_layers_and_their_decay_belong_together():
     without = told({"layers": "blocks.{layer}.*", "embeddings": "pos_embed", "lr": 0.5})
     remedy = "is there for a decay of the rate by layer; add 'layer_decay: 0.75'"
-    assert without == [f"groups.0.layers: 'layers' {remedy}", f"groups.0.embeddings: 'embeddings' {remedy}"]
+    assert without == [f"groups.0.layers: 'layers' {remedy}"]
+    assert told({"layers": "blocks.{layer}.*"}) == [f"groups.0.layers: 'layers' {remedy}"]
+    assert told({"match": "*", "embeddings": "pos_embed"}) == [f"groups.0.embeddings: 'embeddings' {remedy}"]
     assert told({"match": "*", "layer_decay": 0.5}) == [
         "groups.0.layer_decay: 'layer_decay' needs the patterns of the layers; add layers: 'blocks.{layer}.*'"
     ]

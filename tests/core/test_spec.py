@@ -76,7 +76,7 @@ def test_a_file_a_mapping_and_the_resolved_spec_say_the_same(file):
         ("100_000", "100.5", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 100.5"),
         ("100_000", "1e30", "run.yaml:12:16: warmup_cosine: total_steps must be a valid integer, not 1e+30"),
         ("100_000", "-1e3", "run.yaml:12:16: warmup_cosine: total_steps must be greater than or equal to 1, not -1000"),
-        ("  total_steps: 100_000\n", "", "run.yaml:10:3: warmup_cosine needs 'total_steps', which has no default; add it"),
+        ("  total_steps: 100_000\n", "", "run.yaml:10:3: warmup_cosine needs 'total_steps', which has no default; add it, or the section 'horizon'"),
         ("100_000", "10", "run.yaml:10:3: warmup_cosine: warmup_steps (20) must not be more than total_steps (10)"),
         ("optimizer:", "optimiser:", "run.yaml:1:1: the section 'optimizer' is missing; write 'optimizer:'"),
         ("scheduler:", "shedule:", "run.yaml:9:1: there is no section 'shedule'; did you mean 'scheduler'?"),

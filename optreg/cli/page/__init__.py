@@ -201,7 +201,7 @@ def _source(spec: Spec, group: str, of: str) -> dict[str, Any]:
     at: Path = (*place, name, *([int(index)] if index else []))
     changes = {
         key: ("groups", found[0], stated) if found and of == "lr" and stated in found[1].settings else None
-        for key, stated in (("scale", "lr_scale"), ("freeze", "freeze"))
+        for key, stated in (("scale", "lr_scale"), ("decay", "layer_decay"), ("freeze", "freeze"))
     }
     if isinstance(value, Timeline):
         return {"follows": at, "base": None, "basis": None, **changes}
@@ -227,6 +227,7 @@ def _controls(spec: Spec, data: Any) -> list[dict[str, Any]]:
         ranges = {
             "lr": _properties(component).get("lr", {}),
             "lr_scale": {"type": "number", "minimum": 0},
+            "layer_decay": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
             "freeze": {"type": "integer", "minimum": 0},
         }
         stated = {key: settings[key] for key in ranges if key in settings}

@@ -356,7 +356,7 @@ function clockOf(spec, data) {
 function curveOf(spec, curve, data) {
   const clock = clockOf(spec, data);
   const number = (path, otherwise) => valueAt(data, path) ?? otherwise;
-  const scale = curve.scale ? number(curve.scale, 1) : 1;
+  const scale = [curve.scale, curve.decay].reduce((all, path) => (path ? all * number(path, 1) : all), 1);
   const base = curve.base ? scale * number(curve.base, curve.basis) : scale;
   const freeze = curve.freeze ? valueAt(data, curve.freeze) ?? false : false;
   const thaw = freeze === true ? Infinity : freeze === false ? 0 : clock.updates(freeze);
