@@ -104,6 +104,7 @@ class Interpreter:
 
     def __init__(self, path: Path) -> None:
         self.environ = {**os.environ, "PYTHONPATH": str(path)}
+        self.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # users do not compile every module at every start
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *arguments]

@@ -62,10 +62,11 @@ def rules_of(
         elif item is not FAULTY:
             problems.append(document.problem(path, "a rule must be a mapping of criteria and settings"))
     own = {id(reader): reader.optimizer(check_optimizer) for reader in readers}
-    optimizers = [optimizer, *(component for component, _ in own.values())] if optimizer else []
+    stated = [component for component, _ in own.values() if component is not None]
+    optimizers = [optimizer, *stated] if optimizer else []
     for reader in readers:
         component, in_optimizer = own[id(reader)]
-        rules.append(reader.rule(component, [each for each in optimizers if each is not None]))
+        rules.append(reader.rule(component, optimizers))
         problems += [*in_optimizer, *reader.problems]
     return tuple(rules), problems
 
