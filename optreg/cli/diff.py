@@ -12,6 +12,7 @@ from optreg.cli.curve import Curve, StepError, refuse_open
 from optreg.cli.output import overrides_option, plugins_print_to_stderr, table
 from optreg.cli.plan import DEFAULT, constant, group_curves, plan
 from optreg.loading import load_spec
+from optreg.quantities import Unit, quantity
 from optreg.spec import Component, Spec
 
 EVERY: Final = 100_000
@@ -145,8 +146,20 @@ def _values(a: Spec, b: Spec) -> Iterator[Value]:
     ours, theirs = (dict(_flat(_sections(spec, other), ())) for spec, other in ((a, b), (b, a)))
     for path in {**ours, **theirs}:
         one, other = ours.get(path, ABSENT), theirs.get(path, ABSENT)
-        if not _same(one, other):
+        is_plain = path[0] == "notes"
+        if not (_same(one, other) if is_plain else _same(_meant(one), _meant(other))):
             yield Value(".".join(path), one, other)
+
+
+def _meant(value: Any) -> Any:
+    """What a length means, however it is written; other values as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        length = quantity(value)
+    except ValueError:
+        return value
+    return length.amount if length.unit is Unit.STEPS else (length.unit, length.amount)
 
 
 def _sections(spec: Spec, other: Spec) -> dict[str, Any]:

@@ -209,3 +209,11 @@ def test_a_wrong_spec_is_told_as_everywhere(diff):
     result = diff(A, A.replace("lr:", "rl:"))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: b.yaml:1:26: adamw has no parameter 'rl'")
+
+
+def test_two_spellings_of_a_length_do_not_differ(diff):
+    spec = "optimizer: {{name: adamw, lr: 1e-3}}\nnotes: {{x: {0}}}\nhorizon: {1}\nbatch: 4M tokens\nscheduler: [{{name: cosine, for: {0}, to: 0}}]\n"
+    result = diff(spec.format("2_000 steps", "5T tokens"), spec.format(2000, "5_000B tokens"))
+    assert result.stdout == "value\ta.yaml\tb.yaml\nnotes.x\t2_000 steps\t2000\n"
+    result = diff(spec.format("2000 steps", "5T tokens"), spec.format("2001 steps", "5T tokens"))
+    assert "scheduler.0.for\t2000 steps\t2001 steps\n" in result.stdout
