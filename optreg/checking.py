@@ -188,11 +188,19 @@ def _ways_to_begin(
             if not isinstance(value, str) or value not in CONVENTIONS:
                 near = did_you_mean(str(value), [*CONVENTIONS])
                 problems.append(document.problem(place, f"there is no convention {shown(value)}{near}"))
+        elif "warmup_steps" not in settings and _warms_up_only_if_told(plugin):
+            message = f"'{key}' says where a warm-up begins, but none is stated; add for example 'warmup_steps: 1000'"
+            problems.append(document.problem(place, message, key=True))
         else:
             start, wrong = level(document, place, value, base_lr)
             component = replace(component, warmup_from=start)
             problems += wrong
     return component, problems
+
+
+def _warms_up_only_if_told(plugin: SchedulePlugin) -> bool:
+    """Whether a schedule has no warm-up unless its settings state one."""
+    return plugin.takes_warmup or defaults(plugin.reference).get("warmup_steps") == 0
 
 
 def check_scheduler(

@@ -107,6 +107,7 @@ REASONS = {
         Reason(r"must not be more than total_steps"),
         Reason(r"where \w+ is what the warm-up leaves of it"),
         Reason(r"rises along a curve of its own, not along a line; leave \w+ out"),
+        Reason(r"says where a warm-up begins, but none is stated; add"),
         Reason(r"lead to the end, which is not stated; add total_steps"),
         Reason(r"must have room for decay_steps"),
         Reason(r"never reaches 0; set min_lr_ratio"),
