@@ -140,6 +140,8 @@ def test_the_wheels_carry_their_packages_and_nothing_else_at_the_top(wheels):
     assert [tops(built) for built in wheels] == [{"optreg", "optreg_plugins"}, {"optreg_signsgd"}]
     names = ZipFile(wheels[0]).namelist()
     assert {"optreg/py.typed", "optreg_plugins/py.typed", "optreg_plugins/lion/reference.py"} <= set(names)
+    page = ROOT / "optreg" / "cli" / "page"
+    assert {f"optreg/cli/page/{file.name}" for file in page.iterdir() if file.is_file()} <= set(names)
     assert not [name for name in names if Path(name).name.startswith(("test_", "conftest"))]
 
 
