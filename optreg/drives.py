@@ -48,10 +48,11 @@ def drives(settings: Mapping[str, Any]) -> tuple[Drive, ...]:
     Raises:
         PluginError: a schedule cannot be imported, or cannot go from one level to another.
     """
-    return tuple(Drive(key, index, curve(timeline)) for key, index, timeline in _timelines(settings))
+    return tuple(Drive(key, index, curve(timeline)) for key, index, timeline in timelines(settings))
 
 
-def _timelines(settings: Mapping[str, Any]) -> Iterator[tuple[str, int | None, Timeline]]:
+def timelines(settings: Mapping[str, Any]) -> Iterator[tuple[str, int | None, Timeline]]:
+    """The timelines among settings: each with its hyperparameter, and the element of it or None for the whole."""
     for key, value in settings.items():
         if isinstance(value, Timeline):
             yield key, None, value

@@ -7,7 +7,8 @@ from typing import Any
 
 from optreg.cli.curve import Curve, StepError, curve, factor, refuse_open
 from optreg.clock import Clock
-from optreg.drives import at_start, drives
+from optreg.combining import scaled
+from optreg.drives import at_start, drives, timelines
 from optreg.errors import plugin_code, raised
 from optreg.groups import Group
 from optreg.hyperparameters import names
@@ -102,9 +103,7 @@ def group_plan(spec: Spec, name: str, component: Component, own: Mapping[str, An
     settings = {key: value for key, value in {**component.settings, **own}.items() if key in _known(component)}
     scale = own.get("lr_scale", 1.0) * own.get("layer_decay", 1.0)
     if "lr" in settings and scale != 1:
-        settings["lr"] = (
-            settings["lr"].scaled(scale) if isinstance(settings["lr"], Timeline) else settings["lr"] * scale
-        )
+        settings["lr"] = scaled(settings["lr"], scale)
     with plugin_code(f"a schedule of the group '{name}' cannot be built"):
         driven = drives(settings)
     started = at_start(settings, driven)
@@ -272,14 +271,13 @@ def stretches(spec: Spec) -> Iterator[Stretch]:
         yield from _phases("lr", spec.scheduler)
     elif spec.scheduler is not None:
         yield from _of_component(spec.scheduler)
-    parts = [("", spec.optimizer.settings), *((f" of '{rule}'", rule.settings) for rule in spec.groups)]
+    parts = [("", spec.optimizer.settings)]
+    for rule in spec.groups:
+        own = rule.optimizer.settings if rule.optimizer else {}
+        parts.append((f" of '{rule}'", {**own, **rule.settings}))
     for where, settings in parts:
-        for key, value in settings.items():
-            items = value if isinstance(value, tuple) else (value,)
-            for index, item in enumerate(items):
-                if isinstance(item, Timeline):
-                    name = f"{key}[{index}]" if isinstance(value, tuple) else key
-                    yield from _phases(f"{name}{where}", item)
+        for key, index, timeline in timelines(settings):
+            yield from _phases(f"{key if index is None else f'{key}[{index}]'}{where}", timeline)
     stages = spec.clock.stages
     if len(stages) > 1:
         for stage, following in zip(stages, (*stages[1:], None), strict=True):

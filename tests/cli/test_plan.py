@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import optreg
-from optreg.cli.plan import plan
+from optreg.cli.plan import plan, stretches
 
 SPEC = {
     "optimizer": {"name": "adamw", "lr": 0.1, "weight_decay": {"name": "linear", "from": 0.1, "to": 0.3}},
@@ -45,3 +45,11 @@ def test_a_rate_that_decays_by_layer_is_that_of_the_last_layer():
     last = next(group for group in optimizer.param_groups if "2.weight" in group["param_names"])
     assert last["lr"] == pytest.approx(0.15)
     assert plan(optreg.load_spec(spec))[1].at(0)["lr"] == last["lr"]
+
+
+def test_the_phases_of_a_rules_own_optimizer_are_among_the_stretches():
+    own = {"name": "momentum", "lr": 0.1, "momentum": {"name": "linear", "from": 0.85, "to": 0.95, "for": 30}}
+    spec = {"optimizer": {"name": "adamw"}, "groups": [{"match": "head.*", "optimizer": own}]}
+    (found,) = stretches(optreg.load_spec(spec))
+    assert (found.name, found.begin, found.end) == ("linear", 0, 30)
+    assert "head.*" in found.of
