@@ -326,7 +326,7 @@ def _scheduler(
 
     resumption = Resumption.of(optimizer)
     drives = resumption.drives if resumption else ()
-    scheduled = [frozenset(drive.key for drive in own) for own in drives]
+    scheduled = [frozenset(drive.name for drive in own) for own in drives]
     keys = [frozenset(group) for group in optimizer.param_groups]
     component = schedule if isinstance(schedule, Component) else None
     implementation = component.registration.implementation() if component else None

@@ -182,13 +182,19 @@ class Resumption:
         values: list[Any] = []
         differing: list[Any] = []
         name = "initial_lr" if key == "lr" else key
-        if key in self.driven.scheduled_in(index):
+        scheduled = self.driven.scheduled_in(index)
+        if key in scheduled:
             return values, differing
+        moving = (
+            [place for place in range(len(ours)) if f"{key}[{place}]" in scheduled] if isinstance(ours, tuple) else []
+        )
         for source in sources:
             driven = self.driven.names_in(source)
             if key in driven or name in self.driven.of_group(index) or (name not in source and key != FREEZE_STEPS):
                 continue
             theirs = plain(source.get(name, 0))
+            if moving and isinstance(theirs, list):  # of the elements, those that follow schedules are the scheduler's
+                theirs = [plain(ours)[place] if place in moving else value for place, value in enumerate(theirs)]
             if theirs not in values:
                 values.append(theirs)
                 first = 1 if key == "betas" and "momentum" in driven else 0  # of betas, the momentum is the first

@@ -888,3 +888,22 @@ def test_a_run_resumed_from_a_checkpoint_before_the_first_update_begins_at_the_f
     train(run, model, 3), train(other, straight, 3)
     for one, two in zip(model.parameters(), straight.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_beside_a_scheduled_element_the_others_of_a_tuple_are_compared():
+    def run(second):
+        betas = [{"name": "linear", "from": 0.8, "to": 0.9, "for": 10}, second]
+        return optreg.build({"optimizer": {"name": "adamw", "betas": betas}}, torch.nn.Linear(2, 1))
+
+    first = run(0.99)
+    for _ in range(4):
+        first.optimizer.step()
+        first.scheduler.step()
+    checkpoint = copy.deepcopy(first.state_dict())
+    again = run(0.99)
+    again.load_state_dict(checkpoint)
+    betas = again.optimizer.param_groups[0]["betas"]
+    assert betas == first.optimizer.param_groups[0]["betas"]
+    assert betas == pytest.approx((0.84, 0.99), rel=2**-52)  # one rounding
+    with pytest.raises(optreg.ResumeError, match=r"optimizer.betas: .*0.99.* in the checkpoint, .*0.95"):
+        run(0.95).load_state_dict(checkpoint)
